@@ -1,0 +1,54 @@
+"""Rows in the order in which a run sees them.
+
+The batch of a step is made from (seed, step) alone: each epoch is a permutation of the training rows, cut into full
+batches; the few rows left over change from epoch to epoch.
+"""
+
+from collections.abc import Iterator
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from tut.corpus import Rows
+from tut.errors import TutError
+from tut.objective import Batch, Objective
+from tut.randomness import EVALUATION_SEED, generator
+
+
+class TrainingBatches:
+    """The batches of a run."""
+
+    def __init__(self, rows: Rows, objective: Objective, batch_size: int, parts: int, seed: int) -> None:
+        """See `tut.config.TrainerConfig` for `batch_size` and `parts` (gradient accumulation).
+
+        Raises:
+            TutError: there are fewer rows than one batch takes.
+        """
+        self.steps_per_epoch = len(rows) // batch_size
+        if self.steps_per_epoch == 0:
+            raise TutError(f"trainer.batch_size={batch_size}: the training split has only {len(rows)} rows")
+        self._rows = rows
+        self._objective = objective
+        self._batch_size = batch_size
+        self._parts = parts
+        self._seed = seed
+        self._order = lru_cache(maxsize=1)(self._shuffle)
+
+    def _shuffle(self, epoch: int) -> npt.NDArray[np.int64]:
+        return generator(self._seed, "order", epoch).permutation(len(self._rows))
+
+    def __getitem__(self, step: int) -> list[Batch]:
+        """Return the batch of a step, counted from 0, in the parts that go through the model one by one."""
+        epoch, place = divmod(step, self.steps_per_epoch)
+        first = place * self._batch_size
+        ids, lengths = self._rows.take(self._order(epoch)[first : first + self._batch_size])
+        return self._objective.batches(ids, lengths, generator(self._seed, "mask", step), self._parts)
+
+
+def evaluation_batches(rows: Rows, objective: Objective, batch_size: int) -> Iterator[Batch]:
+    """Yield all rows in their order, masked alike for every run, step and batch size."""
+    random = generator(EVALUATION_SEED, "mask")
+    for first in range(0, len(rows), batch_size):
+        ids, lengths = rows.take(np.arange(first, min(first + batch_size, len(rows))))
+        yield from objective.batches(ids, lengths, random)

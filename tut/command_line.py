@@ -1,0 +1,219 @@
+"""From a command line to good configs, or to one line that says what to mend.
+
+Hydra composes; this module looks first. It checks every override's key and value, and for a sweep the config of
+every run, before the first one starts. Nothing heavy is imported until there is a config to check.
+"""
+
+import os
+import sys
+from argparse import ArgumentError, Namespace
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, NoReturn, Union, get_args, get_origin, get_type_hints
+
+from hydra import initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.utils import get_args_parser
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.object_type import ObjectType
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from tut.config import Config
+from tut.errors import TutError, did_you_mean, one_line
+
+_HERE = Path(__file__).parent
+CONF_DIR = _HERE / "conf" if (_HERE / "conf").is_dir() else _HERE.parent / "conf"
+"""The folder of config groups: inside the package if it was built into a wheel, beside it in a checkout."""
+
+_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+
+
+def register_schema() -> None:
+    """Make the schema known to Hydra, under the name that conf/config.yaml starts from."""
+    ConfigStore.instance().store(name="schema", node=Config)
+
+
+def complain(error: Exception) -> NoReturn:
+    """End the process with one line and exit code 1; with HYDRA_FULL_ERROR=1, with the whole traceback."""
+    if os.environ.get("HYDRA_FULL_ERROR", "0") != "0":
+        raise error
+    print(f"tut: {error}", file=sys.stderr)
+    sys.exit(1)
+
+
+def normalise(arguments: list[str]) -> list[str]:
+    """Spell out what two shorthands mean to Hydra.
+
+    `model.architecture=X` without `model=` starts from X's own sizes, not from the default model's. A value of
+    `model.config` may be set whether or not the chosen model sets it.
+    """
+    keys = [argument.partition("=")[0] for argument in arguments]
+    extra = ["model=custom"] if "model.architecture" in keys and "model" not in keys else []
+    free = "model.config."
+    return [f"++{text}" if text.startswith(free) else text for text in arguments] + extra
+
+
+def preflight(arguments: list[str]) -> None:
+    """Check a whole command line. Returns if it is good; otherwise ends the process with one line."""
+    try:
+        asked = _parse(arguments)
+        only_asks = asked.help or asked.hydra_help or asked.info or asked.shell_completion or asked.experimental_rerun
+        if not only_asks:
+            for config in _configs(asked):
+                check(config)
+    except TutError as error:
+        complain(error)
+
+
+def check(config: Config) -> None:
+    """Check what the schema cannot: model, files and hardware.
+
+    Raises:
+        TutError: the run would fail.
+    """
+    from tut.documents import check_source
+    from tut.hardware import check_hardware
+    from tut.model import check_model
+
+    check_hardware(config.trainer)
+    check_source(config.data)
+    check_model(config)
+
+
+def _parse(arguments: list[str]) -> Namespace:
+    parser = get_args_parser()
+    parser.exit_on_error = False
+    try:
+        asked, unknown = parser.parse_known_args(arguments)
+    except ArgumentError as error:
+        raise TutError(one_line(error)) from error
+    if unknown:
+        flags = [flag for action in parser._actions for flag in action.option_strings]
+        raise TutError(f"{unknown[0]}: no such option{did_you_mean(unknown[0], flags)}")
+    return asked
+
+
+def _configs(asked: Namespace) -> Iterator[Config]:
+    """Yield the config of every run that a command line asks for."""
+    extra = [f"hydra.searchpath=[file://{Path(asked.config_dir).absolute()}]"] if asked.config_dir else []
+    folder, name = Path(asked.config_path or CONF_DIR), asked.config_name or "config"
+    if not folder.is_dir():
+        raise TutError(f"--config-path={folder}: no such folder")
+    with initialize_config_dir(str(folder.absolute()), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        overrides = _parse_overrides(asked.overrides)
+        for override in overrides:
+            _check_override(override, loader)
+        several = [override.input_line for override in overrides if override.is_sweep_override()]
+        base = _compose(loader, name, [*asked.overrides, *extra], RunMode.MULTIRUN)
+        multirun = asked.multirun or base.hydra.mode == RunMode.MULTIRUN
+        if several and not multirun:
+            raise TutError(f"{several[0]}: several values make a sweep; start it with -m")
+        params = base.hydra.sweeper.get("params") or {}
+        if not multirun or not str(base.hydra.sweeper._target_).endswith("BasicSweeper"):
+            yield _typed(_compose(loader, name, [*asked.overrides, *extra], RunMode.RUN), asked)
+            return
+        lines = [*(f"{key}={value}" for key, value in params.items()), *asked.overrides]
+        jobs = [job for batch in BasicSweeper.split_arguments(_parse_overrides(lines), None) for job in batch]
+        for job in jobs:
+            yield _typed(_compose(loader, name, [*job, *extra], RunMode.RUN), asked)
+
+
+def _typed(composed: DictConfig, asked: Namespace) -> Config:
+    plain = OmegaConf.masked_copy(composed, [field.name for field in fields(Config)])
+    with_type = OmegaConf.merge(OmegaConf.structured(Config), plain)
+    assert isinstance(with_type, DictConfig)
+    try:
+        return Config.from_hydra(with_type)
+    except OmegaConfBaseException as error:
+        raise TutError(_explain(error)) from error
+
+
+def _parse_overrides(lines: list[str]) -> list[Override]:
+    parsed = []
+    for line in lines:
+        try:
+            parsed += OverridesParser.create().parse_overrides([line])
+        except HydraException as error:
+            raise TutError(f"{line}: not an override; write key=value (in the shell, quote what has spaces)") from error
+    return parsed
+
+
+def _check_override(override: Override, loader: ConfigLoader) -> None:
+    """Check the key of an override and, where it chooses from a group, the choice."""
+    key, line = override.key_or_group, override.input_line
+    if key.startswith(("hydra.", "hydra/")):
+        return
+    groups = [group for group in loader.list_groups("") if group != "hydra"]
+    if key in groups:
+        options = loader.get_group_options(key, ObjectType.CONFIG)
+        chosen = list(override.sweep_string_iterator()) if override.is_sweep_override() else [override.value()]
+        for choice in chosen:
+            if choice is not None and choice not in options:
+                raise TutError(f"{key}={choice}: choose from {', '.join(options)}{did_you_mean(choice, options)}")
+        return
+    if _type_of(key) is None:
+        known = [*groups, *_keys(Config)]
+        same_leaf = [name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]]
+        near = f"; did you mean '{same_leaf[0]}'?" if same_leaf else did_you_mean(key, known)
+        raise TutError(f"{line}: there is no key {key}{near}")
+    if override.is_delete():
+        raise TutError(f"{line}: a key cannot be taken away; set it to null")
+
+
+def _keys(section: type, prefix: str = "") -> Iterator[str]:
+    for name, kind in get_type_hints(section).items():
+        if is_dataclass(kind):
+            assert isinstance(kind, type)
+            yield from _keys(kind, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def _type_of(key: str) -> Any:
+    """Return the type that the schema gives a key; None if it has no such key."""
+    kind: Any = Config
+    for name in key.split("."):
+        if get_origin(kind) is dict:
+            return Any
+        kind = get_type_hints(kind).get(name) if is_dataclass(kind) else None
+    return kind
+
+
+def _compose(loader: ConfigLoader, name: str, overrides: list[str], mode: RunMode) -> DictConfig:
+    try:
+        return loader.load_configuration(name, overrides, run_mode=mode)
+    except (HydraException, OmegaConfBaseException) as error:
+        cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+        raise TutError(_explain(cause)) from error
+
+
+def _explain(error: BaseException) -> str:
+    """Say what OmegaConf or Hydra found wrong, in the words of the schema."""
+    key = getattr(error, "full_key", None)
+    message = str(error).split("\n")[0]
+    kind = _type_of(key) if key else None
+    if kind is None or kind is Any:
+        return f"{key}: {message}" if key else one_line(error)
+    value = getattr(error, "value", None)
+    given = f"{key}={'null' if value is None else value}"
+    return f"{given}: must be {_in_words(kind)}"
+
+
+def _in_words(kind: Any) -> str:
+    if get_origin(kind) in (Union, UnionType):
+        return " or ".join(_in_words(part) for part in sorted(get_args(kind), key=lambda part: part is NoneType))
+    if get_origin(kind) is list:
+        return f"a list, each {_in_words(get_args(kind)[0])}"
+    if get_origin(kind) is dict or is_dataclass(kind):
+        return "a mapping, as in {key: value}"
+    return "null" if kind is NoneType else _WORDS.get(kind, str(kind))

@@ -1,0 +1,335 @@
+"""The schema: every key that a run can be given, what it means, and what it may be.
+
+    python -m tut.train --cfg job        print the config that a command line resolves to
+
+The values live in conf/; these dataclasses give types, meanings and limits. A config is composed by Hydra,
+turned into `Config` once, and is plain data from there on. Checks that need torch, transformers or the file
+system stand beside the code they protect: see `tut.command_line.check`.
+"""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from tut.errors import TutError, did_you_mean
+
+NEVER = "never"
+
+
+def _choice(key: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise TutError(f"{key}={value}: choose from {', '.join(choices)}{did_you_mean(value, choices)}")
+
+
+def _check(ok: bool, key: str, value: object, allowed: str) -> None:
+    if not ok:
+        raise TutError(f"{key}={'null' if value is None else value}: must be {allowed}")
+
+
+def _at_least(low: float, prefix: str, section: object, *names: str) -> None:
+    """Check that the named fields of a section are null or at least `low`."""
+    for name in names:
+        value = getattr(section, name)
+        _check(value is None or value >= low, f"{prefix}.{name}", value, f"at least {low}")
+
+
+def _positive(prefix: str, section: object, *names: str) -> None:
+    """Check that the named fields of a section are above zero and finite."""
+    for name in names:
+        value = getattr(section, name)
+        _check(0 < value < float("inf"), f"{prefix}.{name}", value, "a finite number above 0")
+
+
+@dataclass
+class ModelConfig:
+    """Which network to train. Its vocabulary comes from the tokenizer, its initial weights from the seed."""
+
+    architecture: str = "tut_bert"
+    """A Hugging Face model type (`bert`, `gpt2`, `llama`, `modernbert`, ...), or one of TUT's own two:
+    `tut_bert` and `tut_transformer` (see tut/architectures.py)."""
+    config: dict[str, Any] = field(default_factory=dict)
+    """Values for that architecture's Hugging Face config, such as `hidden_size` or `num_hidden_layers`."""
+
+
+@dataclass
+class OptimizerConfig:
+    """How weights are updated. The schedule depends on the total number of steps, never on the untie point."""
+
+    name: str = "adamw"
+    """`adamw`, `sgd`, or `muon` (Muon on the hidden matrices, AdamW on all else)."""
+    lr: float = 1e-3
+    """Peak learning rate."""
+    weight_decay: float = 0.01
+    """Decoupled weight decay (for `sgd`: the L2 penalty of torch.optim.SGD)."""
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
+    """AdamW: decay rates of the first and second moment."""
+    eps: float = 1e-8
+    """AdamW: added to the denominator."""
+    momentum: float = 0.9
+    """SGD and Muon: momentum."""
+    decay_embeddings: bool = True
+    """Whether embedding tables (input, output, positions) are decayed."""
+    decay_norms_and_biases: bool = False
+    """Whether vectors and scalars (norms, biases) are decayed."""
+    input_lr_multiplier: float = 1.0
+    """Factor on the learning rate of the input embedding, and so of the shared matrix while tied."""
+    output_lr_multiplier: float = 1.0
+    """Factor on the learning rate of the output embedding once it is untied."""
+    clip_grad_norm: float | None = None
+    """Gradients are scaled down to this total L2 norm; null leaves them alone."""
+    schedule: str = "constant"
+    """Learning rate over steps after warmup: `constant`, `cosine`, `linear`, or `wsd` (constant, then linear)."""
+    warmup_steps: int = 0
+    """Steps over which the learning rate rises linearly from 0 to its peak."""
+    final_lr_fraction: float = 0.0
+    """Where `cosine`, `linear` and `wsd` end, as a fraction of the peak."""
+    wsd_decay_fraction: float = 0.2
+    """`wsd`: the last part of training, as a fraction of all steps, over which the learning rate falls."""
+
+    def __post_init__(self) -> None:
+        _choice("optimizer.name", self.name, ("adamw", "sgd", "muon"))
+        _choice("optimizer.schedule", self.schedule, ("constant", "cosine", "linear", "wsd"))
+        _positive("optimizer", self, "lr", "eps")
+        _at_least(0, "optimizer", self, "weight_decay", "warmup_steps")
+        _at_least(0, "optimizer", self, "input_lr_multiplier", "output_lr_multiplier")
+        for name in ("momentum", "final_lr_fraction", "wsd_decay_fraction"):
+            value = getattr(self, name)
+            _check(0 <= value <= 1, f"optimizer.{name}", value, "between 0 and 1")
+        ok = len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas)
+        _check(ok, "optimizer.betas", self.betas, "two numbers, each at least 0 and below 1")
+        if self.clip_grad_norm is not None:
+            _positive("optimizer", self, "clip_grad_norm")
+
+
+@dataclass
+class DataConfig:
+    """Which text, how it becomes tokens, and how tokens become rows."""
+
+    source: str = "pydocs"
+    """`pydocs` (the documentation inside this Python), `text` (files), or `huggingface` (a data set)."""
+    files: Any = None
+    """`text`: a path, a glob, or a list of them."""
+    validation_files: Any = None
+    """`text`: files to validate on; null holds out a share of `files`."""
+    test_files: Any = None
+    """`text`: files to test on; null holds out a share of `files`."""
+    document: str = "auto"
+    """`text`: one document per `file`, or split at `blank_lines`; `auto` splits when there are under 20 files."""
+    path: str | None = None
+    """`huggingface`: a data set's name on the hub, or a local folder."""
+    name: str | None = None
+    """`huggingface`: which configuration of the data set, where it has several."""
+    train_split: str = "train"
+    """`huggingface`: the split to train on."""
+    validation_split: str | None = "validation"
+    """`huggingface`: the split to validate on."""
+    test_split: str | None = "test"
+    """`huggingface`: the split to test on."""
+    column: str = "text"
+    """`huggingface`: the column that holds the text."""
+    tokenizer: str = "trained"
+    """`trained` (on the training split, then cached), or the name or folder of a Hugging Face tokenizer."""
+    vocab_size: int = 8192
+    """Size of the vocabulary of a `trained` tokenizer."""
+    seq_len: int = 128
+    """Tokens in a row."""
+    packing: str = "blocks"
+    """`blocks` (documents joined and cut: no padding, nothing lost) or `lines` (a line a row: cut, padded)."""
+
+    def __post_init__(self) -> None:
+        _choice("data.source", self.source, ("pydocs", "text", "huggingface"))
+        _choice("data.packing", self.packing, ("blocks", "lines"))
+        _choice("data.document", self.document, ("auto", "file", "blank_lines"))
+        _at_least(4, "data", self, "seq_len")
+        _at_least(300, "data", self, "vocab_size")
+        if self.source == "text":
+            _check(bool(self.files), "data.files", self.files, "a path, a glob or a list of them with data=text")
+        if self.source == "huggingface":
+            _check(bool(self.path), "data.path", self.path, "a data set's name or folder with data=huggingface")
+            for name in ("train_split", "validation_split", "test_split"):
+                _check(bool(getattr(self, name)), f"data.{name}", getattr(self, name), "the name of a split")
+        for name in ("files", "validation_files", "test_files"):
+            value = getattr(self, name)
+            ok = value is None or isinstance(value, str) or _is_list_of_text(value)
+            _check(ok, f"data.{name}", value, "a path, a glob or a list of them")
+
+
+def _is_list_of_text(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+@dataclass
+class ObjectiveConfig:
+    """Which tokens the model predicts."""
+
+    name: str = "mlm"
+    """`mlm` (masked tokens, from both sides) or `clm` (each next token, from the left)."""
+    probability: float = 0.25
+    """`mlm`: share of a row's tokens that are predicted."""
+    masking: str = "fixed"
+    """`mlm`: `fixed` (exactly that share of every row) or `bernoulli` (each token by its own coin)."""
+
+    def __post_init__(self) -> None:
+        _choice("objective.name", self.name, ("mlm", "clm"))
+        _choice("objective.masking", self.masking, ("fixed", "bernoulli"))
+        _check(0 < self.probability < 1, "objective.probability", self.probability, "above 0 and below 1")
+
+
+@dataclass
+class UntieConfig:
+    """When and how one matrix becomes two. Set at most one of `epoch`, `step` and `fraction`."""
+
+    epoch: int | str | None = None
+    """Untie after this many epochs; 0 is untied from the start; `never` (or all three null) stays tied."""
+    step: int | None = None
+    """Untie after this many optimizer steps."""
+    fraction: float | None = None
+    """Untie after this fraction of all steps."""
+    init: str = "copy"
+    """The output embedding's values at the untie point: a `copy` of the shared ones, or `fresh` random ones."""
+    optimizer_state: str = "copy"
+    """The output embedding's optimizer state at the untie point: a `copy` of the shared one, or `zero`."""
+    input_lr_multiplier: float = 1.0
+    """Further factor on the input embedding's learning rate after the untie point."""
+    output_lr_multiplier: float = 1.0
+    """Further factor on the output embedding's learning rate after the untie point."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.epoch, str):
+            _check(self.epoch == NEVER, "untie.epoch", self.epoch, f"a whole number or '{NEVER}'")
+        else:
+            _at_least(0, "untie", self, "epoch")
+        _at_least(0, "untie", self, "step", "input_lr_multiplier", "output_lr_multiplier")
+        if self.fraction is not None:
+            _check(0 <= self.fraction < 1, "untie.fraction", self.fraction, "at least 0 and below 1")
+        given = [f"untie.{name}={getattr(self, name)}" for name in ("epoch", "step", "fraction")
+                 if getattr(self, name) is not None]  # fmt: skip
+        if len(given) > 1:
+            raise TutError(f"{' and '.join(given)}: an untie point is given by one key; set the others to null")
+        _choice("untie.init", self.init, ("copy", "fresh"))
+        _choice("untie.optimizer_state", self.optimizer_state, ("copy", "zero"))
+
+    @property
+    def arm(self) -> str:
+        """The untie point as it was asked for: `epoch=3`, `step=100`, `fraction=0.5` or `never`."""
+        points = {name: getattr(self, name) for name in ("epoch", "step", "fraction")}
+        given = [f"{name}={point}" for name, point in points.items() if point not in (None, NEVER)]
+        return given[0] if given else NEVER
+
+
+@dataclass
+class TrainerConfig:
+    """How long, on what, and how often things are looked at and saved."""
+
+    epochs: int = 9
+    """Passes over the training rows."""
+    max_steps: int | None = None
+    """Optimizer steps; if set, it decides the length instead of `epochs`."""
+    batch_size: int = 32
+    """Rows per optimizer step."""
+    gradient_accumulation: int = 1
+    """Equal parts in which a batch goes through the model, to save memory."""
+    evaluation_batch_size: int = 64
+    """Rows at a time in evaluation; it never changes a result's meaning, only speed and memory."""
+    device: str = "auto"
+    """`auto` (the best there is), `cpu`, `mps`, `cuda`, or `cuda:N`."""
+    precision: str = "auto"
+    """`fp32`, `bf16` (autocast; weights stay fp32), or `auto`: bf16 where the device is good at it."""
+    compile: bool = False
+    """Whether the model goes through torch.compile."""
+    deterministic: bool = True
+    """Whether only deterministic kernels are used, so that a run can be repeated bit for bit."""
+    log_every_steps: int = 10
+    """Steps between rows of train.jsonl."""
+    evaluate_every_steps: int | None = None
+    """Steps between evaluations on the validation split; if set, it decides instead of the next key."""
+    evaluate_every_epochs: int = 1
+    """Epochs between evaluations on the validation split. The end of training is always evaluated."""
+    checkpoint_every_steps: int | None = None
+    """Steps between checkpoints; if set, it decides instead of the next key."""
+    checkpoint_every_epochs: int = 1
+    """Epochs between checkpoints. The untie point and the end of training always get one."""
+    keep_checkpoints: int = 2
+    """How many of the newest checkpoints stay on disk; the untie point's stays beside them."""
+
+    def __post_init__(self) -> None:
+        names = [name for name, kind in TrainerConfig.__annotations__.items() if kind in (int, int | None)]
+        _at_least(1, "trainer", self, *names)
+        _choice("trainer.precision", self.precision, ("auto", "fp32", "bf16"))
+        device, colon, index = self.device.partition(":")
+        _choice("trainer.device", device, ("auto", "cpu", "mps", "cuda"))
+        ok = not colon or (device == "cuda" and index.isdecimal())
+        _check(ok, "trainer.device", self.device, "auto, cpu, mps, cuda or cuda:N")
+        parts, rows = self.gradient_accumulation, self.batch_size
+        ok = rows % parts == 0
+        _check(ok, "trainer.gradient_accumulation", parts, f"a divisor of trainer.batch_size={rows}")
+
+
+@dataclass
+class WandbConfig:
+    """The Weights & Biases view of a run. The jsonl files in the run folder are the record."""
+
+    mode: str = "offline"
+    """`offline` (written to the run folder; `wandb sync` uploads it), `online`, or `disabled`."""
+    project: str = "tut"
+    """The project that runs appear in."""
+    entity: str | None = None
+    """The user or team; null is your default."""
+    group: str | None = None
+    """Runs to show together; null names it after the sweep's folder."""
+    tags: list[str] = field(default_factory=list)
+    """Labels for the run."""
+
+    def __post_init__(self) -> None:
+        _choice("wandb.mode", self.mode, ("offline", "online", "disabled"))
+
+
+@dataclass
+class Config:
+    """One run, whole."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    untie: UntieConfig = field(default_factory=UntieConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    wandb: WandbConfig = field(default_factory=WandbConfig)
+    seed: int = 0
+    """Decides initial weights, order of rows, masks and dropout. Runs of one seed see the same of each."""
+    resume: str = "auto"
+    """`auto` (go on from the run folder's newest checkpoint), `never` (start over), or the path of a
+    checkpoint, or of a run folder, to fork from."""
+
+    def __post_init__(self) -> None:
+        _check(0 <= self.seed < 2**63, "seed", self.seed, "at least 0 and below 2**63")
+        untie, trainer = self.untie, self.trainer
+        if trainer.max_steps is not None:
+            ok = untie.step is None or untie.step < trainer.max_steps
+            _check(ok, "untie.step", untie.step, f"below trainer.max_steps={trainer.max_steps}")
+        elif isinstance(untie.epoch, int):
+            ok = untie.epoch < trainer.epochs
+            _check(ok, "untie.epoch", untie.epoch, f"before the end of training, trainer.epochs={trainer.epochs}")
+        if self.objective.name == "clm":
+            _check(self.data.packing == "blocks", "data.packing", self.data.packing, "blocks with objective=clm")
+
+    @classmethod
+    def from_hydra(cls, composed: DictConfig) -> "Config":
+        """Turn a composed Hydra config into plain dataclasses.
+
+        Raises:
+            TutError: a value is out of its limits, or two values cannot go together.
+        """
+        config = OmegaConf.to_object(composed)
+        assert isinstance(config, cls)
+        return config
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> "Config":
+        """Turn back what `to_dict` returned."""
+        return cls.from_hydra(OmegaConf.merge(OmegaConf.structured(cls), plain))  # type: ignore[arg-type]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the config as nested plain dicts, as state.json and W&B show it."""
+        return asdict(self)

@@ -1,0 +1,110 @@
+"""What a run runs on: device, number format, versions."""
+
+import os
+import platform
+import subprocess
+from contextlib import AbstractContextManager, nullcontext
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tut.config import TrainerConfig
+from tut.errors import TutError
+
+_LIBRARIES = ("torch", "transformers", "tokenizers", "datasets", "numpy", "safetensors", "hydra-core", "wandb")
+
+
+def check_hardware(config: TrainerConfig) -> None:
+    """Check that this machine has what a config asks for.
+
+    Raises:
+        TutError: it has no such device, or the device cannot compute in that precision.
+    """
+    device = choose_device(config)
+    if config.precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        raise TutError("trainer.precision=bf16: this GPU has no bf16; choose from auto, fp32")
+
+
+def choose_device(config: TrainerConfig) -> torch.device:
+    """Return the device to train on."""
+    wanted = config.device
+    if wanted == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "mps" if _has_mps() else "cpu")
+    device = torch.device(wanted)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise TutError(f"trainer.device={wanted}: torch finds no CUDA device here; choose from auto, cpu")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise TutError(f"trainer.device={wanted}: there are {torch.cuda.device_count()} CUDA devices, counted from 0")
+    if device.type == "mps" and not _has_mps():
+        raise TutError(f"trainer.device={wanted}: torch finds no MPS device here; choose from auto, cpu")
+    return device
+
+
+def _has_mps() -> bool:
+    return torch.backends.mps.is_available()
+
+
+def choose_precision(config: TrainerConfig, device: torch.device) -> str:
+    """Return `fp32` or `bf16`. `auto` takes bf16 where the device multiplies bf16 matrices natively."""
+    if config.precision != "auto":
+        return config.precision
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    if device.type == "cpu":
+        capabilities = torch.cpu.get_capabilities()
+        return "bf16" if capabilities.get("amx_bf16") or capabilities.get("avx512_bf16") else "fp32"
+    return "fp32"
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
+    """Return the context in which a model computes in that precision; its weights stay in fp32."""
+    return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
+
+
+def make_deterministic(deterministic: bool) -> None:
+    """Choose between kernels that repeat bit for bit and the fastest ones, for this whole process."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS needs it to be deterministic
+    torch.use_deterministic_algorithms(deterministic)
+    torch.backends.cudnn.benchmark = not deterministic
+
+
+def hardware(device: torch.device) -> dict[str, Any]:
+    """Return what state.json says about the machine."""
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    return {
+        "device": str(device),
+        "gpu": gpu,
+        "cpu": _cpu_name(),
+        "threads": torch.get_num_threads(),
+        "system": platform.platform(),
+        "host": platform.node(),
+    }
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python, TUT and the libraries that can change a result."""
+    from tut import __version__
+
+    return {"python": platform.python_version(), "tut": __version__, **{name: version(name) for name in _LIBRARIES}}
+
+
+def git_revision() -> str | None:
+    """Return the commit of the code in use, with `-dirty` if files differ from it; None outside a repository."""
+    described = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return described.stdout.strip() or None

@@ -1,0 +1,87 @@
+"""How weights are updated: parameter groups, optimizers, and the learning rate of each step.
+
+To add a schedule, add its name to `tut.config.OptimizerConfig.schedule` and its formula to `learning_rate`.
+"""
+
+import math
+from typing import Any
+
+from torch import nn
+from torch.optim import SGD, AdamW, Muon, Optimizer
+from transformers import PreTrainedModel
+
+from tut.config import Config, OptimizerConfig
+from tut.tying import TiedPair
+
+
+def build_optimizers(config: OptimizerConfig, model: PreTrainedModel, pair: TiedPair) -> list[Optimizer]:
+    """Return the optimizers of a model, whose groups carry a `role` that `set_learning_rate` goes by.
+
+    Both embeddings have a group of their own from the start. While tied, the output embedding has no gradient, so
+    no optimizer touches it; untying changes nothing here.
+    """
+    groups = _parameter_groups(config, model, pair)
+    b1, b2 = config.betas
+    if config.name == "sgd":
+        return [SGD(groups, lr=config.lr, momentum=config.momentum)]
+    if config.name == "adamw":
+        return [AdamW(groups, lr=config.lr, betas=(b1, b2), eps=config.eps, fused=True)]
+    hidden = [group for group in groups if group["role"] == "hidden"]
+    rest = [group for group in groups if group["role"] != "hidden"]
+    # With this adjustment an update has the size of AdamW's, so that one learning rate serves both
+    # (Liu et al., 2025, "Muon is scalable for LLM training", section 2.2).
+    muon = Muon(hidden, lr=config.lr, momentum=config.momentum, adjust_lr_fn="match_rms_adamw")
+    return [muon, AdamW(rest, lr=config.lr, betas=(b1, b2), eps=config.eps, fused=True)]
+
+
+def _parameter_groups(config: OptimizerConfig, model: PreTrainedModel, pair: TiedPair) -> list[dict[str, Any]]:
+    tables = {module.weight for module in model.modules() if isinstance(module, nn.Embedding)}
+    roles: dict[str, list[nn.Parameter]] = {role: [] for role in ("hidden", "tables", "vectors", "input", "output")}
+    for parameter in model.parameters():
+        if parameter is pair.input:
+            roles["input"].append(parameter)
+        elif parameter is pair.output:
+            roles["output"].append(parameter)
+        elif parameter in tables:
+            roles["tables"].append(parameter)
+        else:
+            roles["hidden" if parameter.ndim == 2 else "vectors"].append(parameter)
+    decays = {"hidden": True, "vectors": config.decay_norms_and_biases}
+    return [
+        {
+            "params": parameters,
+            "role": role,
+            "weight_decay": config.weight_decay if decays.get(role, config.decay_embeddings) else 0.0,
+        }
+        for role, parameters in roles.items()
+        if parameters
+    ]
+
+
+def set_learning_rate(config: Config, optimizers: list[Optimizer], lr: float, tied: bool) -> None:
+    """Give each parameter group its learning rate for the next step."""
+    multipliers = {"input": config.optimizer.input_lr_multiplier, "output": config.optimizer.output_lr_multiplier}
+    if not tied:
+        multipliers["input"] *= config.untie.input_lr_multiplier
+        multipliers["output"] *= config.untie.output_lr_multiplier
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = lr * multipliers.get(group["role"], 1.0)
+
+
+def learning_rate(config: OptimizerConfig, step: int, total_steps: int) -> float:
+    """Return the learning rate of a step, counted from 0. It knows nothing of the untie point.
+
+    After a linear warmup: `constant`; `cosine` (Loshchilov & Hutter, 2017, without restarts); `linear`; or `wsd`,
+    warmup-stable-decay (Hu et al., 2024, "MiniCPM").
+    """
+    if step < config.warmup_steps:
+        return config.lr * (step + 1) / config.warmup_steps
+    if config.schedule == "constant":
+        return config.lr
+    start = config.warmup_steps
+    if config.schedule == "wsd":
+        start = max(start, round(total_steps * (1 - config.wsd_decay_fraction)))
+    done = min(1.0, max(0.0, (step - start) / max(1, total_steps - start)))
+    left = (1 + math.cos(math.pi * done)) / 2 if config.schedule == "cosine" else 1 - done
+    return config.lr * (config.final_lr_fraction + (1 - config.final_lr_fraction) * left)

@@ -1,0 +1,68 @@
+"""The record of a run: its folder, its metric rows, its state.json. Whatever else shows a run is a view of it."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+Row = dict[str, Any]
+
+TRAIN, VALID, TEST = "train", "valid", "test"
+
+
+class Record:
+    """The files of one run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.checkpoints = folder / "checkpoints"
+        self.final = folder / "final"
+        self._state_file = folder / "state.json"
+
+    def rows_file(self, split: str) -> Path:
+        """Return the path of `train.jsonl`, `valid.jsonl` or `test.jsonl`."""
+        return self.folder / f"{split}.jsonl"
+
+    def append(self, split: str, row: Row) -> None:
+        """Add a row. It is handed to the system at once, so that a killed process loses none."""
+        with self.rows_file(split).open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def rows(self, split: str) -> Iterator[Row]:
+        """Yield the whole rows of a file; one that a reader catches half-written is left out."""
+        path = self.rows_file(split)
+        for line in path.read_text().splitlines(keepends=True) if path.exists() else []:
+            if line.endswith("\n"):
+                yield json.loads(line)
+
+    def rewind(self, checkpoint: Path | None) -> None:
+        """Take the rows back to those of a checkpoint, or to none."""
+        for split in (TRAIN, VALID, TEST):
+            path = self.rows_file(split)
+            if checkpoint is not None and (kept := checkpoint / path.name).exists():
+                shutil.copyfile(kept, path)
+            else:
+                path.unlink(missing_ok=True)
+
+    def clear(self) -> None:
+        """Remove what an earlier run left in the folder."""
+        self.rewind(None)
+        self._state_file.unlink(missing_ok=True)
+        for folder in (self.checkpoints, self.final, self.folder / "wandb"):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What state.json says; empty if there is none."""
+        return json.loads(self._state_file.read_text()) if self._state_file.exists() else {}
+
+    def update_state(self, **changes: Any) -> None:
+        """Change some keys of state.json. A reader sees the old file or the new one, both whole."""
+        temporary = self._state_file.with_suffix(".json.writing")
+        with temporary.open("w") as file:
+            json.dump({**self.state, **changes}, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self._state_file)

@@ -1,0 +1,46 @@
+"""When things happen in a run, in optimizer steps."""
+
+from dataclasses import dataclass
+
+from tut.config import Config
+from tut.tying import untie_step
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """The steps at which a run does what. A step's number is the count of steps done by then."""
+
+    steps_per_epoch: int
+    total_steps: int
+    untie_step: int | None
+    """Where the shared matrix becomes two; None for never."""
+    log_every: int
+    evaluate_every: int
+    checkpoint_every: int
+
+    @classmethod
+    def of(cls, config: Config, steps_per_epoch: int) -> "Timeline":
+        """Lay out a run whose epochs have that many steps.
+
+        Raises:
+            TutError: the untie point is not before the end of training.
+        """
+        trainer = config.trainer
+        total = trainer.max_steps or trainer.epochs * steps_per_epoch
+        return cls(
+            steps_per_epoch,
+            total,
+            untie_step(config.untie, steps_per_epoch, total),
+            trainer.log_every_steps,
+            trainer.evaluate_every_steps or trainer.evaluate_every_epochs * steps_per_epoch,
+            trainer.checkpoint_every_steps or trainer.checkpoint_every_epochs * steps_per_epoch,
+        )
+
+    def logs_at(self, step: int) -> bool:
+        return step % self.log_every == 0 or step == self.total_steps
+
+    def evaluates_at(self, step: int) -> bool:
+        return step % self.evaluate_every == 0 or step == self.total_steps
+
+    def checkpoints_at(self, step: int) -> bool:
+        return step % self.checkpoint_every == 0 or step in (self.untie_step, self.total_steps)

@@ -1,0 +1,84 @@
+"""The tokenizer: trained on the training split and cached, or any of Hugging Face's."""
+
+from pathlib import Path
+
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers.utils import logging
+
+from tut.cache import built_once, digest, home
+from tut.config import DataConfig, ObjectiveConfig
+from tut.documents import Source
+from tut.errors import TutError, one_line
+
+_VERSION = 1  # of the recipe below; raised when it changes, so that no stale tokenizer is used
+
+
+def load_tokenizer(data: DataConfig, objective: ObjectiveConfig, source: Source) -> PreTrainedTokenizerBase:
+    """Return the tokenizer that a config names, training it first if need be.
+
+    Raises:
+        TutError: there is no such tokenizer, or it lacks a token that the objective or the packing needs.
+    """
+    if data.tokenizer == "trained":
+        key = digest([_VERSION, source.fingerprint(), data.vocab_size, objective.name])
+        folder = built_once(home() / "tokenizers" / key[:16], lambda to: _train(data, objective, source, to))
+        return PreTrainedTokenizerFast.from_pretrained(folder)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(data.tokenizer)
+    except Exception as error:  # whatever goes wrong in there, the user can only mend the name or the network
+        reason = one_line(error).split(". ")[0]
+        raise TutError(f"data.tokenizer={data.tokenizer}: {reason}") from error
+    assert isinstance(tokenizer, PreTrainedTokenizerBase)
+    _require(tokenizer, data, objective)
+    return tokenizer
+
+
+def separator_id(tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """Return the token that stands between two documents: end of text, or BERT's separator."""
+    end, separator = tokenizer.eos_token_id, tokenizer.sep_token_id
+    return int(end) if isinstance(end, int) else int(separator) if isinstance(separator, int) else None
+
+
+def _require(tokenizer: PreTrainedTokenizerBase, data: DataConfig, objective: ObjectiveConfig) -> None:
+    needs = {
+        "a mask token, which objective=mlm needs": objective.name == "mlm" and tokenizer.mask_token_id is None,
+        "a padding token, which data.packing=lines needs": data.packing == "lines" and tokenizer.pad_token_id is None,
+        "a separator or end-of-text token to put between documents": separator_id(tokenizer) is None,
+    }
+    for what, missing in needs.items():
+        if missing:
+            raise TutError(f"data.tokenizer={data.tokenizer}: it has no {what}")
+
+
+def _train(data: DataConfig, objective: ObjectiveConfig, source: Source, folder: Path) -> None:
+    train = _train_wordpiece if objective.name == "mlm" else _train_byte_bpe
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        train(data.vocab_size, source).save_pretrained(folder)
+    finally:
+        logging.set_verbosity(level)
+
+
+def _train_wordpiece(vocab_size: int, source: Source) -> PreTrainedTokenizerFast:
+    """BERT's: lower case, WordPiece (Devlin et al., 2019)."""
+    from tokenizers import BertWordPieceTokenizer
+    from tokenizers.processors import BertProcessing
+
+    tokenizer = BertWordPieceTokenizer(lowercase=True)
+    tokenizer.train_from_iterator(source.documents("train"), vocab_size=vocab_size, show_progress=False)
+    first, last = (("[" + name + "]", tokenizer.token_to_id("[" + name + "]")) for name in ("CLS", "SEP"))
+    tokenizer._tokenizer.post_processor = BertProcessing(last, first)
+    special = {f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")}
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer._tokenizer, **special)
+
+
+def _train_byte_bpe(vocab_size: int, source: Source) -> PreTrainedTokenizerFast:
+    """GPT-2's: byte-pair encoding of bytes (Radford et al., 2019)."""
+    from tokenizers import ByteLevelBPETokenizer
+
+    end = "<|endoftext|>"
+    tokenizer = ByteLevelBPETokenizer()
+    documents = source.documents("train")
+    tokenizer.train_from_iterator(documents, vocab_size=vocab_size, special_tokens=[end], show_progress=False)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer._tokenizer, bos_token=end, eos_token=end)

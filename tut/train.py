@@ -1,0 +1,55 @@
+"""Train one model, or a sweep of them.
+
+    python -m tut.train untie.epoch=5                      one experiment
+    python -m tut.train -m untie.epoch=0,3,6,never         a sweep
+    python -m tut.train --help                             the groups, and what people change most
+"""
+
+import logging
+import shlex
+import sys
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from tut.command_line import CONF_DIR, complain, normalise, preflight, register_schema
+from tut.config import Config
+from tut.errors import TutError
+from tut.interrupt import Stopped
+
+log = logging.getLogger(__name__)
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")
+def _task(composed: DictConfig) -> float:
+    from tut.run import run
+
+    config = Config.from_hydra(composed)
+    settings = HydraConfig.get()
+    sweep = settings.mode == RunMode.MULTIRUN
+    if sweep and config.wandb.group is None:
+        config.wandb.group = Path(settings.sweep.dir).name
+    try:
+        return run(config, Path(settings.runtime.output_dir))
+    except TutError as error:
+        complain(error)
+    except Stopped as stop:
+        here = f"hydra.sweep.dir={settings.sweep.dir}" if sweep else f"hydra.run.dir={settings.runtime.output_dir}"
+        words = [word for word in sys.argv[1:] if not word.startswith(here.partition("=")[0])]
+        log.info("stopped by %s, state saved; to go on: %s", stop, shlex.join(["python", "-m", "tut.train", *words, here]))
+        sys.exit(stop.exit_code)
+
+
+def main() -> None:
+    """Check the whole command line, then let Hydra run it."""
+    register_schema()
+    sys.argv[1:] = normalise(sys.argv[1:])
+    preflight(sys.argv[1:])
+    _task()
+
+
+if __name__ == "__main__":
+    main()
