@@ -31,13 +31,7 @@ class TutBertForMaskedLM(BertPreTrainedModel):
         self.embedding_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.bert = BertModel(config, add_pooling_layer=False)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
-        self.post_init()
-
-    def get_output_embeddings(self) -> nn.Linear:
-        return self.lm_head
-
-    def set_output_embeddings(self, new: nn.Linear) -> None:
-        self.lm_head = new
+        self.post_init()  # type: ignore[no-untyped-call]
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, **_: Any) -> MaskedLMOutput:
         """Return logits of shape (rows, seq_len, vocabulary) for ids of shape (rows, seq_len)."""
@@ -66,12 +60,14 @@ class TutTransformerConfig(PreTrainedConfig):
 
 
 class TutTransformerPreTrainedModel(PreTrainedModel):
+    """How the weights of both classes below start."""
+
     config_class = TutTransformerConfig
     base_model_prefix = "model"
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        super()._init_weights(module)
+        super()._init_weights(module)  # type: ignore[no-untyped-call]
         if isinstance(module, nn.MultiheadAttention):
             nn.init.normal_(module.in_proj_weight, 0.0, self.config.initializer_range)
             nn.init.zeros_(module.in_proj_bias)
@@ -96,7 +92,7 @@ class TutTransformerModel(TutTransformerPreTrainedModel):
             batch_first=True,
         )
         self.encoder = nn.TransformerEncoder(layer, config.num_hidden_layers, enable_nested_tensor=False)
-        self.post_init()
+        self.post_init()  # type: ignore[no-untyped-call]
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, **_: Any) -> BaseModelOutput:
         positions = torch.arange(input_ids.shape[1], device=input_ids.device)
@@ -114,13 +110,7 @@ class TutTransformerForMaskedLM(TutTransformerPreTrainedModel):
         super().__init__(config)
         self.model = TutTransformerModel(config)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
-        self.post_init()
-
-    def get_output_embeddings(self) -> nn.Linear:
-        return self.lm_head
-
-    def set_output_embeddings(self, new: nn.Linear) -> None:
-        self.lm_head = new
+        self.post_init()  # type: ignore[no-untyped-call]
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, **_: Any) -> MaskedLMOutput:
         """Return logits of shape (rows, seq_len, vocabulary) for ids of shape (rows, seq_len)."""

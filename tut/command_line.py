@@ -8,7 +8,7 @@ import os
 import sys
 from argparse import ArgumentError, Namespace
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, NoReturn, Union, get_args, get_origin, get_type_hints
@@ -19,21 +19,23 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.core.object_type import ObjectType
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig, open_dict, read_write
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from tut.config import Config
+from tut.config import EPOCH_IS, RESUME_WORDS, Config
 from tut.errors import TutError, did_you_mean, one_line
 
 _HERE = Path(__file__).parent
 CONF_DIR = _HERE / "conf" if (_HERE / "conf").is_dir() else _HERE.parent / "conf"
 """The folder of config groups: inside the package if it was built into a wheel, beside it in a checkout."""
 
+_NOT_AN_OVERRIDE = "not an override; write key=value (in the shell, quote what has spaces)"
+_MAY_BE_NULL = ("experiment",)
 _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 
@@ -58,7 +60,7 @@ def normalise(arguments: list[str]) -> list[str]:
     """
     keys = [argument.partition("=")[0] for argument in arguments]
     extra = ["model=custom"] if "model.architecture" in keys and "model" not in keys else []
-    free = "model.config."
+    free = ("model.config.", "model.config=")
     return [f"++{text}" if text.startswith(free) else text for text in arguments] + extra
 
 
@@ -83,9 +85,14 @@ def check(config: Config) -> None:
     from tut.documents import check_source
     from tut.hardware import check_hardware
     from tut.model import check_model
+    from tut.tokenizer import check_tokenizer
 
+    if config.resume not in RESUME_WORDS and not Path(config.resume).is_dir():
+        near = did_you_mean(config.resume, RESUME_WORDS)
+        raise TutError(f"resume={config.resume}: must be auto, never, or the folder of a checkpoint or run{near}")
     check_hardware(config.trainer)
     check_source(config.data)
+    check_tokenizer(config.data)
     check_model(config)
 
 
@@ -99,6 +106,10 @@ def _parse(arguments: list[str]) -> Namespace:
     if unknown:
         flags = [flag for action in parser._actions for flag in action.option_strings]
         raise TutError(f"{unknown[0]}: no such option{did_you_mean(unknown[0], flags)}")
+    names = ("run", "multirun", "cfg", "info", "shell_completion")
+    commands = [f"--{name}" for name in names if getattr(asked, name)]
+    if len(commands) > 1:
+        raise TutError(f"{' and '.join(commands)}: only one of these at a time")
     return asked
 
 
@@ -106,8 +117,9 @@ def _configs(asked: Namespace) -> Iterator[Config]:
     """Yield the config of every run that a command line asks for."""
     extra = [f"hydra.searchpath=[file://{Path(asked.config_dir).absolute()}]"] if asked.config_dir else []
     folder, name = Path(asked.config_path or CONF_DIR), asked.config_name or "config"
-    if not folder.is_dir():
-        raise TutError(f"--config-path={folder}: no such folder")
+    for flag, needed in (("--config-path", folder), ("--config-dir", Path(asked.config_dir or folder))):
+        if not needed.is_dir():
+            raise TutError(f"{flag} {needed}: no such folder")
     with initialize_config_dir(str(folder.absolute()), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
         overrides = _parse_overrides(asked.overrides)
@@ -120,20 +132,19 @@ def _configs(asked: Namespace) -> Iterator[Config]:
             raise TutError(f"{several[0]}: several values make a sweep; start it with -m")
         params = base.hydra.sweeper.get("params") or {}
         if not multirun or not str(base.hydra.sweeper._target_).endswith("BasicSweeper"):
-            yield _typed(_compose(loader, name, [*asked.overrides, *extra], RunMode.RUN), asked)
+            yield _typed(_compose(loader, name, [*asked.overrides, *extra], RunMode.RUN))
             return
         lines = [*(f"{key}={value}" for key, value in params.items()), *asked.overrides]
         jobs = [job for batch in BasicSweeper.split_arguments(_parse_overrides(lines), None) for job in batch]
         for job in jobs:
-            yield _typed(_compose(loader, name, [*job, *extra], RunMode.RUN), asked)
+            yield _typed(_compose(loader, name, [*job, *extra], RunMode.RUN))
 
 
-def _typed(composed: DictConfig, asked: Namespace) -> Config:
-    plain = OmegaConf.masked_copy(composed, [field.name for field in fields(Config)])
-    with_type = OmegaConf.merge(OmegaConf.structured(Config), plain)
-    assert isinstance(with_type, DictConfig)
+def _typed(composed: DictConfig) -> Config:
+    with open_dict(composed), read_write(composed):
+        del composed["hydra"]
     try:
-        return Config.from_hydra(with_type)
+        return Config.from_hydra(composed)
     except OmegaConfBaseException as error:
         raise TutError(_explain(error)) from error
 
@@ -144,22 +155,25 @@ def _parse_overrides(lines: list[str]) -> list[Override]:
         try:
             parsed += OverridesParser.create().parse_overrides([line])
         except HydraException as error:
-            raise TutError(f"{line}: not an override; write key=value (in the shell, quote what has spaces)") from error
+            raise TutError(f"{line}: {_NOT_AN_OVERRIDE}") from error
+        if not parsed[-1].key_or_group:
+            raise TutError(f"{line}: {_NOT_AN_OVERRIDE}")
     return parsed
 
 
 def _check_override(override: Override, loader: ConfigLoader) -> None:
     """Check the key of an override and, where it chooses from a group, the choice."""
     key, line = override.key_or_group, override.input_line
-    if key.startswith(("hydra.", "hydra/")):
-        return
     groups = [group for group in loader.list_groups("") if group != "hydra"]
-    if key in groups:
+    if key in (*groups, *(f"hydra/{group}" for group in loader.list_groups("hydra"))):
         options = loader.get_group_options(key, ObjectType.CONFIG)
         chosen = list(override.sweep_string_iterator()) if override.is_sweep_override() else [override.value()]
         for choice in chosen:
-            if choice is not None and choice not in options:
-                raise TutError(f"{key}={choice}: choose from {', '.join(options)}{did_you_mean(choice, options)}")
+            if choice not in options and not (choice is None and key in _MAY_BE_NULL):
+                given = "null" if choice is None else choice
+                raise TutError(f"{key}={given}: choose from {', '.join(options)}{did_you_mean(given, options)}")
+        return
+    if key.startswith("hydra."):
         return
     if _type_of(key) is None:
         known = [*groups, *_keys(Config)]
@@ -200,13 +214,18 @@ def _compose(loader: ConfigLoader, name: str, overrides: list[str], mode: RunMod
 def _explain(error: BaseException) -> str:
     """Say what OmegaConf or Hydra found wrong, in the words of the schema."""
     key = getattr(error, "full_key", None)
+    if isinstance(error, MissingMandatoryValue):
+        return f"{key}: must be given"
     message = str(error).split("\n")[0]
-    kind = _type_of(key) if key else None
+    name, bracket, _ = (key or "").partition("[")
+    kind = _type_of(name)
+    if bracket and get_origin(kind) is list:
+        kind = get_args(kind)[0]
     if kind is None or kind is Any:
         return f"{key}: {message}" if key else one_line(error)
     value = getattr(error, "value", None)
     given = f"{key}={'null' if value is None else value}"
-    return f"{given}: must be {_in_words(kind)}"
+    return f"{given}: must be {EPOCH_IS if key == 'untie.epoch' else _in_words(kind)}"
 
 
 def _in_words(kind: Any) -> str:

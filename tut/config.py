@@ -10,11 +10,13 @@ system stand beside the code they protect: see `tut.command_line.check`.
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 
 from tut.errors import TutError, did_you_mean
 
 NEVER = "never"
+EPOCH_IS = f"a whole number or '{NEVER}'"
+RESUME_WORDS = ("auto", "never")
 
 
 def _choice(key: str, value: str, choices: tuple[str, ...]) -> None:
@@ -45,7 +47,7 @@ def _positive(prefix: str, section: object, *names: str) -> None:
 class ModelConfig:
     """Which network to train. Its vocabulary comes from the tokenizer, its initial weights from the seed."""
 
-    architecture: str = "tut_bert"
+    architecture: str = MISSING
     """A Hugging Face model type (`bert`, `gpt2`, `llama`, `modernbert`, ...), or one of TUT's own two:
     `tut_bert` and `tut_transformer` (see tut/architectures.py)."""
     config: dict[str, Any] = field(default_factory=dict)
@@ -197,7 +199,7 @@ class UntieConfig:
 
     def __post_init__(self) -> None:
         if isinstance(self.epoch, str):
-            _check(self.epoch == NEVER, "untie.epoch", self.epoch, f"a whole number or '{NEVER}'")
+            _check(self.epoch == NEVER, "untie.epoch", self.epoch, EPOCH_IS)
         else:
             _at_least(0, "untie", self, "epoch")
         _at_least(0, "untie", self, "step", "input_lr_multiplier", "output_lr_multiplier")
@@ -311,7 +313,16 @@ class Config:
         elif isinstance(untie.epoch, int):
             ok = untie.epoch < trainer.epochs
             _check(ok, "untie.epoch", untie.epoch, f"before the end of training, trainer.epochs={trainer.epochs}")
-        if self.objective.name == "clm":
+        objective, seq_len = self.objective, self.data.seq_len
+        if objective.name == "mlm" and objective.masking == "fixed":
+            ok = round(objective.probability * seq_len) >= 1
+            _check(
+                ok,
+                "objective.probability",
+                objective.probability,
+                f"enough for one token of data.seq_len={seq_len}",
+            )
+        if objective.name == "clm":
             _check(self.data.packing == "blocks", "data.packing", self.data.packing, "blocks with objective=clm")
 
     @classmethod

@@ -65,7 +65,7 @@ def check_source(config: DataConfig) -> None:
         TextFiles(config)
     if config.source == "huggingface" and config.path is not None and _is_local(config.path):
         if not Path(config.path).is_dir():
-            raise TutError(f"data.path={config.path}: no such folder (seen from {os.getcwd()})")
+            raise TutError(f"data.path={config.path}: no such folder (seen from {Path.cwd()})")
         saved_splits = Path(config.path) / _SAVED
         if saved_splits.is_file():
             there = json.loads(saved_splits.read_text())["splits"]
@@ -201,7 +201,7 @@ def _expand(key: str, patterns: str | list[str] | None) -> list[Path]:
         if not files:
             folder = os.path.dirname(wanted) or "."
             near = did_you_mean(os.path.basename(wanted), os.listdir(folder) if os.path.isdir(folder) else [])
-            raise TutError(f"{key}={pattern}: no such file (seen from {os.getcwd()}){near}")
+            raise TutError(f"{key}={pattern}: no such file (seen from {Path.cwd()}){near}")
         found |= files
     return sorted(found)
 

@@ -1,7 +1,7 @@
 """Score a model on a split; score a finished run again from disk.
 
-    python -m tut.evaluate RUN_DIR                   the test split
-    python -m tut.evaluate RUN_DIR split=validation
+python -m tut.evaluate RUN_DIR                   the test split
+python -m tut.evaluate RUN_DIR split=validation
 """
 
 import math
@@ -65,7 +65,7 @@ def score_again(folder: Path, split: Split) -> dict[str, Any]:
     from tut.batches import evaluation_batches
     from tut.corpus import open_corpus
     from tut.documents import open_source
-    from tut.model import PredictsAt, load_model
+    from tut.model import PredictsAt, load_model, place
     from tut.objective import Objective
 
     logging.disable_progress_bar()
@@ -77,11 +77,12 @@ def score_again(folder: Path, split: Split) -> dict[str, Any]:
     tokenizer = AutoTokenizer.from_pretrained(record.final)
     corpus = open_corpus(config.data, open_source(config.data), tokenizer)
     if corpus.fingerprint != record.state["data"]["fingerprint"]:
-        raise TutError(f"{folder}: the text has changed since the run ({config.data.source}), so scores cannot be compared")
-    model = PredictsAt(load_model(record.final, config.objective.name).to(device))
+        raise TutError(f"{folder}: the text of data.source={config.data.source} has changed since the run")
+    precision = record.state["hardware"]["precision"]
+    model = PredictsAt(place(load_model(record.final, config.objective.name), device, precision))
     objective = Objective(config.objective, tokenizer)
     batches = evaluation_batches(corpus.split(split), objective, config.trainer.evaluation_batch_size)
-    return evaluate(model, batches, device, record.state["hardware"]["precision"])
+    return evaluate(model, batches, device, precision)
 
 
 def main() -> None:
@@ -109,7 +110,9 @@ def main() -> None:
     except TutError as error:
         complain(error)
     loss, perplexity, acc = result["loss"], result["perplexity"], result["acc"]
-    print(f"{split} loss {loss:.6f}, perplexity {perplexity:.3f}, accuracy {acc:.6f}, {result['predictions']} predictions")
+    print(
+        f"{split} loss {loss:.6f}, perplexity {perplexity:.3f}, accuracy {acc:.6f}, {result['predictions']} predictions"
+    )
 
 
 if __name__ == "__main__":

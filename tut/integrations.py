@@ -1,11 +1,11 @@
 """Untying in other people's training loops.
 
-    trainer = transformers.Trainer(model, arguments, callbacks=[UntieCallback(epoch=3)], ...)
+trainer = transformers.Trainer(model, arguments, callbacks=[UntieCallback(epoch=3)], ...)
 """
 
 from typing import Any
 
-from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from tut.config import UntieConfig
 from tut.errors import TutError
@@ -34,36 +34,27 @@ class UntieCallback(TrainerCallback):
         self._point = UntieConfig(epoch, step, fraction, init, optimizer_state)
         self._at: int | None = None
 
-    def on_init_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, *, model: PreTrainedModel, **_: Any
-    ) -> None:
+    def on_init_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **parts: Any) -> None:
         """Tie, once the model is on its device."""
-        tie(model)
+        tie(parts["model"])
 
     def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, *, model: PreTrainedModel, **_: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **parts: Any
     ) -> None:
         """Find the untie point, now that the length of training is known."""
-        tie(model)
+        tie(parts["model"])
         steps_per_epoch = -(-state.max_steps // max(1, state.num_train_epochs))
         self._at = untie_step(self._point, steps_per_epoch, state.max_steps)
         if self._at is not None and state.global_step > self._at:
             raise TutError(
-                f"UntieCallback: training resumes at step {state.global_step}, past the untie point at step {self._at}, "
+                f"UntieCallback: training resumes at step {state.global_step}, past the untie point {self._at}, "
                 "but a Trainer loads weights as tied; resume from an earlier checkpoint"
             )
 
     def on_step_begin(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        *,
-        model: PreTrainedModel,
-        optimizer: Any,
-        **_: Any,
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **parts: Any
     ) -> None:
         """Untie when the point is reached."""
         if state.global_step == self._at:
-            untie(model, optimizer, self._point.init, self._point.optimizer_state)
+            untie(parts["model"], parts["optimizer"], self._point.init, self._point.optimizer_state)
             self._at = None

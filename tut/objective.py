@@ -4,7 +4,7 @@ Masked language modelling is BERT's (Devlin et al., 2019, section 3.1): of the c
 token, 10% a random one, 10% stay. Causal language modelling predicts every token but a row's first.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -43,9 +43,14 @@ class Batch:
     """Positions whose target is not ignored."""
 
     def to(self, device: torch.device) -> "Batch":
-        moved = [None if part is None else part.to(device, non_blocking=True) for part in
-                 (self.input_ids, self.attention_mask, self.positions, self.targets)]  # fmt: skip
-        return Batch(*moved, self.n_tokens, self.n_predictions)  # type: ignore[arg-type]
+        mask = self.attention_mask
+        return replace(
+            self,
+            input_ids=self.input_ids.to(device, non_blocking=True),
+            attention_mask=None if mask is None else mask.to(device, non_blocking=True),
+            positions=self.positions.to(device, non_blocking=True),
+            targets=self.targets.to(device, non_blocking=True),
+        )
 
 
 class Objective:
@@ -133,5 +138,6 @@ def scores(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         logits: (predictions, vocabulary), of any floating type; the loss is computed in fp32.
         targets: (predictions,); `IGNORED` counts for nothing.
     """
-    loss = cross_entropy(logits.float(), targets, ignore_index=IGNORED, reduction="sum")
+    logits = logits.float()
+    loss = cross_entropy(logits, targets, ignore_index=IGNORED, reduction="sum")
     return loss, (logits.detach().argmax(dim=-1) == targets).sum()

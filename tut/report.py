@@ -1,6 +1,6 @@
 """The arms of a sweep, side by side.
 
-    python -m tut.report DIR [DIR ...]      every run found under these folders
+python -m tut.report DIR [DIR ...]      every run found under these folders
 """
 
 import sys

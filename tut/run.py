@@ -18,15 +18,23 @@ from transformers.utils import logging as transformers_logging
 from tut import checkpoint
 from tut.batches import TrainingBatches, evaluation_batches
 from tut.cache import digest
-from tut.config import Config
+from tut.config import RESUME_WORDS, Config
 from tut.corpus import open_corpus
 from tut.documents import SPLITS, Split, open_source
 from tut.errors import TutError, one_line
 from tut.evaluate import evaluate
-from tut.hardware import choose_device, choose_precision, git_revision, hardware, make_deterministic, versions
+from tut.hardware import (
+    choose_device,
+    choose_precision,
+    git_revision,
+    hardware,
+    keep_freed_memory,
+    make_deterministic,
+    versions,
+)
 from tut.identity import determinants, difference
 from tut.interrupt import Stopped, stop_request
-from tut.model import PredictsAt, build_model
+from tut.model import PredictsAt, build_model, place
 from tut.objective import Objective
 from tut.optimizer import build_optimizers
 from tut.record import TEST, TRAIN, VALID, Record, Row
@@ -107,6 +115,7 @@ class _Run:
     def __init__(self, config: Config, record: Record) -> None:
         transformers_logging.set_verbosity_error()
         transformers_logging.disable_progress_bar()
+        keep_freed_memory()
         make_deterministic(config.trainer.deterministic)
         self.config = config
         self.record = record
@@ -120,7 +129,7 @@ class _Run:
         parts = trainer.gradient_accumulation
         self.batches = TrainingBatches(self.corpus.train, self.objective, trainer.batch_size, parts, config.seed)
         self.timeline = Timeline.of(config, self.batches.steps_per_epoch)
-        network = build_model(config, self.tokenizer).to(self.device)
+        network = place(build_model(config, self.tokenizer), self.device, self.precision)
         pair = tie(network)
         self.model: torch.nn.Module = PredictsAt(network)
         if trainer.compile:
@@ -239,7 +248,7 @@ class _Run:
 
     def _parent(self) -> tuple[Path, dict[str, Any]] | None:
         """Return the newest checkpoint that `resume` names and that this run can go on from."""
-        if self.config.resume in ("auto", "never"):
+        if self.config.resume in RESUME_WORDS:
             return None
         named = Path(self.config.resume)
         candidates = checkpoint.saved(named / "checkpoints") or [named]

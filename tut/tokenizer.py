@@ -13,6 +13,17 @@ from tut.errors import TutError, one_line
 _VERSION = 1  # of the recipe below; raised when it changes, so that no stale tokenizer is used
 
 
+def check_tokenizer(data: DataConfig) -> None:
+    """Check that a local tokenizer is there.
+
+    Raises:
+        TutError: it is not.
+    """
+    path = data.tokenizer
+    if path.startswith((".", "/", "~")) and not Path(path).is_dir():
+        raise TutError(f"data.tokenizer={path}: no such folder (seen from {Path.cwd()})")
+
+
 def load_tokenizer(data: DataConfig, objective: ObjectiveConfig, source: Source) -> PreTrainedTokenizerBase:
     """Return the tokenizer that a config names, training it first if need be.
 
@@ -22,7 +33,8 @@ def load_tokenizer(data: DataConfig, objective: ObjectiveConfig, source: Source)
     if data.tokenizer == "trained":
         key = digest([_VERSION, source.fingerprint(), data.vocab_size, objective.name])
         folder = built_once(home() / "tokenizers" / key[:16], lambda to: _train(data, objective, source, to))
-        return PreTrainedTokenizerFast.from_pretrained(folder)
+        trained: PreTrainedTokenizerBase = PreTrainedTokenizerFast.from_pretrained(folder)
+        return trained
     try:
         tokenizer = AutoTokenizer.from_pretrained(data.tokenizer)
     except Exception as error:  # whatever goes wrong in there, the user can only mend the name or the network

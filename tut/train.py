@@ -1,8 +1,8 @@
 """Train one model, or a sweep of them.
 
-    python -m tut.train untie.epoch=5                      one experiment
-    python -m tut.train -m untie.epoch=0,3,6,never         a sweep
-    python -m tut.train --help                             the groups, and what people change most
+python -m tut.train untie.epoch=5                      one experiment
+python -m tut.train -m untie.epoch=0,3,6,never         a sweep
+python -m tut.train --help                             the groups, and what people change most
 """
 
 import logging
@@ -39,7 +39,9 @@ def _task(composed: DictConfig) -> float:
     except Stopped as stop:
         here = f"hydra.sweep.dir={settings.sweep.dir}" if sweep else f"hydra.run.dir={settings.runtime.output_dir}"
         words = [word for word in sys.argv[1:] if not word.startswith(here.partition("=")[0])]
-        log.info("stopped by %s, state saved; to go on: %s", stop, shlex.join(["python", "-m", "tut.train", *words, here]))
+        log.info(
+            "stopped by %s, state saved; to go on: %s", stop, shlex.join(["python", "-m", "tut.train", *words, here])
+        )
         sys.exit(stop.exit_code)
 
 

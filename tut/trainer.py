@@ -19,7 +19,7 @@ from tut.batches import TrainingBatches
 from tut.config import Config
 from tut.errors import TutError
 from tut.hardware import autocast
-from tut.interrupt import StopRequest, Stopped
+from tut.interrupt import Stopped, StopRequest
 from tut.objective import scores
 from tut.optimizer import learning_rate, set_learning_rate
 from tut.progress import progress

@@ -65,7 +65,9 @@ class TiedPair:
         The head is the last layer and the embedding the first, so U's gradient is there when E's arrives.
         """
         if self.output.data_ptr() != self.input.data_ptr():
-            raise RuntimeError("the embeddings are tied but no longer share memory; call tut.tie after moving the model")
+            raise RuntimeError(
+                "the embeddings are tied but no longer share memory; call tut.tie after moving the model"
+            )
         if self.output.grad is None:
             return gradient
         own, self.output.grad = self.output.grad, None
@@ -172,17 +174,17 @@ def untie_step(config: UntieConfig, steps_per_epoch: int, total_steps: int) -> i
     Raises:
         TutError: the point is not before the end of training.
     """
-    if config.epoch not in (None, NEVER):
-        key, value, step = "epoch", config.epoch, int(config.epoch) * steps_per_epoch
+    if isinstance(config.epoch, int):
+        step = config.epoch * steps_per_epoch
     elif config.step is not None:
-        key, value, step = "step", config.step, config.step
+        step = config.step
     elif config.fraction is not None:
-        key, value, step = "fraction", config.fraction, round(config.fraction * total_steps)
+        step = round(config.fraction * total_steps)
     else:
         return None
     if step >= total_steps:
         raise TutError(
-            f"untie.{key}={value}: that is step {step}, past the end of training at step {total_steps} "
+            f"untie.{config.arm}: that is step {step}, past the end of training at step {total_steps} "
             f"({steps_per_epoch} steps an epoch); choose an earlier point, or 'untie.epoch={NEVER}'"
         )
     return step
@@ -232,8 +234,8 @@ def _part_bias_aliases(model: PreTrainedModel) -> None:
     """
     head = model.get_output_embeddings()
     bias = getattr(head, "bias", None)
-    if bias is None:
+    if not isinstance(bias, nn.Parameter):
         return
     for module in model.modules():
         if module is not head and getattr(module, "bias", None) is bias:
-            module.bias = nn.Parameter(bias.detach().clone(), requires_grad=False)
+            module.bias = nn.Parameter(bias.data.clone(), requires_grad=False)

@@ -1,0 +1,129 @@
+"""What the tests share: real English to train on, small configs, and what it means for two runs to be the same."""
+
+import os
+
+# Before torch is loaded: two runs are compared bit for bit, so both must add in the same order.
+os.environ.update(OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1", WANDB_MODE="disabled", TOKENIZERS_PARALLELISM="false")
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+
+from tut.command_line import CONF_DIR, normalise, register_schema
+from tut.config import Config
+
+SHARED = Path(tempfile.gettempdir()) / f"tut-tests-{os.environ.get('PYTEST_XDIST_TESTRUNUID', os.getpid())}"
+TEXT = SHARED / "topics.txt"
+TIMINGS = {"seconds", "tokens_per_second"}
+
+SMALL = (
+    "data=text",
+    f"data.files={TEXT}",
+    "data.vocab_size=500",
+    "data.seq_len=32",
+    "model.config={hidden_size: 32, num_attention_heads: 2, intermediate_size: 64}",
+    "trainer.batch_size=8",
+    "trainer.log_every_steps=3",
+    "trainer.precision=fp32",
+)
+SMALL_GPT = (
+    *(text for text in SMALL if not text.startswith("model")),
+    "model=gpt",
+    "model.config={n_embd: 32, n_head: 2, n_layer: 2, resid_pdrop: 0.1}",
+)
+
+
+def pytest_configure() -> None:
+    """Write the text once for all worker processes: the first help topics of Python itself."""
+    from pydoc_data.topics import topics
+
+    SHARED.mkdir(exist_ok=True)
+    os.environ["TUT_HOME"] = str(SHARED / "home")
+    text = "\n\n".join(topics[name] for name in sorted(topics))
+    writing = SHARED / f"{os.getpid()}.txt"
+    writing.write_text(text[:60_000])
+    writing.replace(TEXT)
+    torch.set_num_threads(1)
+    register_schema()
+
+
+def make_config(*overrides: str) -> Config:
+    """Return the config of a command line."""
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        return Config.from_hydra(compose("config", normalise(list(overrides))))
+
+
+def command(module: str, *arguments: str, cwd: Path, timeout: float = 120, **environment: str):
+    """Run `python -m module arguments` as a user would, and return the finished process."""
+    return subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+def rows(folder: Path, split: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / f"{split}.jsonl").read_text().splitlines()]
+
+
+def untimed(folder: Path, split: str) -> list[dict[str, Any]]:
+    return [{key: value for key, value in row.items() if key not in TIMINGS} for row in rows(folder, split)]
+
+
+def newest(folder: Path) -> Path:
+    return max((folder / "checkpoints").glob("step-*"))
+
+
+def assert_equal(a: Any, b: Any) -> None:
+    """Assert that two nests of dicts, lists and tensors are equal bit for bit."""
+    assert type(a) is type(b)
+    if isinstance(a, dict):
+        assert a.keys() == b.keys()
+        for key in a:
+            assert_equal(a[key], b[key])
+    elif isinstance(a, list | tuple):
+        assert len(a) == len(b)
+        for x, y in zip(a, b, strict=True):
+            assert_equal(x, y)
+    elif isinstance(a, torch.Tensor):
+        assert a.dtype == b.dtype
+        assert torch.equal(a, b)
+    else:
+        assert a == b
+
+
+def assert_same_run(a: Path, b: Path) -> None:
+    """Assert that two runs ended alike: weights, optimizer state and every metric row but its timings."""
+    for split in ("train", "valid", "test"):
+        assert untimed(a, split) == untimed(b, split)
+    weights = "final/model.safetensors"
+    assert (a / weights).read_bytes() == (b / weights).read_bytes()
+    assert newest(a).name == newest(b).name
+    for name in ("model.safetensors", "train.jsonl", "valid.jsonl"):
+        if name.endswith(".safetensors"):
+            assert (newest(a) / name).read_bytes() == (newest(b) / name).read_bytes()
+    assert_equal(
+        torch.load(newest(a) / "training.pt", weights_only=True),
+        torch.load(newest(b) / "training.pt", weights_only=True),
+    )
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small run, untied half-way, trained once for all the tests that only look."""
+    from tut.run import run
+
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    run(make_config(*SMALL, "trainer.max_steps=20", "untie.step=10", "trainer.evaluate_every_steps=5"), folder)
+    return folder
