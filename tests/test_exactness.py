@@ -122,7 +122,9 @@ def test_arms_share_everything_up_to_the_untie_point(straight: Callable[[str], P
     assert untimed(tmp_path, "test") != untimed(straight("mlm"), "test")
 
 
-def test_fork_from_a_run_folder_takes_its_newest_usable_checkpoint(straight: Callable[[str], Path], tmp_path: Path) -> None:
+def test_fork_from_a_run_folder_takes_its_newest_usable_checkpoint(
+    straight: Callable[[str], Path], tmp_path: Path
+) -> None:
     config = make_config(*CASES["mlm"], "untie.step=11", f"resume={straight('mlm')}", "trainer.keep_checkpoints=9")
     run(config, tmp_path / "branch")
     words = make_config(*CASES["mlm"], "untie.step=11", "trainer.keep_checkpoints=9")

@@ -136,6 +136,7 @@ class _Run:
             self.model = torch.compile(self.model)  # type: ignore[assignment]
         optimizers = build_optimizers(config.optimizer, network, pair)
         self.state = State(network, pair, optimizers, Window.on(self.device))
+        self._parent = None if checkpoint.saved(record.checkpoints) else self._find_parent()
 
     def to_the_end(self) -> float:
         """Train from the newest checkpoint, or from the start, and return the final validation loss."""
@@ -222,7 +223,7 @@ class _Run:
 
     def _take_up(self) -> Path | None:
         """Load the checkpoint to go on from, and return it; None for a new start."""
-        found = self._own() or self._parent()
+        found = self._own() or self._parent
         if found is None:
             return None
         path, manifest = found
@@ -246,7 +247,7 @@ class _Run:
             return path, manifest
         return None
 
-    def _parent(self) -> tuple[Path, dict[str, Any]] | None:
+    def _find_parent(self) -> tuple[Path, dict[str, Any]] | None:
         """Return the newest checkpoint that `resume` names and that this run can go on from."""
         if self.config.resume in RESUME_WORDS:
             return None

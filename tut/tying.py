@@ -233,9 +233,9 @@ def _part_bias_aliases(model: PreTrainedModel) -> None:
     again, it would have no bias. The spare copy is never used.
     """
     head = model.get_output_embeddings()
-    bias = getattr(head, "bias", None)
-    if not isinstance(bias, nn.Parameter):
+    bias: nn.Parameter | None = getattr(head, "bias", None)
+    if bias is None:
         return
-    for module in model.modules():
-        if module is not head and getattr(module, "bias", None) is bias:
-            module.bias = nn.Parameter(bias.data.clone(), requires_grad=False)
+    others = [module for module in model.modules() if module is not head and getattr(module, "bias", None) is bias]
+    for module in others:
+        module.bias = nn.Parameter(bias.data.clone(), requires_grad=False)
