@@ -52,28 +52,36 @@ def complain(error: Exception) -> NoReturn:
     sys.exit(1)
 
 
-def normalise(arguments: list[str]) -> list[str]:
+def normalise(overrides: list[str]) -> list[str]:
     """Spell out what two shorthands mean to Hydra.
 
     `model.architecture=X` without `model=` starts from X's own sizes, not from the default model's. A value of
     `model.config` may be set whether or not the chosen model sets it.
     """
-    keys = [argument.partition("=")[0] for argument in arguments]
+    keys = [text.partition("=")[0] for text in overrides]
     extra = ["model=custom"] if "model.architecture" in keys and "model" not in keys else []
     free = ("model.config.", "model.config=")
-    return [f"++{text}" if text.startswith(free) else text for text in arguments] + extra
+    return [f"++{text}" if text.startswith(free) else text for text in overrides] + extra
 
 
-def preflight(arguments: list[str]) -> None:
-    """Check a whole command line. Returns if it is good; otherwise ends the process with one line."""
+def preflight(arguments: list[str]) -> list[str]:
+    """Check a whole command line, and return it as Hydra is to have it: options first, then overrides.
+
+    If it is not good, end the process with one line that says why.
+    """
     try:
         asked = _parse(arguments)
+        options = list(arguments)
+        for override in asked.overrides:
+            options.remove(override)
+        asked.overrides = normalise(asked.overrides)
         only_asks = asked.help or asked.hydra_help or asked.info or asked.shell_completion or asked.experimental_rerun
         if not only_asks:
             for config in _configs(asked):
                 check(config)
     except TutError as error:
         complain(error)
+    return [*options, *asked.overrides]
 
 
 def check(config: Config) -> None:
@@ -100,7 +108,7 @@ def _parse(arguments: list[str]) -> Namespace:
     parser = get_args_parser()
     parser.exit_on_error = False
     try:
-        asked, unknown = parser.parse_known_args(arguments)
+        asked, unknown = parser.parse_known_intermixed_args(arguments)
     except ArgumentError as error:
         raise TutError(one_line(error)) from error
     if unknown:

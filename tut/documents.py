@@ -112,7 +112,8 @@ class PythonDocumentation:
         documents = {f"topic {name}": text for name, text in sorted(topics.items())}
         for name, path in self._modules.items():
             documents[f"module {name}"] = _docstrings(path)
-        return {name: text for name, text in documents.items() if text.strip()}
+        names = {text: name for name, text in reversed(documents.items()) if text.strip()}  # of equal texts, the first
+        return {name: text for text, name in reversed(names.items())}
 
     def documents(self, split: Split) -> Iterator[str]:
         return (text for name, text in self._documents.items() if split_by_name(name) == split)

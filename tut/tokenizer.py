@@ -53,9 +53,9 @@ def separator_id(tokenizer: PreTrainedTokenizerBase) -> int | None:
 
 def _require(tokenizer: PreTrainedTokenizerBase, data: DataConfig, objective: ObjectiveConfig) -> None:
     needs = {
-        "a mask token, which objective=mlm needs": objective.name == "mlm" and tokenizer.mask_token_id is None,
-        "a padding token, which data.packing=lines needs": data.packing == "lines" and tokenizer.pad_token_id is None,
-        "a separator or end-of-text token to put between documents": separator_id(tokenizer) is None,
+        "mask token, which objective=mlm needs": objective.name == "mlm" and tokenizer.mask_token_id is None,
+        "padding token, which data.packing=lines needs": data.packing == "lines" and tokenizer.pad_token_id is None,
+        "separator or end-of-text token to put between documents": separator_id(tokenizer) is None,
     }
     for what, missing in needs.items():
         if missing:

@@ -15,7 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from tut.command_line import CONF_DIR, complain, normalise, preflight, register_schema
+from tut.command_line import CONF_DIR, complain, preflight, register_schema
 from tut.config import Config
 from tut.errors import TutError
 from tut.interrupt import Stopped
@@ -48,8 +48,7 @@ def _task(composed: DictConfig) -> float:
 def main() -> None:
     """Check the whole command line, then let Hydra run it."""
     register_schema()
-    sys.argv[1:] = normalise(sys.argv[1:])
-    preflight(sys.argv[1:])
+    sys.argv[1:] = preflight(sys.argv[1:])
     _task()
 
 
