@@ -1,0 +1,135 @@
+"""As much of a W&B server as a run with metrics talks to, on loopback, in a thread of the test."""
+
+import base64
+import gzip
+import json
+import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+USER = "someone"
+PROJECT = {"id": base64.b64encode(b"Project").decode(), "name": "tut", "entity": {"id": "1", "name": USER}}
+
+
+class Run:
+    """What has arrived of one run."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.upsert: dict[str, Any] = {}
+        self.history: dict[int, dict[str, Any]] = {}
+        self.summary: dict[str, Any] = {}
+        self.exit_code: int | None = None
+
+    def bucket(self) -> dict[str, Any]:
+        last = [json.dumps(self.history[max(self.history)])] if self.history else []
+        return {
+            "id": self.name, "name": self.name, "displayName": self.name, "config": "{}", "project": PROJECT,
+            "description": None, "sweepName": None, "summaryMetrics": json.dumps(self.summary), "logLineCount": 0,
+            "historyLineCount": len(self.history), "eventsLineCount": 0, "historyTail": json.dumps(last),
+            "eventsTail": "[]", "tags": [], "notes": None, "wandbConfig": '{"t": 1}',
+        }  # fmt: skip
+
+
+class Server:
+    """Serves until `stop`; `runs` holds what has arrived."""
+
+    def __init__(self) -> None:
+        self.runs: dict[str, Run] = {}
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+            def _body(self) -> bytes:
+                if "chunked" in self.headers.get("Transfer-Encoding", ""):
+                    content = b""
+                    while size := int(self.rfile.readline(), 16):
+                        content += self.rfile.read(size)
+                        self.rfile.readline()
+                    self.rfile.readline()
+                else:
+                    content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                return gzip.decompress(content) if self.headers.get("Content-Encoding") == "gzip" else content
+
+            def _reply(self, answer: Any) -> None:
+                content = json.dumps(answer).encode()
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def do_GET(self) -> None:
+                self._reply({})
+
+            def do_PUT(self) -> None:
+                self._body()
+                self._reply({})
+
+            def do_POST(self) -> None:
+                message = json.loads(self._body())
+                if self.path.startswith("/graphql"):
+                    self._reply(server.graphql(message.get("query", ""), message.get("variables") or {}))
+                    return
+                stream = re.fullmatch(r"/files/[^/]+/[^/]+/([^/]+)/file_stream", self.path)
+                assert stream is not None, self.path
+                server.receive(stream[1], message)
+                self._reply({"limits": {}, "stopped": False})
+
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
+        threading.Thread(target=self._http.serve_forever, daemon=True).start()
+
+    def stop(self) -> None:
+        self._http.shutdown()
+        self._http.server_close()
+
+    def receive(self, name: str, message: dict[str, Any]) -> None:
+        run, files = self.runs[name], message.get("files") or {}
+        if history := files.get("wandb-history.jsonl"):
+            for index, line in enumerate(history["content"], history["offset"]):
+                run.history[index] = json.loads(line)
+        if summary := files.get("wandb-summary.json"):
+            run.summary = json.loads(summary["content"][-1])
+        if message.get("complete"):
+            run.exit_code = message.get("exitcode")
+
+    def graphql(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
+        found = re.search(r"(?:query|mutation)\s+(\w+)", query)
+        operation = found[1] if found else "Viewer"
+        answers = {
+            "UpsertBucket": self._upsert,
+            "CreateRunFiles": self._create_files,
+            "RunResumeStatus": self._resume_status,
+            "RunStoppedStatus": lambda _: {"project": {"run": {"stopped": False}}},
+            "OrgFeatureFlags": lambda _: {"organization": {"featureFlags": []}},
+            "ServerFeaturesQuery": lambda _: {"serverInfo": {"features": []}},
+            "ServerInfo": lambda _: {"serverInfo": {"cliVersionInfo": {"max_cli_version": "99.0.0"}}},
+            "Viewer": lambda _: {
+                "viewer": {"id": "1", "entity": USER, "username": USER, "email": "", "flags": "{}", "admin": False,
+                           "teams": {"edges": []}}
+            },
+        }  # fmt: skip
+        if operation not in answers:
+            return {"errors": [{"message": f"unknown here: {operation}"}]}
+        return {"data": answers[operation](variables)}
+
+    def _create_files(self, variables: dict[str, Any]) -> dict[str, Any]:
+        files = [{"name": name, "uploadUrl": f"{self.url}/storage/{name}"} for name in variables["files"]]
+        return {"createRunFiles": {"runID": variables["run"], "uploadHeaders": [], "files": files}}
+
+    def _upsert(self, variables: dict[str, Any]) -> dict[str, Any]:
+        name = variables.get("name") or variables["id"]
+        inserted = name not in self.runs
+        run = self.runs.setdefault(name, Run(name))
+        run.upsert |= {key: value for key, value in variables.items() if value is not None}
+        return {"upsertBucket": {"bucket": run.bucket(), "inserted": inserted}}
+
+    def _resume_status(self, variables: dict[str, Any]) -> dict[str, Any]:
+        run = self.runs.get(variables["name"])
+        return {"model": {**PROJECT, "bucket": None if run is None else run.bucket()}}
