@@ -22,7 +22,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict, read_write
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
@@ -170,16 +170,12 @@ def _parse_overrides(lines: list[str]) -> list[Override]:
 
 
 def _check_override(override: Override, loader: ConfigLoader) -> None:
-    """Check the key of an override and, where it chooses from a group, the choice."""
+    """Check the key of an override; whether a group has an option is seen when it is composed."""
     key, line = override.key_or_group, override.input_line
     groups = [group for group in loader.list_groups("") if group != "hydra"]
     if key in (*groups, *(f"hydra/{group}" for group in loader.list_groups("hydra"))):
-        options = loader.get_group_options(key, ObjectType.CONFIG)
-        chosen = list(override.sweep_string_iterator()) if override.is_sweep_override() else [override.value()]
-        for choice in chosen:
-            if choice not in options and not (choice is None and key in _MAY_BE_NULL):
-                given = "null" if choice is None else choice
-                raise TutError(f"{key}={given}: choose from {', '.join(options)}{did_you_mean(given, options)}")
+        if override.value() is None and key not in _MAY_BE_NULL:
+            raise _no_such_option(key, "null", loader.get_group_options(key, ObjectType.CONFIG))
         return
     if key.startswith("hydra."):
         return
@@ -190,6 +186,10 @@ def _check_override(override: Override, loader: ConfigLoader) -> None:
         raise TutError(f"{line}: there is no key {key}{near}")
     if override.is_delete():
         raise TutError(f"{line}: a key cannot be taken away; set it to null")
+
+
+def _no_such_option(group: str, choice: str, options: list[str]) -> TutError:
+    return TutError(f"{group}={choice}: choose from {', '.join(options)}{did_you_mean(choice, options)}")
 
 
 def _keys(section: type, prefix: str = "") -> Iterator[str]:
@@ -214,6 +214,11 @@ def _type_of(key: str) -> Any:
 def _compose(loader: ConfigLoader, name: str, overrides: list[str], mode: RunMode) -> DictConfig:
     try:
         return loader.load_configuration(name, overrides, run_mode=mode)
+    except MissingConfigException as error:
+        group, slash, choice = (error.missing_cfg_file or name).rpartition("/")
+        if slash and error.options:
+            raise _no_such_option(group, choice, list(error.options)) from error
+        raise TutError(f"--config-name {choice}: no such config") from error
     except (HydraException, OmegaConfBaseException) as error:
         cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
         raise TutError(_explain(cause)) from error

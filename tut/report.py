@@ -1,8 +1,10 @@
 """The arms of a sweep, side by side.
 
-python -m tut.report DIR [DIR ...]      every run found under these folders
+python -m tut.report DIR [DIR ...]                    a table of every run found under these folders
+python -m tut.report DIR [DIR ...] --figure FILE      and their validation loss over time, as PNG, SVG or PDF
 """
 
+import argparse
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,43 +12,43 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from tut.config import NEVER
 from tut.errors import TutError
-from tut.record import Record
+from tut.record import VALID, Record
 
-_STATE = "state.json"
+_NO_WIDTH = 160  # columns for a pipe or a file, which have no width to fit into
 
 
-def find_runs(folders: list[Path]) -> list[Path]:
-    """Return the run folders under some folders, each once, sorted.
+def find_runs(folders: list[Path]) -> list[Record]:
+    """Return the runs under some folders, each once, in the order of their folders' names.
 
     Raises:
         TutError: a folder holds no run.
     """
     found: set[Path] = set()
     for folder in folders:
-        runs = {path.parent for path in folder.rglob(_STATE)}
+        runs = {path.parent for path in folder.rglob("state.json")}
         if not runs:
             raise TutError(f"{folder}: {'no run in this folder' if folder.is_dir() else 'no such folder'}")
         found |= runs
-    return sorted(found, key=lambda run: [(len(part), part) for part in run.parts])
+    return [Record(run) for run in sorted(found, key=lambda run: [(len(part), part) for part in run.parts])]
 
 
-def print_table(folders: list[Path]) -> None:
+def print_table(runs: list[Record]) -> None:
     """Print a line for every run: its arm, how it ended, and its scores on the test split."""
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(box=None, header_style="bold")
+    table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("untie", no_wrap=True)
     table.add_column("seed", justify="right", no_wrap=True)
     for name in ("test loss", "perplexity", "accuracy"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("run folder", overflow="fold")
-    for folder in find_runs(folders):
-        state = Record(folder).state
-        table.add_row(state["arm"], str(state["config"]["seed"]), *_scores(state), _shortest(folder))
-    width = None if sys.stdout.isatty() else 160  # a pipe or a file has no width to fit into
-    Console(width=width, highlight=False).print(table)
+    for run in runs:
+        state = run.state
+        table.add_row(state["arm"], str(state["config"]["seed"]), *_scores(state), _shortest(run.folder))
+    Console(width=None if sys.stdout.isatty() else _NO_WIDTH, highlight=False).print(table)
 
 
 def _scores(state: dict[str, Any]) -> tuple[str, str, str]:
@@ -61,23 +63,71 @@ def _shortest(folder: Path) -> str:
     return str(folder.relative_to(here)) if folder.is_relative_to(here) else str(folder)
 
 
+def draw(runs: list[Record], path: Path) -> None:
+    """Draw validation loss over epochs, and each run's difference to the tied run of its seed, where there is one.
+
+    Raises:
+        TutError: no run has been evaluated yet, or the file's ending is not one that can be drawn.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+    from matplotlib.lines import Line2D
+
+    curves = {run.folder: {row["epoch"]: row["loss"] for row in run.rows(VALID)} for run in runs}
+    if not any(curves.values()):
+        raise TutError("no run has been evaluated yet: there is nothing to draw")
+    tied = {run.state["config"]["seed"]: curves[run.folder] for run in runs if run.state["arm"] == NEVER}
+    arms = sorted({run.state["arm"] for run in runs}, key=lambda arm: (arm == NEVER, arm))
+    colours = {arm: "black" if arm == NEVER else f"C{index}" for index, arm in enumerate(arms)}
+    figure, (losses, differences) = pyplot.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
+    for run in runs:
+        state, curve = run.state, curves[run.folder]
+        colour = colours[state["arm"]]
+        losses.plot(list(curve), list(curve.values()), color=colour, marker=".")
+        baseline = tied.get(state["config"]["seed"], {})
+        shared = [epoch for epoch in curve if epoch in baseline]
+        differences.plot(shared, [curve[epoch] - baseline[epoch] for epoch in shared], color=colour, marker=".")
+        if state["untie_step"] is not None:
+            for axes in (losses, differences):
+                axes.axvline(state["untie_step"] / state["steps_per_epoch"], color=colour, linestyle=":", linewidth=1)
+    losses.set(title="Validation loss", xlabel="epoch", ylabel="cross-entropy (nats)")
+    differences.set(title="Difference to the run kept tied", xlabel="epoch", ylabel="nats; below 0 is better")
+    named = [Line2D([], [], color=colours[arm], marker=".", label=f"untie {arm}") for arm in arms]
+    losses.legend(handles=named, frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        figure.savefig(path, dpi=150)
+    except ValueError as error:
+        raise TutError(f"--figure {path}: choose a name that ends in .png, .svg or .pdf") from error
+    finally:
+        pyplot.close(figure)
+
+
 class TableOfArms(Callback):
     """Ends a Hydra sweep with the table of its arms."""
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """Called by Hydra."""
-        print_table([Path(config.hydra.sweep.dir)])
+        print_table(find_runs([Path(config.hydra.sweep.dir)]))
 
 
 def main() -> None:
-    """Read the command line and print the table."""
+    """Read the command line, print the table and draw the figure."""
     from tut.command_line import complain
 
-    if not sys.argv[1:] or sys.argv[1] in ("-h", "--help"):
-        print(__doc__.strip())
-        return
+    parser = argparse.ArgumentParser(
+        prog="python -m tut.report", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folders", metavar="DIR", nargs="+", type=Path, help="a run's folder, a sweep's, or any above")
+    parser.add_argument("--figure", metavar="FILE", type=Path, help="draw the validation loss into this file")
+    asked = parser.parse_args()
     try:
-        print_table([Path(argument) for argument in sys.argv[1:]])
+        runs = find_runs(asked.folders)
+        print_table(runs)
+        if asked.figure is not None:
+            draw(runs, asked.figure)
     except TutError as error:
         complain(error)
 
