@@ -69,11 +69,15 @@ def offline_history(folder: Path) -> dict[int, dict[str, Any]]:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    import wandb
+
+    wandb.teardown()  # it reads its environment once a process
     loopback = Server()
     monkeypatch.setenv("WANDB_BASE_URL", loopback.url)
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     monkeypatch.delenv("WANDB_MODE")
     yield loopback
+    wandb.teardown()
     loopback.stop()
 
 

@@ -47,6 +47,6 @@ def progress(step: int, total_steps: int) -> Iterator[Progress]:
     if not sys.stderr.isatty():
         yield Progress(None, step, total_steps)
         return
-    layout = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} steps, {remaining} left, {postfix}"
+    layout = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} steps, {remaining} left{postfix}"
     with logging_redirect_tqdm(), tqdm(total=total_steps, initial=step, bar_format=layout, leave=False) as bar:
         yield Progress(bar, step, total_steps)
