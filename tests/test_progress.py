@@ -1,10 +1,13 @@
 """What a person sees: a live bar on a terminal, plain lines elsewhere."""
 
+import fcntl
 import os
 import pty
 import re
+import struct
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 from conftest import SMALL
@@ -16,10 +19,9 @@ from tut.progress import progress
 def test_a_live_bar_on_a_terminal(tmp_path: Path) -> None:
     words = [*SMALL, "trainer.max_steps=12", "untie.step=6", "hydra.run.dir=run"]
     reader, writer = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tut.train", *words], cwd=tmp_path, stderr=writer, stdout=subprocess.DEVNULL,
-        env={**os.environ, "COLUMNS": "110"},
-    )  # fmt: skip
+    fcntl.ioctl(writer, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 110, 0, 0))
+    arguments = [sys.executable, "-m", "tut.train", *words]
+    process = subprocess.Popen(arguments, cwd=tmp_path, stderr=writer, stdout=subprocess.DEVNULL)
     os.close(writer)
     seen = b""
     try:

@@ -29,7 +29,8 @@ class Progress:
         if self._bar is not None:
             self._bar.set_description(state, refresh=False)
             self._bar.set_postfix_str(f"loss {loss:.3f}, {tokens_per_second:,.0f} tokens/s", refresh=False)
-            self._bar.update(step - self._bar.n)
+            self._bar.n = step
+            self._bar.refresh()
             return
         now = time.monotonic()
         if now - self._last_line >= _SECONDS_BETWEEN_LINES:
