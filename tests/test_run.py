@@ -424,11 +424,11 @@ def test_determinants_leave_out_what_cannot_matter() -> None:
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 def test_compiled_is_plain_to_rounding(tmp_path: Path) -> None:
-    """AdamW turns rounding of a gradient near zero into a step's sign, so the losses drift apart, a little."""
+    """Compiled, the gradient of the input embedding comes before that of the output embedding."""
     for name, words in (("plain", ()), ("compiled", ("trainer.compile=true",))):
         run(make_config(*SHORT, "trainer.log_every_steps=1", *words), tmp_path / name)
     plain, compiled = (rows(tmp_path / name, "train") for name in ("plain", "compiled"))
     assert plain[0]["loss"] == pytest.approx(compiled[0]["loss"], rel=1e-6)
     for a, b in zip(plain, compiled, strict=True):
-        assert a["loss"] == pytest.approx(b["loss"], rel=2e-3)
+        assert a["loss"] == pytest.approx(b["loss"], rel=1e-5)
         assert a["tied"] == b["tied"]

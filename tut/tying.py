@@ -14,13 +14,14 @@ the two are one matrix (Press & Wolf, 2017; Inan et al., 2017). Here they are on
 """
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import cosine_similarity
 from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from tut.config import NEVER, UntieConfig
@@ -35,7 +36,8 @@ class TiedPair:
     def __init__(self, embedding: nn.Module, head: nn.Module) -> None:
         self._embedding = embedding
         self._head = head
-        self._link: Any = None
+        self._links: list[RemovableHandle] = []
+        self._late = False
         self._roles: tuple[Tensor, Tensor] | None = None
 
     @property
@@ -50,31 +52,45 @@ class TiedPair:
 
     @property
     def tied(self) -> bool:
-        return self._link is not None
+        return bool(self._links)
 
     def _tie(self) -> None:
         if self.output is self.input:
             self._head.weight = nn.Parameter(self.input.detach())
         self.output.data = self.input.data
         self.output.grad = None
-        self._link = self.input.register_hook(self._join_gradients)
+        self._late = False
+        self._links = [
+            self.input.register_hook(self._join_before_input),
+            self.output.register_post_accumulate_grad_hook(self._join_after_input),
+        ]
 
-    def _join_gradients(self, gradient: Tensor) -> Tensor:
-        """Give E the gradient of both roles: called by autograd with E's own, once a backward pass.
+    def _join_before_input(self, gradient: Tensor) -> Tensor:
+        """Add U's gradient to E's, on its way into `E.grad`: called by autograd once a backward pass.
 
-        The head is the last layer and the embedding the first, so U's gradient is there when E's arrives.
+        The head is the last layer and the embedding the first, so U's gradient is there when E's arrives. They are
+        summed before they are accumulated, as for a single Parameter: the same bits, whatever was there.
         """
         if self.output.data_ptr() != self.input.data_ptr():
-            raise RuntimeError(
-                "the embeddings are tied but no longer share memory; call tut.tie after moving the model"
-            )
-        if self.output.grad is None:
-            return gradient
-        own, self.output.grad = self.output.grad, None
+            raise RuntimeError("the tied embeddings no longer share memory; move the model before tut.tie, not after")
         if self._roles is not None:
             self._roles[0].add_(gradient)
+        self._late = self.output.grad is None
+        return gradient if self._late else self._take_output_gradient().add_(gradient)
+
+    def _join_after_input(self, _: Tensor) -> None:
+        """Add U's gradient where E's came first, as in torch.compile, whose backward pass ends in both at once."""
+        if self._late:
+            own = self._take_output_gradient()
+            self.input.grad = own if self.input.grad is None else self.input.grad.add_(own)
+            self._late = False
+
+    def _take_output_gradient(self) -> Tensor:
+        own, self.output.grad = self.output.grad, None
+        assert own is not None
+        if self._roles is not None:
             self._roles[1].add_(own)
-        return own.add_(gradient)
+        return own
 
     def record_roles(self) -> None:
         """Keep the gradients of both roles apart from here to `role_gradients`. Does nothing once untied."""
@@ -101,8 +117,9 @@ class TiedPair:
         }
 
     def _untie(self, init: str, std: float, random: Generator | None) -> None:
-        self._link.remove()
-        self._link = None
+        for link in self._links:
+            link.remove()
+        self._links = []
         self.output.data = self.input.data.clone()
         if init == "fresh":
             drawn = torch.empty(self.output.shape).normal_(0.0, std, generator=random)
