@@ -42,6 +42,27 @@ def test_logits_at_positions_are_those_of_the_whole(objective: str, name: str, t
     assert whole.shape == (2, 8, 500)
 
 
+@pytest.mark.parametrize("name", ["bert", "roberta"])
+def test_encoders_become_decoders_for_causal_training(name: str, tokenizers) -> None:
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 64}
+    network = build_model(
+        Config(model=ModelConfig(name, sizes), objective=ObjectiveConfig(name="clm")), tokenizers["clm"]
+    )
+    network.eval()
+    ids = torch.arange(20, 28)[None]
+    other = torch.cat([ids[:, :5], ids[:, 5:] + 9], dim=1)
+    a, b = network(input_ids=ids).logits, network(input_ids=other).logits
+    torch.testing.assert_close(a[:, :5], b[:, :5])
+    assert not torch.allclose(a[:, 5:], b[:, 5:])
+
+
+def test_a_model_that_sees_what_it_is_to_predict_is_refused(tokenizers) -> None:
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 64}
+    config = Config(model=ModelConfig("bert", {**sizes, "is_decoder": False}), objective=ObjectiveConfig(name="clm"))
+    with pytest.raises(TutError, match="objective=clm: model.architecture=bert looks at the tokens"):
+        build_model(config, tokenizers["clm"])
+
+
 def test_a_network_that_goes_round_its_trunk() -> None:
     opt = OPTForCausalLM(OPTConfig(vocab_size=53, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
                                    ffn_dim=32, word_embed_proj_dim=16)).eval()  # fmt: skip

@@ -58,7 +58,23 @@ def build_model(config: Config, tokenizer: PreTrainedTokenizerBase) -> PreTraine
     network_config = _network_config(config.model, config.objective.name, len(tokenizer), tokenizer)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(config.seed, "weights"))
-        return _build(config.model, network_config, config.objective.name)
+        network = _build(config.model, network_config, config.objective.name)
+        if config.objective.name == "clm":
+            _check_causal(network, config.model.architecture)
+        return network
+
+
+@torch.no_grad()
+def _check_causal(network: PreTrainedModel, architecture: str) -> None:
+    """See that what is predicted after the first token does not depend on the last one."""
+    ids = torch.arange(8) % network.config.vocab_size
+    other = ids.clone()
+    other[-1] = 0
+    was_training = network.training
+    first, changed = network.eval()(input_ids=torch.stack([ids, other])).logits[:, 0]
+    network.train(was_training)
+    if not torch.allclose(first, changed, atol=1e-5):
+        raise TutError(f"objective=clm: model.architecture={architecture} looks at the tokens that it is to predict")
 
 
 def place(network: PreTrainedModel, device: torch.device, precision: str) -> PreTrainedModel:
@@ -102,6 +118,8 @@ def _network_config(
             raise TutError(f"model.config.{key}: {name} has no such value{did_you_mean(key, known)}")
     special = [key for kind in ("pad", "bos", "eos", "cls", "sep", "mask") if (key := f"{kind}_token_id") in known]
     ids = {key: getattr(tokenizer, key) if tokenizer is not None else 0 for key in special}
+    if objective == "clm" and "is_decoder" in known:
+        ids["is_decoder"] = True  # BERT and its kin look both ways without it
     values = {**ids, **copy.deepcopy(model.config), "vocab_size": vocab_size, "tie_word_embeddings": True}
     try:
         config = config_class(**values)

@@ -89,8 +89,8 @@ def _train_byte_bpe(vocab_size: int, source: Source) -> PreTrainedTokenizerFast:
     """GPT-2's: byte-pair encoding of bytes (Radford et al., 2019)."""
     from tokenizers import ByteLevelBPETokenizer
 
-    end = "<|endoftext|>"
+    end, pad = "<|endoftext|>", "<|pad|>"  # rows have no padding, but some architectures cannot do without the token
     tokenizer = ByteLevelBPETokenizer()
     documents = source.documents("train")
-    tokenizer.train_from_iterator(documents, vocab_size=vocab_size, special_tokens=[end], show_progress=False)
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer._tokenizer, bos_token=end, eos_token=end)
+    tokenizer.train_from_iterator(documents, vocab_size=vocab_size, special_tokens=[end, pad], show_progress=False)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer._tokenizer, bos_token=end, eos_token=end, pad_token=pad)
