@@ -1,7 +1,7 @@
 import pytest
 import torch
 from conftest import SMALL, make_config
-from tests_models import tiny_bert
+from tiny_models import tiny_bert
 from transformers import OPTConfig, OPTForCausalLM, PreTrainedTokenizerFast
 
 from tut.architectures import TutTransformerConfig, TutTransformerForMaskedLM

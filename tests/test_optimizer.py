@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests_models import tiny_bert
+from tiny_models import tiny_bert
 
 import tut
 from tut.config import Config, ModelConfig, OptimizerConfig, UntieConfig
