@@ -77,6 +77,14 @@ def test_splits_with_files_of_their_own(tmp_path: Path) -> None:
     assert 5 < len(documents["test"]) < 50
 
 
+def test_files_held_out_are_not_trained_on(tmp_path: Path) -> None:
+    for name in ("train", "valid"):
+        (tmp_path / f"{name}.txt").write_text("\n\n".join(f"{name} {i}" for i in range(300)))
+    source = open_source(DataConfig(source="text", files=f"{tmp_path}/*.txt", validation_files=f"{tmp_path}/valid.txt"))
+    assert not [document for document in source.documents("train") if document.startswith("valid")]
+    assert len(list(source.documents("validation"))) == 300
+
+
 def test_moving_files_changes_neither_splits_nor_tokens(tmp_path: Path) -> None:
     for name in ("here", "there"):
         (tmp_path / name).mkdir()

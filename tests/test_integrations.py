@@ -50,6 +50,29 @@ def test_it_unties_at_the_epoch_and_not_before(tmp_path: Path) -> None:
     assert torch.equal(loaded.eval()(ids).logits, run.model.eval()(ids).logits)
 
 
+@pytest.mark.parametrize("length", [{"max_steps": 20}, {"num_train_epochs": 3.5}], ids=str)
+def test_a_partial_last_epoch_does_not_move_the_untie_point(length: dict, tmp_path: Path) -> None:
+    run = trainer(tmp_path, callback := UntieCallback(epoch=2))
+    for name, value in length.items():
+        setattr(run.args, name, value)
+    tied_until = []
+
+    class Watch(UntieCallback):
+        def on_init_end(self, args, state, control, **parts):
+            pass
+
+        on_train_begin = on_init_end
+
+        def on_step_end(self, args, state, control, **parts):
+            if parts["model"].config.tie_word_embeddings:
+                tied_until.append(state.global_step)
+
+    run.add_callback(Watch(epoch=1))
+    run.train()
+    assert tied_until[-1] == 12
+    assert callback is not None
+
+
 def test_until_then_it_is_the_plain_trainer(tmp_path: Path) -> None:
     plain = trainer(tmp_path / "a")
     plain.train()

@@ -224,6 +224,18 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_used(tmp_path: Path, c
         assert_same_run(tmp_path / "straight", folder)
 
 
+def test_a_fork_passes_over_a_damaged_checkpoint_and_leaves_it_alone(tmp_path: Path, caplog) -> None:
+    words = (*SHORT, "trainer.checkpoint_every_steps=3", "trainer.keep_checkpoints=9")
+    run(make_config(*words), tmp_path / "straight")
+    damaged = newest(tmp_path / "straight") / "training.pt"
+    damaged.write_bytes(b"")
+    run(make_config(*words, f"resume={tmp_path / 'straight'}"), tmp_path / "fork")
+    assert "step-00000012: damaged" in caplog.text
+    assert damaged.exists()
+    assert Record(tmp_path / "fork").state["resumed_from"].endswith("step-00000009")
+    assert untimed(tmp_path / "fork", "test") == untimed(tmp_path / "straight", "test")
+
+
 def test_no_whole_checkpoint_left_starts_over(tmp_path: Path) -> None:
     words = (*SHORT, "trainer.checkpoint_every_steps=6")
     run(make_config(*words), tmp_path / "straight")
@@ -240,6 +252,9 @@ def test_resuming_with_another_config_is_refused_by_name(tmp_path: Path) -> None
         run(make_config(*words, "optimizer.lr=5e-3"), tmp_path)
     with pytest.raises(TutError, match="untie.at_step is 6 there and 7 here"):
         run(make_config(*words, "untie.step=7"), tmp_path)
+    assert Record(tmp_path).state["config"]["optimizer"]["lr"] == 1e-3
+    assert Record(tmp_path).state["status"] == "failed"
+    assert Record(tmp_path).state["error"] == "Killed"
     run(make_config(*words, "optimizer.lr=5e-3", "resume=never"), tmp_path)
     run(make_config(*SHORT, "trainer.checkpoint_every_steps=3", "optimizer.lr=5e-3"), tmp_path.with_name("other"))
     assert_same_run(tmp_path, tmp_path.with_name("other"))

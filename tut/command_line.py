@@ -35,7 +35,6 @@ CONF_DIR = _HERE / "conf" if (_HERE / "conf").is_dir() else _HERE.parent / "conf
 """The folder of config groups: inside the package if it was built into a wheel, beside it in a checkout."""
 
 _NOT_AN_OVERRIDE = "not an override; write key=value (in the shell, quote what has spaces)"
-_MAY_BE_NULL = ("experiment",)
 _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 
@@ -130,7 +129,7 @@ def _configs(asked: Namespace) -> Iterator[Config]:
             raise TutError(f"{flag} {needed}: no such folder")
     with initialize_config_dir(str(folder.absolute()), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
-        overrides = _parse_overrides(asked.overrides)
+        overrides = _parse_overrides(asked.overrides, loader)
         for override in overrides:
             _check_override(override, loader)
         several = [override.input_line for override in overrides if override.is_sweep_override()]
@@ -143,7 +142,7 @@ def _configs(asked: Namespace) -> Iterator[Config]:
             yield _typed(_compose(loader, name, [*asked.overrides, *extra], RunMode.RUN))
             return
         lines = [*(f"{key}={value}" for key, value in params.items()), *asked.overrides]
-        jobs = [job for batch in BasicSweeper.split_arguments(_parse_overrides(lines), None) for job in batch]
+        jobs = [job for batch in BasicSweeper.split_arguments(_parse_overrides(lines, loader), None) for job in batch]
         for job in jobs:
             yield _typed(_compose(loader, name, [*job, *extra], RunMode.RUN))
 
@@ -157,11 +156,11 @@ def _typed(composed: DictConfig) -> Config:
         raise TutError(_explain(error)) from error
 
 
-def _parse_overrides(lines: list[str]) -> list[Override]:
+def _parse_overrides(lines: list[str], loader: ConfigLoader) -> list[Override]:
     parsed = []
     for line in lines:
         try:
-            parsed += OverridesParser.create().parse_overrides([line])
+            parsed += OverridesParser.create(loader).parse_overrides([line])
         except HydraException as error:
             raise TutError(f"{line}: {_NOT_AN_OVERRIDE}") from error
         if not parsed[-1].key_or_group:
@@ -174,7 +173,7 @@ def _check_override(override: Override, loader: ConfigLoader) -> None:
     key, line = override.key_or_group, override.input_line
     groups = [group for group in loader.list_groups("") if group != "hydra"]
     if key in (*groups, *(f"hydra/{group}" for group in loader.list_groups("hydra"))):
-        if override.value() is None and key not in _MAY_BE_NULL:
+        if override.value() is None:
             raise _no_such_option(key, "null", loader.get_group_options(key, ObjectType.CONFIG))
         return
     if key.startswith("hydra."):

@@ -33,7 +33,7 @@ def _at_least(low: float, prefix: str, section: object, *names: str) -> None:
     """Check that the named fields of a section are null or at least `low`."""
     for name in names:
         value = getattr(section, name)
-        _check(value is None or value >= low, f"{prefix}.{name}", value, f"at least {low}")
+        _check(value is None or low <= value < float("inf"), f"{prefix}.{name}", value, f"at least {low}")
 
 
 def _positive(prefix: str, section: object, *names: str) -> None:

@@ -139,6 +139,8 @@ class TextFiles:
             "validation": _expand("data.validation_files", config.validation_files),
             "test": _expand("data.test_files", config.test_files),
         }
+        held_out = {*self._own["validation"], *self._own["test"]}
+        self._own["train"] = [path for path in self._own["train"] if path not in held_out]  # a glob may name them all
         every = [path for paths in self._own.values() for path in paths]
         self._root = os.path.commonpath([path.parent for path in every])
         few = len(self._own["train"]) < _FEW_FILES

@@ -43,7 +43,8 @@ class UntieCallback(TrainerCallback):
     ) -> None:
         """Find the untie point, now that the length of training is known."""
         tie(parts["model"])
-        steps_per_epoch = -(-state.max_steps // max(1, state.num_train_epochs))
+        batches = len(parts["train_dataloader"])
+        steps_per_epoch = max(1, -(-batches // args.gradient_accumulation_steps))
         self._at = untie_step(self._point, steps_per_epoch, state.max_steps)
         if self._at is not None and state.global_step > self._at:
             raise TutError(

@@ -31,6 +31,7 @@ _HEADS = {"mlm": MODEL_FOR_MASKED_LM_MAPPING, "clm": MODEL_FOR_CAUSAL_LM_MAPPING
 _NAMES = {"mlm": "masked", "clm": "causal"}
 _SET_BY_TUT = {
     "vocab_size": "it follows from data.tokenizer",
+    "dtype": "it follows from trainer.precision",
     "tie_word_embeddings": "it follows from untie.epoch, untie.step and untie.fraction",
 }
 

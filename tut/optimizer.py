@@ -26,11 +26,14 @@ def build_optimizers(config: OptimizerConfig, model: PreTrainedModel, pair: Tied
         return [SGD(groups, lr=config.lr, momentum=config.momentum)]
     if config.name == "adamw":
         return [AdamW(groups, lr=config.lr, betas=(b1, b2), eps=config.eps, fused=True)]
-    hidden = [group for group in groups if group["role"] == "hidden"]
-    rest = [group for group in groups if group["role"] != "hidden"]
+    matrices = [p for group in groups if group["role"] == "hidden" for p in group["params"] if p.ndim == 2]
+    hidden = {"params": matrices, "role": "hidden", "weight_decay": config.weight_decay}
+    taken = {id(p) for p in matrices}
+    rest = [{**group, "params": [p for p in group["params"] if id(p) not in taken]} for group in groups]
+    rest = [group for group in rest if group["params"]]
     # With this adjustment an update has the size of AdamW's, so that one learning rate serves both
     # (Liu et al., 2025, "Muon is scalable for LLM training", section 2.2).
-    muon = Muon(hidden, lr=config.lr, momentum=config.momentum, adjust_lr_fn="match_rms_adamw")
+    muon = Muon([hidden], lr=config.lr, momentum=config.momentum, adjust_lr_fn="match_rms_adamw")
     return [muon, AdamW(rest, lr=config.lr, betas=(b1, b2), eps=config.eps, fused=True)]
 
 
@@ -45,7 +48,7 @@ def _parameter_groups(config: OptimizerConfig, model: PreTrainedModel, pair: Tie
         elif parameter in tables:
             roles["tables"].append(parameter)
         else:
-            roles["hidden" if parameter.ndim == 2 else "vectors"].append(parameter)
+            roles["hidden" if parameter.ndim >= 2 else "vectors"].append(parameter)
     decays = {"hidden": True, "vectors": config.decay_norms_and_biases}
     return [
         {

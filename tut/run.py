@@ -33,7 +33,7 @@ from tut.hardware import (
     versions,
 )
 from tut.identity import determinants, difference
-from tut.interrupt import Stopped, stop_request
+from tut.interrupt import Stopped, StopRequest, stop_request
 from tut.model import PredictsAt, build_model, place
 from tut.objective import Objective
 from tut.optimizer import build_optimizers
@@ -63,18 +63,20 @@ def run(config: Config, folder: Path) -> float:
             raise TutError(f"{folder}: holds a finished run with another config ({changed})")
         log.info("%s: finished earlier, nothing to do (resume=never starts over)", folder)
         return float(record.state["validation"]["loss"])
-    parts = _Run(config, record)
-    folder.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(folder / ".lock", timeout=0):
-            return _run_recorded(config, record, parts)
+        with stop_request() as stop:
+            parts = _Run(config, record)
+            folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(folder / ".lock", timeout=0):
+                return _run_recorded(config, record, parts, stop)
     except Timeout as error:
         raise TutError(f"{folder}: another process is training in this folder") from error
 
 
-def _run_recorded(config: Config, record: Record, parts: "_Run") -> float:
+def _run_recorded(config: Config, record: Record, parts: "_Run", stop: StopRequest) -> float:
     if config.resume == "never":
         record.clear()
+    origin = parts.take_up()  # first: what it refuses must stay as it is
     record.update_state(
         status="running",
         error=None,
@@ -88,7 +90,7 @@ def _run_recorded(config: Config, record: Record, parts: "_Run") -> float:
     )
     status, error = "failed", None
     try:
-        loss = parts.to_the_end()
+        loss = parts.to_the_end(origin, stop)
         status = "finished"
         return loss
     except (Stopped, KeyboardInterrupt):
@@ -138,9 +140,8 @@ class _Run:
         self.state = State(network, pair, optimizers, Window.on(self.device))
         self._parent = None if checkpoint.saved(record.checkpoints) else self._find_parent()
 
-    def to_the_end(self) -> float:
-        """Train from the newest checkpoint, or from the start, and return the final validation loss."""
-        origin = self._take_up()
+    def to_the_end(self, origin: Path | None, stop: StopRequest) -> float:
+        """Train from where `take_up` has put the state, and return the final validation loss."""
         self.record.rewind(origin)
         self._describe(origin)
         self.tracker = Tracker(self.config, self.record, run_id=self._run_id())
@@ -150,8 +151,7 @@ class _Run:
         )  # fmt: skip
         status = "failed"
         try:
-            with stop_request() as stop:
-                trainer.train(stop)
+            trainer.train(stop)
             result = self._score("test")
             test = trainer.row(**result)
             self._write(TEST, test)
@@ -221,7 +221,7 @@ class _Run:
             f"{size - pair.output.numel():,}", f"{size:,}", self.precision, self.device,
         )  # fmt: skip
 
-    def _take_up(self) -> Path | None:
+    def take_up(self) -> Path | None:
         """Load the checkpoint to go on from, and return it; None for a new start."""
         found = self._own() or self._parent
         if found is None:
@@ -239,7 +239,9 @@ class _Run:
             try:
                 manifest = checkpoint.verify(path)
             except TutError as damage:
-                aside = path.rename(path.with_name(f"damaged-{path.name}"))
+                aside = path.with_name(f"damaged-{path.name}")
+                shutil.rmtree(aside, ignore_errors=True)
+                path.rename(aside)
                 log.warning("%s; set aside as %s, the one before it is used", damage, aside.name)
                 continue
             if reason := self._obstacle(manifest):
@@ -253,8 +255,14 @@ class _Run:
             return None
         named = Path(self.config.resume)
         candidates = checkpoint.saved(named / "checkpoints") or [named]
+        reason: str | None = None
         for path in candidates:
-            manifest = checkpoint.verify(path)
+            try:
+                manifest = checkpoint.verify(path)
+            except TutError as damage:
+                reason = str(damage)
+                log.warning("%s; not used", damage)
+                continue
             reason = self._obstacle(manifest)
             if reason is None:
                 return path, manifest

@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 from tut.command_line import CONF_DIR, complain, preflight, register_schema
 from tut.config import Config
 from tut.errors import TutError
-from tut.interrupt import Stopped
+from tut.interrupt import EXIT_INTERRUPTED, Stopped
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,8 @@ def _task(composed: DictConfig) -> float:
         complain(error)
     except Stopped as stop:
         here = f"hydra.sweep.dir={settings.sweep.dir}" if sweep else f"hydra.run.dir={settings.runtime.output_dir}"
-        words = [word for word in sys.argv[1:] if not word.startswith(here.partition("=")[0])]
+        dropped = (here.partition("=")[0], "resume=never")
+        words = [word for word in sys.argv[1:] if not word.startswith(dropped)]
         log.info(
             "stopped by %s, state saved; to go on: %s", stop, shlex.join(["python", "-m", "tut.train", *words, here])
         )
@@ -48,8 +49,11 @@ def _task(composed: DictConfig) -> float:
 def main() -> None:
     """Check the whole command line, then let Hydra run it."""
     register_schema()
-    sys.argv[1:] = preflight(sys.argv[1:])
-    _task()
+    try:
+        sys.argv[1:] = preflight(sys.argv[1:])
+        _task()
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)  # before there was anything to save, or asked twice
 
 
 if __name__ == "__main__":

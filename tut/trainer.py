@@ -108,6 +108,7 @@ class Trainer:
             self._log_validation()
         received = stop.received  # looked at once: a signal that comes while saving waits for the next boundary
         if received is not None or timeline.checkpoints_at(state.step):
+            self._finite(state.window.loss.item())
             state.seconds = time.perf_counter() - self._run_started
             self.save()
         if received is not None and state.step < timeline.total_steps:
