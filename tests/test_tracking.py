@@ -129,7 +129,7 @@ def test_online_even_after_a_resume(tmp_path: Path, server: Server) -> None:
 def test_wandb_sync_of_the_offline_files_gives_the_same_run(tmp_path: Path, server: Server) -> None:
     run(make_config(*WORDS, "wandb.mode=offline"), tmp_path)
     (folder,) = tmp_path.glob("wandb/offline-run-*")
-    subprocess.run([sys.executable, "-m", "wandb", "sync", str(folder)], check=True, env=dict(os.environ))
+    subprocess.run([sys.executable, "-m", "wandb", "sync", str(folder)], check=True, cwd=tmp_path)
     (arrived,) = server.runs.values()
     history = {row["step"]: without_own_keys(row) for row in arrived.history.values()}
     assert history == expected(tmp_path)

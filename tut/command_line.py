@@ -89,17 +89,16 @@ def check(config: Config) -> None:
     Raises:
         TutError: the run would fail.
     """
-    from tut.documents import check_source
+    from tut.documents import check_folder, check_source
     from tut.hardware import check_hardware
     from tut.model import check_model
-    from tut.tokenizer import check_tokenizer
 
     if config.resume not in RESUME_WORDS and not Path(config.resume).is_dir():
         near = did_you_mean(config.resume, RESUME_WORDS)
         raise TutError(f"resume={config.resume}: must be auto, never, or the folder of a checkpoint or run{near}")
     check_hardware(config.trainer)
     check_source(config.data)
-    check_tokenizer(config.data)
+    check_folder("data.tokenizer", config.data.tokenizer)
     check_model(config)
 
 

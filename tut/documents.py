@@ -63,9 +63,8 @@ def check_source(config: DataConfig) -> None:
     """
     if config.source == "text":
         TextFiles(config)
-    if config.source == "huggingface" and config.path is not None and _is_local(config.path):
-        if not Path(config.path).is_dir():
-            raise TutError(f"data.path={config.path}: no such folder (seen from {Path.cwd()})")
+    if config.source == "huggingface" and config.path is not None:
+        check_folder("data.path", config.path)
         saved_splits = Path(config.path) / _SAVED
         if saved_splits.is_file():
             there = json.loads(saved_splits.read_text())["splits"]
@@ -75,8 +74,14 @@ def check_source(config: DataConfig) -> None:
                     raise _no_such(f"data.{split}_split", name, there)
 
 
-def _is_local(path: str) -> bool:
-    return path.startswith((".", "/", "~")) or Path(path).is_dir()
+def check_folder(key: str, name: str) -> None:
+    """Check that a name is a folder, if it can be nothing else: names on the hub do not start like a path.
+
+    Raises:
+        TutError: there is no such folder.
+    """
+    if name.startswith((".", "/", "~")) and not Path(name).is_dir():
+        raise TutError(f"{key}={name}: no such folder (seen from {Path.cwd()})")
 
 
 def _no_such(key: str, name: str | None, there: Iterable[str]) -> TutError:

@@ -26,20 +26,18 @@ def build_optimizers(config: OptimizerConfig, model: PreTrainedModel, pair: Tied
         return [SGD(groups, lr=config.lr, momentum=config.momentum)]
     if config.name == "adamw":
         return [AdamW(groups, lr=config.lr, betas=(b1, b2), eps=config.eps, fused=True)]
-    matrices = [p for group in groups if group["role"] == "hidden" for p in group["params"] if p.ndim == 2]
-    hidden = {"params": matrices, "role": "hidden", "weight_decay": config.weight_decay}
-    taken = {id(p) for p in matrices}
-    rest = [{**group, "params": [p for p in group["params"] if id(p) not in taken]} for group in groups]
-    rest = [group for group in rest if group["params"]]
+    hidden = [group for group in groups if group["role"] == "hidden"]
+    rest = [group for group in groups if group["role"] != "hidden"]
     # With this adjustment an update has the size of AdamW's, so that one learning rate serves both
     # (Liu et al., 2025, "Muon is scalable for LLM training", section 2.2).
-    muon = Muon([hidden], lr=config.lr, momentum=config.momentum, adjust_lr_fn="match_rms_adamw")
+    muon = Muon(hidden, lr=config.lr, momentum=config.momentum, adjust_lr_fn="match_rms_adamw")
     return [muon, AdamW(rest, lr=config.lr, betas=(b1, b2), eps=config.eps, fused=True)]
 
 
 def _parameter_groups(config: OptimizerConfig, model: PreTrainedModel, pair: TiedPair) -> list[dict[str, Any]]:
     tables = {module.weight for module in model.modules() if isinstance(module, nn.Embedding)}
-    roles: dict[str, list[nn.Parameter]] = {role: [] for role in ("hidden", "tables", "vectors", "input", "output")}
+    names = ("hidden", "stacked", "tables", "vectors", "input", "output")
+    roles: dict[str, list[nn.Parameter]] = {role: [] for role in names}
     for parameter in model.parameters():
         if parameter is pair.input:
             roles["input"].append(parameter)
@@ -47,9 +45,11 @@ def _parameter_groups(config: OptimizerConfig, model: PreTrainedModel, pair: Tie
             roles["output"].append(parameter)
         elif parameter in tables:
             roles["tables"].append(parameter)
-        else:
-            roles["hidden" if parameter.ndim >= 2 else "vectors"].append(parameter)
-    decays = {"hidden": True, "vectors": config.decay_norms_and_biases}
+        elif parameter.ndim == 2:
+            roles["hidden"].append(parameter)
+        else:  # three dimensions are the matrices of several experts, which Muon does not take
+            roles["stacked" if parameter.ndim > 2 else "vectors"].append(parameter)
+    decays = {"hidden": True, "stacked": True, "vectors": config.decay_norms_and_biases}
     return [
         {
             "params": parameters,

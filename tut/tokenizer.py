@@ -13,17 +13,6 @@ from tut.errors import TutError, one_line
 _VERSION = 1  # of the recipe below; raised when it changes, so that no stale tokenizer is used
 
 
-def check_tokenizer(data: DataConfig) -> None:
-    """Check that a local tokenizer is there.
-
-    Raises:
-        TutError: it is not.
-    """
-    path = data.tokenizer
-    if path.startswith((".", "/", "~")) and not Path(path).is_dir():
-        raise TutError(f"data.tokenizer={path}: no such folder (seen from {Path.cwd()})")
-
-
 def load_tokenizer(data: DataConfig, objective: ObjectiveConfig, source: Source) -> PreTrainedTokenizerBase:
     """Return the tokenizer that a config names, training it first if need be.
 
