@@ -1,5 +1,6 @@
 """The tokenizer: trained on the training split and cached, or any of Hugging Face's."""
 
+from collections import Counter
 from pathlib import Path
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
@@ -10,7 +11,8 @@ from tut.config import DataConfig, ObjectiveConfig
 from tut.documents import Source
 from tut.errors import TutError, one_line
 
-_VERSION = 1  # of the recipe below; raised when it changes, so that no stale tokenizer is used
+_VERSION = 2  # of the recipe below; raised when it changes, so that no stale tokenizer is used
+_ALPHABET = 1000  # characters that WordPiece knows; rarer ones are unknown
 
 
 def load_tokenizer(data: DataConfig, objective: ObjectiveConfig, source: Source) -> PreTrainedTokenizerBase:
@@ -62,16 +64,35 @@ def _train(data: DataConfig, objective: ObjectiveConfig, source: Source, folder:
 
 
 def _train_wordpiece(vocab_size: int, source: Source) -> PreTrainedTokenizerFast:
-    """BERT's: lower case, WordPiece (Devlin et al., 2019)."""
+    """BERT's: lower case, WordPiece (Devlin et al., 2019).
+
+    The trainer numbers continuations (`##a`) in the order in which it meets them, which varies from process to
+    process, and breaks ties by those numbers. Told them beforehand, as special tokens, it gives the same vocabulary
+    for the same text every time.
+    """
     from tokenizers import BertWordPieceTokenizer
     from tokenizers.processors import BertProcessing
 
-    tokenizer = BertWordPieceTokenizer(lowercase=True)
-    tokenizer.train_from_iterator(source.documents("train"), vocab_size=vocab_size, show_progress=False)
-    first, last = (("[" + name + "]", tokenizer.token_to_id("[" + name + "]")) for name in ("CLS", "SEP"))
+    special = [f"[{name}]" for name in ("PAD", "UNK", "CLS", "SEP", "MASK")]
+    trainer = BertWordPieceTokenizer(lowercase=True)
+    normalizer, splitter = trainer._tokenizer.normalizer, trainer._tokenizer.pre_tokenizer
+    counts: Counter[str] = Counter()
+    for text in source.documents("train"):
+        counts.update(normalizer.normalize_str(text))
+    common = sorted((char for char in counts if not char.isspace()), key=lambda char: (-counts[char], char))
+    alphabet = sorted(common[:_ALPHABET])
+    inside_words = [
+        char for char in alphabet if len(splitter.pre_tokenize_str(normalizer.normalize_str(f"a{char}"))) == 1
+    ]
+    trainer.train_from_iterator(
+        source.documents("train"), vocab_size=vocab_size, initial_alphabet=alphabet, limit_alphabet=len(alphabet),
+        special_tokens=[*special, *(f"##{char}" for char in inside_words)], show_progress=False,
+    )  # fmt: skip
+    tokenizer = BertWordPieceTokenizer(vocab=trainer.get_vocab(), lowercase=True)
+    first, last = ((name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]"))
     tokenizer._tokenizer.post_processor = BertProcessing(last, first)
-    special = {f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")}
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer._tokenizer, **special)
+    names = {f"{name.strip('[]').lower()}_token": name for name in special}
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer._tokenizer, **names)
 
 
 def _train_byte_bpe(vocab_size: int, source: Source) -> PreTrainedTokenizerFast:
