@@ -7,6 +7,8 @@ A checkpoint is a folder `checkpoints/step-00000357/`:
     train.jsonl, valid.jsonl     the metric rows up to here
     manifest.json                step, what determined the run so far, and a checksum of every file
 
+A checkpoint is either kept, for branches to fork from, or there only so that a stopped run can go on.
+
 It is written under a temporary name, flushed to disk, and renamed: a crash at any moment leaves the ones before.
 """
 
@@ -17,10 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 
 from tut.cache import digest, file_digest
-from tut.errors import TutError
+from tut.errors import TutError, one_line
 from tut.hardware import versions
 from tut.state import State
 from tut.tying import untie
@@ -28,19 +31,57 @@ from tut.tying import untie
 _MANIFEST = "manifest.json"
 
 
-def save(folder: Path, state: State, determinants: dict[str, Any], rows: list[Path]) -> Path:
+def save(
+    folder: Path, state: State, determinants: dict[str, Any], rows: list[Path], keep: bool, parent: str | None
+) -> Path:
     """Write a checkpoint of `state` into the folder of a run's checkpoints, and return its path.
 
     Args:
-        folder: `checkpoints/` of the run.
+        folder: `checkpoints/` of the run, or a lineage of the store.
         state: what to save.
-        determinants: what the state is a function of; see `tut.run.determinants`.
+        determinants: what the state is a function of; see `tut.identity.determinants`.
         rows: the files of metric rows.
+        keep: whether `prune` is to leave it alone.
+        parent: the checkpoint that the run forked from, if it did.
+
+    Raises:
+        TutError: it cannot be written; what was there before is intact.
     """
-    final = folder / f"step-{state.step:08d}"
+    final = path_of(folder, state.step)
     temporary = folder / f"writing-{final.name}"
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
+    try:
+        temporary.mkdir(parents=True)
+        _write(temporary, state, {"determinants": determinants, "keep": keep, "parent": parent}, rows)
+        if final.exists():  # a damaged one that this run was not resumed from, or one that was not to be kept
+            shutil.rmtree(final)
+        temporary.rename(final)
+        _flush(folder)
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors each have their own for disks
+        message = _cannot_write(final, error)  # first: it looks at how full the disk is
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise TutError(message) from error
+    return final
+
+
+def path_of(folder: Path, step: int) -> Path:
+    """Return where the checkpoint of a step is, or would be."""
+    return folder / f"step-{step:08d}"
+
+
+def step_of(checkpoint: Path) -> int:
+    """Return the step in a checkpoint's name."""
+    return int(checkpoint.name.removeprefix("step-"))
+
+
+def _cannot_write(path: Path, error: Exception) -> str:
+    free = shutil.disk_usage(path.parent).free if path.parent.is_dir() else 0
+    full = "No space left" in str(error) or free < 2**20
+    reason = f"the disk is full ({free / 2**20:.0f} MB free)" if full else one_line(error)
+    return f"{path}: cannot be written: {reason}; earlier checkpoints are intact, the same command goes on from there"
+
+
+def _write(temporary: Path, state: State, about: dict[str, Any], rows: list[Path]) -> None:
     save_model(state.network, str(temporary / "model.safetensors"))
     training = {
         "optimizers": [optimizer.state_dict() for optimizer in state.optimizers],
@@ -55,18 +96,13 @@ def save(folder: Path, state: State, determinants: dict[str, Any], rows: list[Pa
         "tied": state.pair.tied,
         "tokens": state.tokens,
         "seconds": state.seconds,
-        "determinants": determinants,
+        **about,
         "versions": versions(),
         "files": {path.name: file_digest(path) for path in sorted(temporary.iterdir())},
     }
     (temporary / _MANIFEST).write_text(json.dumps({"sha256": digest(manifest), **manifest}, indent=1))
     for path in (*temporary.iterdir(), temporary):
         _flush(path)
-    if final.exists():  # a damaged one that this run was not resumed from
-        shutil.rmtree(final)
-    temporary.rename(final)
-    _flush(folder)
-    return final
 
 
 def _flush(path: Path) -> None:
@@ -120,8 +156,48 @@ def load(checkpoint: Path, manifest: dict[str, Any], state: State) -> None:
     state.step, state.tokens, state.seconds = manifest["step"], manifest["tokens"], manifest["seconds"]
 
 
-def prune(folder: Path, keep: int, pinned_step: int | None) -> None:
-    """Delete all but the newest checkpoints, and the one at `pinned_step`, from which branches fork."""
-    for checkpoint in saved(folder)[keep:]:
-        if checkpoint.name != f"step-{pinned_step or -1:08d}":
-            shutil.rmtree(checkpoint)
+def prune(folder: Path, newest: int, up_to: int | None = None) -> None:
+    """Delete the checkpoints that are not kept, save for the newest few.
+
+    Args:
+        folder: as for `save`.
+        newest: how many to leave.
+        up_to: only those up to this step are deleted; None for all.
+    """
+    passing = [path for path in saved(folder) if not is_kept(path)]
+    for path in passing[newest:]:
+        if up_to is None or step_of(path) <= up_to:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def is_kept(checkpoint: Path) -> bool:
+    """Return whether a checkpoint is one to fork from. Its files are not verified."""
+    try:
+        return bool(json.loads((checkpoint / _MANIFEST).read_text())["keep"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def set_aside(checkpoint: Path) -> Path:
+    """Rename a damaged checkpoint, so that nothing takes it for a whole one, and return its new path."""
+    aside = checkpoint.with_name(f"damaged-{checkpoint.name}")
+    shutil.rmtree(aside, ignore_errors=True)
+    checkpoint.rename(aside)
+    return aside
+
+
+def link(checkpoint: Path, folder: Path) -> None:
+    """Show a checkpoint in another folder as well, without a second copy on disk where the file system can do that."""
+    there = folder / checkpoint.name
+    temporary = folder / f"writing-{checkpoint.name}"
+    shutil.rmtree(temporary, ignore_errors=True)
+    shutil.copytree(checkpoint, temporary, copy_function=_link_or_copy)
+    shutil.rmtree(there, ignore_errors=True)
+    temporary.rename(there)
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system
+        shutil.copyfile(source, target)

@@ -5,6 +5,7 @@ every run, before the first one starts. Nothing heavy is imported until there is
 """
 
 import os
+import shlex
 import sys
 from argparse import ArgumentError, Namespace
 from collections.abc import Iterator
@@ -49,6 +50,12 @@ def complain(error: Exception) -> NoReturn:
         raise error
     print(f"tut: {error}", file=sys.stderr)
     sys.exit(1)
+
+
+def again(key: str, folder: Path | str) -> str:
+    """Return the command that was typed, as it is to be typed again to go on in the folder that `key` names."""
+    words = [word for word in sys.argv[1:] if not word.startswith((key, "resume=never"))]
+    return shlex.join(["python", "-m", "tut.train", *words, f"{key}={folder}"])
 
 
 def normalise(overrides: list[str]) -> list[str]:

@@ -1,10 +1,18 @@
 """What a run's state is a function of. Two runs may share a checkpoint exactly if they agree in this."""
 
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
+from tut.cache import digest, file_digest
 from tut.config import Config
 from tut.corpus import Corpus
 from tut.timeline import Timeline
+
+_ONLY_SHOWS = {
+    "command_line.py", "errors.py", "integrations.py", "progress.py", "report.py", "store.py",
+    "tracking.py", "train.py",
+}  # fmt: skip
 
 
 def determinants(
@@ -45,3 +53,10 @@ def difference(there: dict[str, Any], here: dict[str, Any], prefix: str = "") ->
         elif a != b:
             return f"{key} is {a} there and {b} here"
     return None
+
+
+@lru_cache(maxsize=1)
+def code_digest() -> str:
+    """Return a digest of TUT's own source, less the modules that only start runs or show them."""
+    modules = sorted(Path(__file__).parent.glob("*.py"))
+    return digest({path.name: file_digest(path) for path in modules if path.name not in _ONLY_SHOWS})

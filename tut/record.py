@@ -15,11 +15,12 @@ TRAIN, VALID, TEST = "train", "valid", "test"
 class Record:
     """The files of one run."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, state_file: str = "state.json") -> None:
+        """Name the files in `folder`, which need not exist yet. `state_file` is what state.json is called there."""
         self.folder = folder
         self.checkpoints = folder / "checkpoints"
         self.final = folder / "final"
-        self._state_file = folder / "state.json"
+        self._state_file = folder / state_file
 
     def rows_file(self, split: str) -> Path:
         """Return the path of `train.jsonl`, `valid.jsonl` or `test.jsonl`."""

@@ -7,40 +7,31 @@ import logging
 import shlex
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
-from transformers.utils import logging as transformers_logging
 
-from tut import checkpoint
-from tut.batches import TrainingBatches, evaluation_batches
+from tut import checkpoint, origin
+from tut.batches import evaluation_batches
 from tut.cache import digest
 from tut.config import RESUME_WORDS, Config
-from tut.corpus import open_corpus
-from tut.documents import SPLITS, Split, open_source
+from tut.documents import SPLITS, Split
 from tut.errors import TutError, one_line
 from tut.evaluate import evaluate
-from tut.hardware import (
-    choose_device,
-    choose_precision,
-    git_revision,
-    hardware,
-    keep_freed_memory,
-    make_deterministic,
-    versions,
-)
-from tut.identity import determinants, difference
+from tut.hardware import git_revision, hardware, keep_freed_memory, make_deterministic, versions
+from tut.identity import difference
 from tut.interrupt import Stopped, StopRequest, stop_request
 from tut.model import PredictsAt, build_model, place
-from tut.objective import Objective
 from tut.optimizer import build_optimizers
 from tut.record import TEST, TRAIN, VALID, Record, Row
+from tut.setting import Setting
 from tut.state import State, Window
-from tut.timeline import Timeline
-from tut.tokenizer import load_tokenizer
 from tut.tracking import Tracker
 from tut.trainer import Trainer
 from tut.tying import tie
@@ -48,35 +39,92 @@ from tut.tying import tie
 log = logging.getLogger(__name__)
 
 
-def run(config: Config, folder: Path) -> float:
+@dataclass(frozen=True)
+class Assignment:
+    """The stage that one process is to train, where the runs of a sweep share their stages through a store."""
+
+    lineage: Path
+    """The store's folder of checkpoints that the stage adds to."""
+    fork: Path | None
+    """The checkpoint to start from if the lineage has none yet; None is initialisation."""
+    end: int
+    """The step to train up to. The checkpoint there is kept."""
+    ends_run: bool
+    """Whether a run ends there. If not, the stage is a trunk only, and leaves nothing but its checkpoint."""
+    keep_every: int | None = None
+    """Checkpoints at multiples of this step are kept as well; None keeps only the one at the end."""
+
+
+def run(config: Config, folder: Path, assignment: Assignment | None = None) -> float | None:
     """Train, untie, evaluate and record one run in `folder`, and return its final validation loss.
 
     Nothing is written before the data, the model and the untie point are known to be good.
+
+    Args:
+        config: the run.
+        folder: where it is recorded.
+        assignment: which part of it to train, as the last step to a whole run or as a trunk for others; None for
+            all of it, without a store. A trunk returns None.
 
     Raises:
         TutError: the folder is in use or holds another run, or the run cannot go on.
         Stopped: a signal asked to stop; the state is saved.
     """
-    record = Record(folder)
-    if record.state.get("status") == "finished" and config.resume != "never":
-        if changed := difference(_of_a_result(record.state["config"]), _of_a_result(config.to_dict())):
-            raise TutError(f"{folder}: holds a finished run with another config ({changed})")
+    is_trunk = assignment is not None and not assignment.ends_run
+    record = Record(folder, "stage.json" if is_trunk else "state.json")
+    if not is_trunk and (loss := finished_loss(config, record)) is not None:
         log.info("%s: finished earlier, nothing to do (resume=never starts over)", folder)
-        return float(record.state["validation"]["loss"])
+        return loss
     try:
         with stop_request() as stop:
-            parts = _Run(config, record)
+            parts = _Run(config, record, assignment)
             folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(folder / ".lock", timeout=0):
+            with FileLock(folder / ".lock", timeout=0), _alone_in(assignment, stop):
                 return _run_recorded(config, record, parts, stop)
     except Timeout as error:
         raise TutError(f"{folder}: another process is training in this folder") from error
+    except OSError as error:
+        raise TutError(f"{folder}: {one_line(error)}") from error
 
 
-def _run_recorded(config: Config, record: Record, parts: "_Run", stop: StopRequest) -> float:
+def finished_loss(config: Config, record: Record) -> float | None:
+    """Return the final validation loss if this run has been finished in this folder, None if it is still to be done.
+
+    Raises:
+        TutError: a run of another config has been finished in it.
+    """
+    if record.state.get("status") != "finished" or config.resume == "never":
+        return None
+    if changed := difference(_of_a_result(record.state["config"]), _of_a_result(config.to_dict())):
+        raise TutError(f"{record.folder}: holds a finished run with another config ({changed}); use another folder")
+    return float(record.state["validation"]["loss"])
+
+
+@contextmanager
+def _alone_in(assignment: Assignment | None, stop: StopRequest) -> Iterator[None]:
+    """Wait until no other process trains in a stage's lineage, and keep others out for the length of a block."""
+    if assignment is None:
+        yield
+        return
+    assignment.lineage.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(assignment.lineage / ".lock")
+    said = False
+    while stop.received is None:
+        try:
+            with lock.acquire(timeout=0.5):
+                yield
+                return
+        except Timeout:
+            if not said:
+                log.info("waits: another process is training in %s", assignment.lineage)
+            said = True
+    raise Stopped(stop.received)
+
+
+def _run_recorded(config: Config, record: Record, parts: "_Run", stop: StopRequest) -> float | None:
     if config.resume == "never":
         record.clear()
-    origin = parts.take_up()  # first: what it refuses must stay as it is
+    taken_up = parts.take_up()  # first: what it refuses must stay as it is
     record.update_state(
         status="running",
         error=None,
@@ -90,7 +138,7 @@ def _run_recorded(config: Config, record: Record, parts: "_Run", stop: StopReque
     )
     status, error = "failed", None
     try:
-        loss = parts.to_the_end(origin, stop)
+        loss = parts.to_the_end(taken_up, stop)
         status = "finished"
         return loss
     except (Stopped, KeyboardInterrupt):
@@ -100,7 +148,8 @@ def _run_recorded(config: Config, record: Record, parts: "_Run", stop: StopReque
         error = one_line(reason)
         raise
     finally:
-        record.update_state(status=status, error=error, ended=_now())
+        with suppress(OSError):  # a full disk is told by the error that came first
+            record.update_state(status=status, error=error, ended=_now())
 
 
 def _of_a_result(config: dict[str, Any]) -> dict[str, Any]:
@@ -114,51 +163,49 @@ def _now() -> str:
 class _Run:
     """The parts of one run."""
 
-    def __init__(self, config: Config, record: Record) -> None:
-        transformers_logging.set_verbosity_error()
-        transformers_logging.disable_progress_bar()
+    def __init__(self, config: Config, record: Record, assignment: Assignment | None) -> None:
         keep_freed_memory()
         make_deterministic(config.trainer.deterministic)
         self.config = config
         self.record = record
-        self.device = choose_device(config.trainer)
-        self.precision = choose_precision(config.trainer, self.device)
-        source = open_source(config.data)
-        self.tokenizer = load_tokenizer(config.data, config.objective, source)
-        self.corpus = open_corpus(config.data, source, self.tokenizer)
-        self.objective = Objective(config.objective, self.tokenizer)
-        trainer = config.trainer
-        parts = trainer.gradient_accumulation
-        self.batches = TrainingBatches(self.corpus.train, self.objective, trainer.batch_size, parts, config.seed)
-        self.timeline = Timeline.of(config, self.batches.steps_per_epoch)
-        network = place(build_model(config, self.tokenizer), self.device, self.precision)
+        self.setting = setting = Setting(config)
+        self.assignment = assignment
+        self.checkpoints = record.checkpoints if assignment is None else assignment.lineage
+        self.until = setting.timeline.total_steps if assignment is None else assignment.end
+        network = place(build_model(config, setting.tokenizer), setting.device, setting.precision)
         pair = tie(network)
         self.model: torch.nn.Module = PredictsAt(network)
-        if trainer.compile:
+        if config.trainer.compile:
             self.model = torch.compile(self.model)  # type: ignore[assignment]
         optimizers = build_optimizers(config.optimizer, network, pair)
-        self.state = State(network, pair, optimizers, Window.on(self.device))
-        self._parent = None if checkpoint.saved(record.checkpoints) else self._find_parent()
+        self.state = State(network, pair, optimizers, Window.on(setting.device))
+        names_parent = config.resume not in RESUME_WORDS and not checkpoint.saved(self.checkpoints)
+        self._parent = origin.named(config.resume, setting) if names_parent else None
 
-    def to_the_end(self, origin: Path | None, stop: StopRequest) -> float:
-        """Train from where `take_up` has put the state, and return the final validation loss."""
-        self.record.rewind(origin)
-        self._describe(origin)
-        self.tracker = Tracker(self.config, self.record, run_id=self._run_id())
+    def to_the_end(self, taken_up: Path | None, stop: StopRequest) -> float | None:
+        """Train from where `take_up` has put the state; return a run's final validation loss, None for a trunk."""
+        self.record.rewind(taken_up)
+        self._describe(taken_up)
+        tracked = self.assignment is None or self.assignment.ends_run
+        self.tracker = Tracker(self.config, self.record, run_id=self._run_id()) if tracked else None
         trainer = Trainer(
-            self.config, self.state, self.model, self.batches, self.timeline, self.precision,
+            self.config, self.state, self.model, self.setting.batches, self.setting.timeline, self.setting.precision,
             evaluate=lambda: self._score("validation"), write=self._write, save=self._save,
         )  # fmt: skip
         status = "failed"
         try:
-            trainer.train(stop)
-            result = self._score("test")
-            test = trainer.row(**result)
+            trainer.train(stop, self.until)
+            self._land()
+            if self.tracker is None:
+                return None
+            trainer.close()
+            test = trainer.row(**self._score("test"))
             self._write(TEST, test)
             self._save_final()
             status = "finished"
         finally:
-            self.tracker.finish(status, self.timeline.untie_step)
+            if self.tracker is not None:
+                self.tracker.finish(status, self.setting.timeline.untie_step)
         *_, validation = self.record.rows(VALID)
         self.record.update_state(validation=validation, test=test)
         log.info(
@@ -168,62 +215,86 @@ class _Run:
         return float(validation["loss"])
 
     def _score(self, split: Split) -> Row:
-        batches = evaluation_batches(
-            self.corpus.split(split), self.objective, self.config.trainer.evaluation_batch_size
-        )
-        return evaluate(self.model, batches, self.device, self.precision)
+        setting, rows = self.setting, self.config.trainer.evaluation_batch_size
+        batches = evaluation_batches(setting.corpus.split(split), setting.objective, rows)
+        return evaluate(self.model, batches, setting.device, setting.precision)
 
     def _write(self, split: str, row: Row) -> None:
         self.record.append(split, row)
-        self.tracker.log(split, row)
+        if self.tracker is not None:
+            self.tracker.log(split, row)
 
     def _save(self) -> None:
+        state, assignment = self.state, self.assignment
         rows = [self.record.rows_file(split) for split in (TRAIN, VALID)]
-        checkpoint.save(self.record.checkpoints, self.state, self._determinants(self.state.pair.tied), rows)
-        checkpoint.prune(self.record.checkpoints, self.config.trainer.keep_checkpoints, self.timeline.untie_step)
-        self.record.update_state(step=self.state.step, seconds=self.state.seconds)
+        if assignment is None:
+            keep, parent = state.step == self.setting.timeline.untie_step, self._parent and self._parent[0]
+        else:
+            every = assignment.keep_every
+            keep, parent = state.step == self.until or (every is not None and state.step % every == 0), assignment.fork
+        known = self.setting.determinants(state.pair.tied)
+        name = None if parent is None else f"{parent.parent.name}/{parent.name}"
+        checkpoint.save(self.checkpoints, state, known, rows, keep, name)
+        checkpoint.prune(self.checkpoints, self.config.trainer.keep_checkpoints)
+        self.record.update_state(step=state.step, seconds=state.seconds)
+
+    def _land(self) -> None:
+        """Leave a finished stage's checkpoint in the store, and show it in the folder of a run that ends there."""
+        assignment = self.assignment
+        if assignment is None:
+            return
+        end = checkpoint.path_of(self.checkpoints, self.until)
+        if not checkpoint.is_kept(end):  # it was on the way of a stage that never came to its own end
+            self._save()
+        checkpoint.prune(self.checkpoints, 0, up_to=self.until)
+        if assignment.ends_run:
+            untie_point = self.setting.timeline.untie_step
+            folders = {self.checkpoints, *([assignment.fork.parent] if assignment.fork else [])}
+            points = [end, *(checkpoint.path_of(folder, untie_point or -1) for folder in folders)]
+            for path in points:
+                if path.is_dir():
+                    checkpoint.link(path, self.record.checkpoints)
 
     def _save_final(self) -> None:
         """Write the model as a Hugging Face folder, whole or not at all."""
         writing = self.record.final.with_name("writing-final")
         self.state.network.save_pretrained(writing)
-        self.tokenizer.save_pretrained(writing)
+        self.setting.tokenizer.save_pretrained(writing)
         shutil.rmtree(self.record.final, ignore_errors=True)
         writing.rename(self.record.final)
 
-    def _determinants(self, tied: bool) -> dict[str, Any]:
-        return determinants(
-            self.config, self.timeline, self.corpus, len(self.tokenizer), self.device.type, self.precision, tied
-        )
-
     def _run_id(self) -> str:
-        return digest([self._determinants(tied=False), str(self.record.folder.absolute())])[:16]
+        return digest([self.setting.determinants(tied=False), str(self.record.folder.absolute())])[:16]
 
-    def _describe(self, origin: Path | None) -> None:
+    def _describe(self, taken_up: Path | None) -> None:
         """Say in state.json, and in one line, what this run is."""
-        network, pair, timeline = self.state.network, self.state.pair, self.timeline
+        network, pair, setting = self.state.network, self.state.pair, self.setting
+        timeline, corpus = setting.timeline, setting.corpus
         size = sum(parameter.numel() for parameter in network.parameters())
         self.record.update_state(
             untie_step=timeline.untie_step,
             steps_per_epoch=timeline.steps_per_epoch,
             total_steps=timeline.total_steps,
             step=self.state.step,
-            resumed_from=None if origin is None else str(origin),
-            data={"fingerprint": self.corpus.fingerprint, "vocab_size": len(self.tokenizer)}
-            | {f"{split}_tokens": len(self.corpus.split(split).tokens) for split in SPLITS},
+            resumed_from=None if taken_up is None else str(taken_up),
+            data={"fingerprint": corpus.fingerprint, "vocab_size": len(setting.tokenizer)}
+            | {f"{split}_tokens": len(corpus.split(split).tokens) for split in SPLITS},
             parameters={"tied": size - pair.output.numel(), "untied": size},
-            hardware={**hardware(self.device), "precision": self.precision},
+            hardware={**hardware(setting.device), "precision": setting.precision},
         )
         when = "never" if timeline.untie_step is None else f"at step {timeline.untie_step}"
         log.info(
             "%s: %d steps of %d rows, %d an epoch; unties %s; %s parameters (%s untied); %s on %s",
             self.record.folder, timeline.total_steps, self.config.trainer.batch_size, timeline.steps_per_epoch, when,
-            f"{size - pair.output.numel():,}", f"{size:,}", self.precision, self.device,
+            f"{size - pair.output.numel():,}", f"{size:,}", setting.precision, setting.device,
         )  # fmt: skip
 
     def take_up(self) -> Path | None:
         """Load the checkpoint to go on from, and return it; None for a new start."""
-        found = self._own() or self._parent
+        up_to = None if self.assignment is None else self.until
+        found = origin.own(self.checkpoints, self.setting, up_to) or self._parent
+        if found is None and self.assignment is not None and self.assignment.fork is not None:
+            found = origin.fork(self.assignment.fork, self.setting)
         if found is None:
             return None
         path, manifest = found
@@ -232,47 +303,3 @@ class _Run:
         checkpoint.load(path, manifest, self.state)
         log.info("goes on from %s", path)
         return path
-
-    def _own(self) -> tuple[Path, dict[str, Any]] | None:
-        """Return the newest whole checkpoint of this run folder."""
-        for path in checkpoint.saved(self.record.checkpoints):
-            try:
-                manifest = checkpoint.verify(path)
-            except TutError as damage:
-                aside = path.with_name(f"damaged-{path.name}")
-                shutil.rmtree(aside, ignore_errors=True)
-                path.rename(aside)
-                log.warning("%s; set aside as %s, the one before it is used", damage, aside.name)
-                continue
-            if reason := self._obstacle(manifest):
-                raise TutError(f"{path}: is of another run ({reason}); use another folder, or resume=never")
-            return path, manifest
-        return None
-
-    def _find_parent(self) -> tuple[Path, dict[str, Any]] | None:
-        """Return the newest checkpoint that `resume` names and that this run can go on from."""
-        if self.config.resume in RESUME_WORDS:
-            return None
-        named = Path(self.config.resume)
-        candidates = checkpoint.saved(named / "checkpoints") or [named]
-        reason: str | None = None
-        for path in candidates:
-            try:
-                manifest = checkpoint.verify(path)
-            except TutError as damage:
-                reason = str(damage)
-                log.warning("%s; not used", damage)
-                continue
-            reason = self._obstacle(manifest)
-            if reason is None:
-                return path, manifest
-        raise TutError(f"resume={self.config.resume}: this run cannot go on from there ({reason})")
-
-    def _obstacle(self, manifest: dict[str, Any]) -> str | None:
-        """Say why this run cannot go on from a checkpoint; None if it can."""
-        tied, step, untie_step = manifest["tied"], manifest["step"], self.timeline.untie_step
-        if step > self.timeline.total_steps:
-            return f"its step {step} is past the end of this run, step {self.timeline.total_steps}"
-        if tied and untie_step is not None and step > untie_step:
-            return f"it is tied at step {step}, and this run unties at step {untie_step}"
-        return difference(manifest["determinants"], self._determinants(tied))

@@ -37,10 +37,10 @@ class Timeline:
         )
 
     def logs_at(self, step: int) -> bool:
-        return step % self.log_every == 0 or step == self.total_steps
+        return step % self.log_every == 0
 
     def evaluates_at(self, step: int) -> bool:
-        return step % self.evaluate_every == 0 or step == self.total_steps
+        return step % self.evaluate_every == 0
 
     def checkpoints_at(self, step: int) -> bool:
         return step % self.checkpoint_every == 0 or step in (self.untie_step, self.total_steps)

@@ -6,7 +6,6 @@ python -m tut.train --help                             the groups, and what peop
 """
 
 import logging
-import shlex
 import sys
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from tut.command_line import CONF_DIR, complain, preflight, register_schema
+from tut.command_line import CONF_DIR, again, complain, preflight, register_schema
 from tut.config import Config
 from tut.errors import TutError
 from tut.interrupt import EXIT_INTERRUPTED, Stopped
@@ -24,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")
-def _task(composed: DictConfig) -> float:
+def _task(composed: DictConfig) -> float | None:
     from tut.run import run
 
     config = Config.from_hydra(composed)
@@ -37,12 +36,8 @@ def _task(composed: DictConfig) -> float:
     except TutError as error:
         complain(error)
     except Stopped as stop:
-        here = f"hydra.sweep.dir={settings.sweep.dir}" if sweep else f"hydra.run.dir={settings.runtime.output_dir}"
-        dropped = (here.partition("=")[0], "resume=never")
-        words = [word for word in sys.argv[1:] if not word.startswith(dropped)]
-        log.info(
-            "stopped by %s, state saved; to go on: %s", stop, shlex.join(["python", "-m", "tut.train", *words, here])
-        )
+        key, folder = ("sweep", settings.sweep.dir) if sweep else ("run", settings.runtime.output_dir)
+        log.info("stopped by %s, state saved; to go on: %s", stop, again(f"hydra.{key}.dir", folder))
         sys.exit(stop.exit_code)
 
 

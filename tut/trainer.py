@@ -1,7 +1,8 @@
 """The training loop, over an explicit State.
 
 At each step boundary, in this order: a row of train.jsonl, an evaluation, a checkpoint. The checkpoint at the untie
-point is written before untying, so that every branch, whatever it does there, can fork from it.
+point is written before untying, so that every branch, whatever it does there, can fork from it. Likewise the one at a
+run's last step is written before `close` adds what only an end needs, so that a longer run can go on from it.
 """
 
 import logging
@@ -55,24 +56,33 @@ class Trainer:
     save: Callable[[], None]
     """Writes a checkpoint."""
 
-    def train(self, stop: StopRequest) -> None:
-        """Train to the end.
+    def __post_init__(self) -> None:
+        self._run_started = time.perf_counter() - self.state.seconds
+        self._open_window()
+
+    def train(self, stop: StopRequest, until: int) -> None:
+        """Train up to a step, and save there.
 
         Raises:
             TutError: the loss is no longer a finite number.
             Stopped: a signal asked to stop; the state is saved.
         """
         state, timeline = self.state, self.timeline
-        self._run_started = time.perf_counter() - state.seconds
-        self._open_window()
         with progress(state.step, timeline.total_steps) as self._progress:
-            while state.step < timeline.total_steps:
+            while state.step < until:
                 if state.step == timeline.untie_step and state.pair.tied:
                     self._untie()
                 if timeline.logs_at(state.step + 1):
                     state.pair.record_roles()
                 self._step()
-                self._after_step(stop)
+                self._after_step(stop, until)
+
+    def close(self) -> None:
+        """Log and evaluate where the run ends, if its intervals do not end there by themselves."""
+        if self.state.window.predictions:
+            self._log_training()
+        if not self.timeline.evaluates_at(self.state.step):
+            self._log_validation()
 
     def _step(self) -> None:
         state, config = self.state, self.config
@@ -99,19 +109,20 @@ class Trainer:
         state.tokens += sum(part.n_tokens for part in parts)
         state.step += 1
 
-    def _after_step(self, stop: StopRequest) -> None:
+    def _after_step(self, stop: StopRequest, until: int) -> None:
         state, timeline = self.state, self.timeline
         if timeline.logs_at(state.step):
-            self._log_training()
+            row = self._log_training()
+            self._progress.show(state.step, row["loss"], row["tokens_per_second"], state.pair.tied)
         started = time.perf_counter()
         if timeline.evaluates_at(state.step):
             self._log_validation()
         received = stop.received  # looked at once: a signal that comes while saving waits for the next boundary
-        if received is not None or timeline.checkpoints_at(state.step):
+        if received is not None or timeline.checkpoints_at(state.step) or state.step == until:
             self._finite(state.window.loss.item())
             state.seconds = time.perf_counter() - self._run_started
             self.save()
-        if received is not None and state.step < timeline.total_steps:
+        if received is not None and state.step < until:
             raise Stopped(received)
         self._window_started += time.perf_counter() - started
 
@@ -125,7 +136,7 @@ class Trainer:
         self._window_started = time.perf_counter()
         self._window_tokens = self.state.tokens
 
-    def _log_training(self) -> None:
+    def _log_training(self) -> Row:
         state, window = self.state, self.state.window
         loss = self._finite(window.loss.item() / max(1, window.predictions))
         row = self.row(loss=loss, acc=window.correct.item() / max(1, window.predictions))
@@ -133,9 +144,9 @@ class Trainer:
         row["tokens_per_second"] = (state.tokens - self._window_tokens) / elapsed
         row |= state.pair.role_gradients() if state.pair.tied else state.pair.distance()
         self.write(TRAIN, row)
-        self._progress.show(state.step, loss, row["tokens_per_second"], state.pair.tied)
         state.window = Window.on(state.device)
         self._open_window()
+        return row
 
     def _log_validation(self) -> None:
         result = self.evaluate()
