@@ -1,0 +1,48 @@
+"""Makes TUT's launchers known to Hydra, which looks for them in this namespace alone.
+
+Hydra imports this at every start, `--help` included: what launching needs is imported when something is launched.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+from tut.sweep.config import SETTINGS, LauncherConfig, LocalConfig, SlurmConfig
+
+
+class _StageLauncher(Launcher):
+    kind: type[LauncherConfig]
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = self.kind(**settings)
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        from tut.sweep.launcher import launch
+
+        return launch(
+            self.settings, self.hydra_context, self.task_function, self.config, job_overrides, initial_job_idx
+        )
+
+
+class LocalLauncher(_StageLauncher):
+    """Runs the stages of a sweep on the devices of this machine."""
+
+    kind = LocalConfig
+
+
+class SlurmLauncher(_StageLauncher):
+    """Hands the stages of a sweep to SLURM."""
+
+    kind = SlurmConfig
+
+
+for name, node in SETTINGS.items():
+    ConfigStore.instance().store(group="hydra/launcher", name=name, node=node, provider="tut")

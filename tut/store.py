@@ -1,0 +1,206 @@
+"""The store: finished stages, kept under TUT_HOME so that no sweep trains one again.
+
+python -m tut.store                                   what is in it
+python -m tut.store check                             read every file back and compare it with its checksum
+python -m tut.store prune --older-than 30             delete what is older than 30 days,
+python -m tut.store prune --larger-than 50            or the oldest until 50 GB are left
+
+Under `TUT_HOME/stages` each lineage has a folder, named after all that determines it: config, data, code, versions.
+In it are checkpoints, each the end of a finished stage (kept) or a place to go on from (passing), and each complete
+or absent. What unfinished sweeps need is never pruned.
+"""
+
+import argparse
+import json
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from tut import checkpoint
+from tut.cache import digest, home
+from tut.errors import TutError
+
+
+def stages() -> Path:
+    """Return the folder of all lineages."""
+    return home() / "stages"
+
+
+def reached(lineage: str, start: int, end: int) -> int:
+    """Return the last step between two of a lineage from which training can go on; `start` if it has none."""
+    steps = [checkpoint.step_of(path) for path in checkpoint.saved(stages() / lineage)]
+    return max([start, *(step for step in steps if start < step <= end)])
+
+
+def has(lineage: str, step: int) -> bool:
+    """Return whether a stage of a lineage that ends at a step is finished."""
+    return checkpoint.is_kept(checkpoint.path_of(stages() / lineage, step))
+
+
+def reserve(sweep: Path, lineages: set[str]) -> None:
+    """Protect some lineages from `prune` until `release`."""
+    path = _reservation(sweep)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"sweep": str(sweep.absolute()), "lineages": sorted(lineages)}))
+
+
+def release(sweep: Path) -> None:
+    """Say that a sweep has no more need of what it reserved."""
+    _reservation(sweep).unlink(missing_ok=True)
+
+
+def _reservation(sweep: Path) -> Path:
+    return home() / "unfinished" / f"{digest(str(sweep.absolute()))[:16]}.json"
+
+
+def _reserved() -> set[str]:
+    """Return the lineages that unfinished sweeps need. A sweep whose folder is gone needs nothing."""
+    found: set[str] = set()
+    for path in (home() / "unfinished").glob("*.json"):
+        reservation = json.loads(path.read_text())
+        if Path(reservation["sweep"]).is_dir():
+            found.update(reservation["lineages"])
+        else:
+            path.unlink()
+    return found
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One checkpoint of the store."""
+
+    path: Path
+    manifest: dict[str, Any]
+    size: int
+    """Bytes on disk."""
+    written: float
+    """Seconds since the epoch."""
+
+    @property
+    def lineage(self) -> str:
+        return self.path.parent.name
+
+    @property
+    def about(self) -> str:
+        """Say in a few words which training this is a state of."""
+        known = self.manifest.get("determinants", {})
+        untied = known.get("untie")
+        model = known.get("model", {}).get("architecture", "?")
+        return f"{model} seed={known.get('seed', '?')} " + (f"untied at {untied['at_step']}" if untied else "tied")
+
+
+def entries() -> Iterator[Entry]:
+    """Yield the checkpoints of the store, oldest first."""
+    found = []
+    for path in stages().glob("*/step-*"):
+        try:
+            manifest = json.loads((path / "manifest.json").read_text())
+            size = sum(file.stat().st_size for file in path.iterdir())
+            found.append(Entry(path, manifest, size, path.stat().st_mtime))
+        except FileNotFoundError:
+            continue  # deleted meanwhile
+        except ValueError:
+            found.append(Entry(path, {}, 0, path.stat().st_mtime))
+    yield from sorted(found, key=lambda entry: entry.written)
+
+
+def check() -> list[str]:
+    """Verify every checkpoint, set the damaged ones aside, and return what is wrong with each."""
+    damages = []
+    for entry in entries():
+        try:
+            checkpoint.verify(entry.path)
+        except TutError as damage:
+            checkpoint.set_aside(entry.path)
+            damages.append(str(damage))
+    return damages
+
+
+def prune(older_than: float | None, larger_than: float | None) -> list[Entry]:
+    """Delete old checkpoints, less those that unfinished sweeps need, and return what was deleted.
+
+    Args:
+        older_than: days; None for no limit.
+        larger_than: bytes that may stay, the newest first; None for no limit.
+    """
+    everything, reserved = list(entries()), _reserved()
+    left = sum(entry.size for entry in everything)
+    deleted = []
+    for entry in everything:
+        old = older_than is not None and time.time() - entry.written > older_than * 86400
+        much = larger_than is not None and left > larger_than
+        if (old or much) and entry.lineage not in reserved and _delete(entry.path):
+            left -= entry.size
+            deleted.append(entry)
+    for damaged in stages().glob("*/damaged-*"):
+        shutil.rmtree(damaged, ignore_errors=True)
+    return deleted
+
+
+def _delete(path: Path) -> bool:
+    """Delete a checkpoint, unless its lineage is being trained."""
+    try:
+        with FileLock(path.parent / ".lock", timeout=0):
+            shutil.rmtree(path)
+    except Timeout:
+        return False
+    return True
+
+
+def _print(found: list[Entry]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name, side in (("stage", "left"), ("step", "right"), ("what", "left"), ("size", "right"), ("written", "left")):
+        table.add_column(name, justify=side, no_wrap=True)  # type: ignore[arg-type]
+    table.add_column("")
+    for entry in found:
+        written = datetime.fromtimestamp(entry.written).strftime("%Y-%m-%d %H:%M")
+        kept = "" if entry.manifest.get("keep") else "passing" if entry.manifest else "damaged"
+        step = str(checkpoint.step_of(entry.path))
+        table.add_row(entry.lineage[:8], step, entry.about, f"{entry.size / 1e6:.1f} MB", written, kept)
+    Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(table)
+
+
+def main() -> None:
+    """Read the command line and do what it says."""
+    from tut.command_line import complain
+
+    parser = argparse.ArgumentParser(
+        prog="python -m tut.store", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("action", nargs="?", default="list", choices=("list", "check", "prune"))
+    parser.add_argument("--older-than", type=float, metavar="DAYS", help="with prune: delete what is older")
+    parser.add_argument(
+        "--larger-than", type=float, metavar="GB", help="with prune: delete the oldest beyond this size"
+    )
+    asked = parser.parse_args()
+    try:
+        if asked.action == "prune":
+            if asked.older_than is None and asked.larger_than is None:
+                raise TutError("prune: say what to delete with --older-than DAYS or --larger-than GB")
+            limit = None if asked.larger_than is None else asked.larger_than * 1e9
+            deleted = prune(asked.older_than, limit)
+            print(f"deleted {len(deleted)} checkpoints, {sum(entry.size for entry in deleted) / 1e6:.1f} MB")
+            return
+        if asked.action == "check" and (damages := check()):
+            raise TutError(f"{len(damages)} set aside, to be trained anew when needed: {'; '.join(damages)}")
+        found = list(entries())
+        if asked.action == "list" and found:
+            _print(found)
+        print(f"{stages()}: {len(found)} checkpoints, {sum(entry.size for entry in found) / 1e6:.1f} MB"
+              + (", all whole" if asked.action == "check" else ""))  # fmt: skip
+    except TutError as error:
+        complain(error)
+
+
+if __name__ == "__main__":
+    main()

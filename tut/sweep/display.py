@@ -1,0 +1,135 @@
+"""What a person sees of a sweep: the planned tree, the stages as they go, and what failed."""
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+from tqdm import tqdm
+
+from tut.sweep.folder import SweepFolder, Task, last_row, tail
+
+log = logging.getLogger(__name__)
+
+_NO_WIDTH = 160  # columns for a pipe or a file, which have no width to fit into
+_SECONDS_BETWEEN_LINES = 30.0
+_STYLES = {"running": "cyan", "finished": "green", "failed": "red", "skipped": "yellow", "stopped": "yellow"}
+
+
+def console() -> Console:
+    """Return where tables and trees are printed."""
+    return Console(width=None if sys.stdout.isatty() else _NO_WIDTH, highlight=False)
+
+
+def print_tree(tasks: list[Task], describe: Callable[[Task], str]) -> None:
+    """Print stages as a tree; `describe` says what stands after each one's name."""
+    root = Tree("initialisation", guide_style="dim")
+    branches: dict[str | None, Tree] = {None: root}
+    for task in tasks:
+        line = f"{task.label}  [dim]steps[/dim] {task.start}-{task.end}  {describe(task)}"
+        branches[task.name] = branches.get(task.parent, root).add(line)
+    console().print(root)
+
+
+def status_tree(folder: SweepFolder, job_state: Callable[[Task], str | None] = lambda _: None) -> None:
+    """Print a sweep's stages and how each stands, from its files alone."""
+
+    def describe(task: Task) -> str:
+        status = status_of(folder, task)
+        where = job_state(task)
+        detail = ""
+        if status == "running" and (row := last_row(Path(task.record))):
+            detail = f" at step {row['step']}, {row['tokens_per_second']:,.0f} tokens/s"
+        if error := folder.outcome(task.name)["error"]:
+            detail = f": {error}" if status in ("failed", "skipped") else ""
+        style = _STYLES.get(status, "dim")
+        return f"[{style}]{status}[/{style}]{detail}{f' (job {task.job} {where})' if where else ''}"
+
+    print_tree(folder.tasks(), describe)
+
+
+def status_of(folder: SweepFolder, task: Task) -> str:
+    """Return how a stage stands: its outcome, or `finished` if that is what the store and its run say."""
+    return "finished" if folder.is_done(task) else str(folder.outcome(task.name)["status"])
+
+
+def print_failures(folder: SweepFolder, failed: list[Task], command: str) -> None:
+    """Print which stages failed and why, with the end of what each has said, and how to take the sweep up again."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("not finished", "why", "log"):
+        table.add_column(name, overflow="fold")
+    for task in failed:
+        outcome = folder.outcome(task.name)
+        why = Text(f"{outcome['status']}: {outcome['error'] or ''}".removesuffix(": "))
+        if outcome["status"] == "failed":
+            for line in tail(folder.log(task.name), 3):
+                why.append(f"\n  {line}", "dim")
+        table.add_row(task.label, why, str(folder.log(task.name)) if folder.log(task.name).exists() else "")
+    console().print(table)
+    print(f"\nto train what is missing: {command}", flush=True)
+
+
+class Watch:
+    """Shows stages as they go: a live table on a terminal, plain lines elsewhere."""
+
+    def __init__(self, folder: SweepFolder, tasks: Mapping[str, Task], live: Live | None) -> None:
+        self._folder = folder
+        self._tasks = tasks
+        self._live = live
+        self._told: dict[str, str] = {}
+        self._last_line = time.monotonic()
+
+    def show(self, places: Mapping[str, tuple[str, str]]) -> None:
+        """Show each stage's (status, device or job)."""
+        counts = dict.fromkeys(("finished", "running", "waiting", "failed", "skipped", "stopped"), 0)
+        for status, _ in places.values():
+            counts[status] += 1
+        summary = ", ".join(f"{n} {status}" for status, n in counts.items() if n or status in ("finished", "running"))
+        for name, (status, place) in places.items():
+            if self._told.get(name, "waiting") != status:
+                self._told[name] = status
+                error = self._folder.outcome(name)["error"] if status in ("failed", "skipped") else None
+                where = f" on {place}" if status == "running" and place else ""
+                log.info("%s: %s%s%s", self._tasks[name].label, status, where, f": {error}" if error else "")
+        running = [(name, place) for name, (status, place) in places.items() if status == "running"]
+        if self._live is not None:
+            self._live.update(self._table(summary, running))
+        elif time.monotonic() - self._last_line > _SECONDS_BETWEEN_LINES:
+            self._last_line = time.monotonic()
+            log.info("stages: %s%s", summary, "".join(f"; {self._line(name)}" for name, _ in running))
+
+    def _table(self, summary: str, running: list[tuple[str, str]]) -> RenderableType:
+        table = Table(box=None, show_header=False, pad_edge=False)
+        for name, place in running:
+            table.add_row(place, self._tasks[name].label, *self._progress(name))
+        return Group(table, Text(f"stages: {summary}", "bold"))
+
+    def _line(self, name: str) -> str:
+        return f"{self._tasks[name].label}: {', '.join(filter(None, self._progress(name)))}"
+
+    def _progress(self, name: str) -> tuple[str, str, str]:
+        """Return a running stage's step, speed and time left."""
+        task = self._tasks[name]
+        row = last_row(Path(task.record))
+        if not row or row["step"] <= task.start or not row["seconds"]:
+            return f"steps {task.start}-{task.end}", "", ""
+        left = (task.end - row["step"]) * row["seconds"] / row["step"]
+        speed = f"{row['tokens_per_second']:,.0f} tokens/s"
+        return f"step {row['step']} of {task.end}", speed, f"{tqdm.format_interval(max(0, left))} left"
+
+
+@contextmanager
+def watch(folder: SweepFolder, tasks: Mapping[str, Task]) -> Iterator[Watch]:
+    """Show the stages of a sweep for the length of a block."""
+    if not sys.stdout.isatty():
+        yield Watch(folder, tasks, None)
+        return
+    with Live(console=console(), refresh_per_second=2) as live:
+        yield Watch(folder, tasks, live)

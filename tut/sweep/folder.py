@@ -1,0 +1,112 @@
+"""A sweep on disk: what was planned, and what became of each stage. Any shell can read it while the sweep goes on.
+
+SWEEP_DIR/sweep.json                    the stages, and which belong to which run
+SWEEP_DIR/stages/NAME/log.txt           what the process that trained a stage has said
+SWEEP_DIR/stages/NAME/outcome.json      how it ended
+SWEEP_DIR/stages/NAME/train.jsonl       metric rows, if no run ends there; else they are in the run's own folder
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tut import store
+from tut.cache import home
+from tut.record import TRAIN, Record
+
+PLANNED = "sweep.json"
+
+
+@dataclass(frozen=True)
+class Task:
+    """A stage as the sweep's folder describes it."""
+
+    name: str
+    label: str
+    """What a person calls it."""
+    lineage: str
+    start: int
+    end: int
+    parent: str | None
+    """The name of the stage before it."""
+    record: str
+    """The folder of its metric rows: a run's, or its own."""
+    ends_run: bool
+    job: str | None = None
+    """Its job in SLURM."""
+
+
+class SweepFolder:
+    """The files of one sweep."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def stage(self, name: str) -> Path:
+        return self.path / "stages" / name
+
+    def log(self, name: str) -> Path:
+        return self.stage(name) / "log.txt"
+
+    def write(self, command: str, tasks: list[Task], steps: dict[str, int]) -> None:
+        """Record what is planned. Stages of an earlier plan in the same folder stay in the list."""
+        known = {task.name: task for task in self.tasks()} if (self.path / PLANNED).exists() else {}
+        known |= {task.name: task for task in tasks}
+        self.path.mkdir(parents=True, exist_ok=True)
+        plan = {
+            "command": command,
+            "store": str(home()),
+            "steps": steps,
+            "tasks": [asdict(task) for task in known.values()],
+        }
+        temporary = self.path / f"{PLANNED}.writing"
+        temporary.write_text(json.dumps(plan, indent=1))
+        temporary.replace(self.path / PLANNED)
+
+    @property
+    def plan(self) -> dict[str, Any]:
+        """What sweep.json says."""
+        plan: dict[str, Any] = json.loads((self.path / PLANNED).read_text())
+        return plan
+
+    def tasks(self) -> list[Task]:
+        return [Task(**task) for task in self.plan["tasks"]]
+
+    def set_outcome(self, name: str, status: str, error: str | None = None) -> None:
+        """Record how a stage's process ended: `finished`, `failed`, `skipped` or `stopped`; or `running`."""
+        self.stage(name).mkdir(parents=True, exist_ok=True)
+        temporary = self.stage(name) / "outcome.json.writing"
+        temporary.write_text(json.dumps({"status": status, "error": error}))
+        temporary.replace(self.stage(name) / "outcome.json")
+
+    def outcome(self, name: str) -> dict[str, Any]:
+        """Return what `set_outcome` has said last; a stage it has said nothing of is waiting."""
+        path = self.stage(name) / "outcome.json"
+        return json.loads(path.read_text()) if path.exists() else {"status": "waiting", "error": None}
+
+    def is_done(self, task: Task) -> bool:
+        """Return whether a stage is in the store, and the run that ends there, if one does, is finished."""
+        landed = store.has(task.lineage, task.end)
+        return landed and (not task.ends_run or Record(Path(task.record)).state.get("status") == "finished")
+
+
+def last_row(record: Path) -> dict[str, Any]:
+    """Return the newest row of a folder's train.jsonl, read from its end; empty if it has none."""
+    path = Record(record).rows_file(TRAIN)
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - 4096))
+            lines = file.read().decode(errors="replace").split("\n")[:-1]
+        row: dict[str, Any] = json.loads(lines[-1])
+    except (OSError, IndexError, ValueError):
+        return {}
+    return row
+
+
+def tail(path: Path, lines: int = 5) -> list[str]:
+    """Return the last lines of a text file; none if it is not there."""
+    try:
+        return [line for line in path.read_text(errors="replace").splitlines() if line.strip()][-lines:]
+    except OSError:
+        return []

@@ -1,0 +1,220 @@
+"""A sweep from Hydra's list of overrides to its list of results: plan, show or run, report.
+
+What is the same for every way of running stages is here; `tut.sweep.local` and `tut.sweep.slurm` run them.
+"""
+
+import copy
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn, JobStatus, configure_log, filter_overrides, setup_globals
+from hydra.errors import CompactHydraException
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from tut import store
+from tut.command_line import again, complain
+from tut.config import Config
+from tut.errors import TutError
+from tut.interrupt import Stopped
+from tut.record import Record
+from tut.run import finished_loss
+from tut.sweep.config import LauncherConfig, check_settings
+from tut.sweep.display import print_failures
+from tut.sweep.folder import SweepFolder, Task
+from tut.sweep.place import Outcome, Place, Work, place_of
+from tut.sweep.plan import Stage
+from tut.sweep.program import Program, Run, preview, program_of
+from tut.sweep.worker import Order, pack
+
+log = logging.getLogger(__name__)
+
+
+class Unfinished(CompactHydraException):
+    """Some runs of a sweep are not finished. Hydra prints its text and exits with code 1."""
+
+
+@dataclass
+class HydraJob:
+    """A job as Hydra's sweeper wants it."""
+
+    number: int
+    overrides: list[str]
+    config: DictConfig
+    """With its `hydra` node."""
+    folder: Path
+    label: str
+    """The overrides in which it differs from other jobs of the sweep."""
+
+
+def launch(
+    settings: LauncherConfig,
+    context: HydraContext,
+    task: TaskFunction,
+    config: DictConfig,
+    job_overrides: Sequence[Sequence[str]],
+    first: int,
+) -> list[JobReturn]:
+    """Do what Hydra asks of a launcher, for `settings` of either kind; see `hydra.plugins.launcher.Launcher`.
+
+    The jobs of another app than TUT are no stages, and are queued as they are.
+    """
+    setup_globals()
+    configure_log(config.hydra.hydra_logging, config.hydra.verbose)
+    try:
+        check_settings(settings)
+        common = set.intersection(*(set(words) for words in job_overrides))
+        jobs = [_job(context, config, list(words), common, first + place) for place, words in enumerate(job_overrides)]
+        sweep = Sweep(settings, context, SweepFolder(Path(config.hydra.sweep.dir)), jobs)
+        if OmegaConf.get_type(config) is not Config:
+            return sweep.of_another_app(task)
+        return sweep.of_training()
+    except TutError as error:
+        complain(error)
+    except Stopped as stop:
+        print(f"stopped by {stop}, state saved; to go on: {again('hydra.sweep.dir', config.hydra.sweep.dir)}")
+        sys.exit(stop.exit_code)
+
+
+class Sweep:
+    """One call of a launcher."""
+
+    def __init__(
+        self, settings: LauncherConfig, context: HydraContext, folder: SweepFolder, jobs: list[HydraJob]
+    ) -> None:
+        self.settings = settings
+        self.context = context
+        self.folder = folder
+        self.jobs = jobs
+        self.command = again("hydra.sweep.dir", folder.path)
+
+    def of_training(self) -> list[JobReturn]:
+        """Train what is missing, each stage once, and return a result for each job."""
+        configs = [_typed(job) for job in self.jobs]
+        if wrong := next((config.resume for config in configs if config.resume != "auto"), None):
+            raise TutError(f"resume={wrong}: a sweep goes on from the store by itself; leave resume=auto")
+        place = place_of(self.settings, configs)
+        runs = [
+            Run(job.label, config, job.folder, place.setting(config), finished_loss(config, Record(job.folder)))
+            for job, config in zip(self.jobs, configs, strict=True)
+        ]
+        program = program_of(runs, place.threads)
+        if self.settings.dry_run:
+            preview(program, self.folder.stage, place.workers, str(place))
+            sys.exit(0)
+        tasks = {stage: program.task(stage, self.folder.stage) for stage in program.plan.stages}
+        self.folder.write(self.command, list(tasks.values()), program.steps)
+        store.reserve(self.folder.path, {task.lineage for task in tasks.values()})
+        for repeated, first in program.plan.same_as.items():
+            log.info("%s: the same run as %s", runs[repeated].label, runs[first].label)
+        steps = program.steps
+        log.info(
+            "%d runs in %d stages: %s steps to train, %s without sharing; on %s",
+            len(runs), len(tasks), f"{steps['to_train']:,}", f"{steps['without_sharing']:,}", place,
+        )  # fmt: skip
+        left = program.plan.remaining()
+        work = [
+            Work(tasks[stage], self._order(program, stage, place), place.kind(runs[stage.runs[0]].setting), left[stage])
+            for stage in program.todo
+        ]
+        outcomes = self._carry_out(work, place)
+        ends = {stage.ending: stage.name for stage in program.plan.stages if stage.ending is not None}
+        results = []
+        for number, job in enumerate(self.jobs):
+            first = program.plan.same_as.get(number, number)
+            outcome = outcomes.get(ends[first])
+            if first != number:
+                _same_folder(job.folder, self.jobs[first].folder)
+            value = runs[first].loss if outcome is None else outcome.value
+            results.append(self._result(job, outcome, value))
+        if all(outcome.status == "finished" for outcome in outcomes.values()):
+            store.release(self.folder.path)
+        return results
+
+    def _order(self, program: Program, stage: Stage, place: Place) -> Order:
+        ends = stage.ending
+        return Order(
+            stage.name,
+            self.folder.path,
+            program.assignment(stage, self.settings.keep),
+            config=program.runs[stage.runs[0]].config.to_dict() if ends is None else None,
+            job=None if ends is None else pack(self.context, self.jobs[ends].config, None),
+            threads=place.threads if place.workers != 1 else None,
+        )
+
+    def of_another_app(self, task: TaskFunction) -> list[JobReturn]:
+        """Call another app's function for each job. Such jobs have no stages, and are queued as they are."""
+        place = place_of(self.settings, [])
+        work = []
+        for job in self.jobs:
+            name = f"job-{job.number}"
+            described = Task(
+                name, job.label, lineage=name, start=0, end=0, parent=None, record=str(job.folder), ends_run=True
+            )
+            order = Order(name, self.folder.path, None, None, pack(self.context, job.config, task), None)
+            work.append(Work(described, order, place.kind(None), 0))
+        self.folder.write(self.command, [item.task for item in work], {})
+        outcomes = self._carry_out(work, place)
+        return [
+            self._result(job, outcomes[item.task.name], outcomes[item.task.name].value)
+            for job, item in zip(self.jobs, work, strict=True)
+        ]
+
+    def _carry_out(self, work: list[Work], place: Place) -> dict[str, Outcome]:
+        """Have every stage done, and say what became of those that were not. See `Place.carry_out`."""
+        for item in work:
+            self.folder.set_outcome(item.task.name, "waiting")
+        outcomes = place.carry_out(work, self.folder)
+        failed = [item.task for item in work if outcomes[item.task.name].status in ("failed", "skipped")]
+        if failed:
+            print_failures(self.folder, failed, self.command)
+        return outcomes
+
+    def _result(self, job: HydraJob, outcome: Outcome | None, value: Any) -> JobReturn:
+        if isinstance(value, JobReturn):
+            return value
+        composed = copy.deepcopy(job.config)
+        HydraConfig.instance().set_config(composed)
+        hydra_config = OmegaConf.create({"hydra": copy.deepcopy(composed.hydra)})
+        with open_dict(composed):
+            del composed["hydra"]
+        result = JobReturn(
+            overrides=list(job.config.hydra.overrides.task), cfg=composed, hydra_cfg=hydra_config,
+            working_dir=os.getcwd(), task_name=job.config.hydra.job.name, status=JobStatus.COMPLETED,
+        )  # fmt: skip
+        if outcome is not None and outcome.status in ("failed", "skipped"):
+            result.status = JobStatus.FAILED
+            value = Unfinished(f"tut: {job.label}: {outcome.error}")
+        result.return_value = value
+        return result
+
+
+def _job(context: HydraContext, config: DictConfig, overrides: list[str], common: set[str], number: int) -> HydraJob:
+    composed = context.config_loader.load_sweep_config(config, overrides)
+    with open_dict(composed):
+        composed.hydra.job.id = number
+        composed.hydra.job.num = number
+    HydraConfig.instance().set_config(composed)
+    folder = Path(composed.hydra.sweep.dir) / composed.hydra.sweep.subdir
+    own = [word for word in filter_overrides(overrides) if word not in common]
+    return HydraJob(number, overrides, composed, folder, " ".join(own) or f"run {number}")
+
+
+def _typed(job: HydraJob) -> Config:
+    composed = copy.deepcopy(job.config)
+    with open_dict(composed):
+        del composed["hydra"]
+    return Config.from_hydra(composed)
+
+
+def _same_folder(repeated: Path, first: Path) -> None:
+    """Let a repeated run's folder be the first one's, so that reports count the run once."""
+    if not repeated.exists():
+        repeated.parent.mkdir(parents=True, exist_ok=True)
+        repeated.symlink_to(os.path.relpath(first, repeated.parent))

@@ -1,0 +1,157 @@
+"""From runs to the tree of stages that trains each shared piece once.
+
+A run is a path through lineages. A lineage is a course that training can take: tied from the start, or untied at
+some step in some way; where it leads at a given step depends on nothing else. So the state of a run is told by a
+lineage and a step, and two runs share all that their paths have in common.
+
+Everything here is arithmetic on names and step numbers: no files, no devices, no configs.
+"""
+
+import heapq
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Segment:
+    """The part of a run's path that lies in one lineage."""
+
+    lineage: str
+    start: int
+    end: int
+
+
+Path = tuple[Segment, ...]
+"""A run from its first to its last step: each segment starts where the one before ends."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """An unbroken piece of one lineage, from where training starts or forks to where paths part or end."""
+
+    lineage: str
+    start: int
+    end: int
+    parent: "Stage | None"
+    """The stage that ends where this one starts; None starts from initialisation."""
+    runs: tuple[int, ...]
+    """The runs whose paths go through it, by their place in what was planned."""
+    ending: int | None
+    """The run that ends where it ends, if one does."""
+
+    @property
+    def steps(self) -> int:
+        return self.end - self.start
+
+    @property
+    def name(self) -> str:
+        return f"{self.lineage[:8]}-{self.end:08d}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be trained for some runs."""
+
+    paths: tuple[Path, ...]
+    stages: tuple[Stage, ...]
+    """Parents before children."""
+    same_as: dict[int, int]
+    """Runs that are the same as an earlier one, and which."""
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of all stages together."""
+        return sum(stage.steps for stage in self.stages)
+
+    @property
+    def steps_without_sharing(self) -> int:
+        """Optimizer steps if every run, repeated ones included, were trained by itself."""
+        return sum(path[-1].end for path in self.paths)
+
+    def children(self) -> "dict[Stage | None, list[Stage]]":
+        """Return the stages that follow each stage, the one with most left to do first; under None, the roots."""
+        left = self.remaining()
+        following: dict[Stage | None, list[Stage]] = defaultdict(list)
+        for stage in sorted(self.stages, key=lambda stage: -left[stage]):
+            following[stage.parent].append(stage)
+        return following
+
+    def remaining(self) -> dict[Stage, int]:
+        """Return for each stage the steps from its start to the end of the longest path through it."""
+        left: dict[Stage, int] = {}
+        for stage in reversed(self.stages):
+            left[stage] = left.get(stage, 0) + stage.steps
+            if stage.parent is not None:
+                left[stage.parent] = max(left.get(stage.parent, 0), left[stage])
+        return left
+
+
+def plan(paths: Sequence[Path]) -> Plan:
+    """Merge the paths of runs into stages, so that no step of any lineage is trained twice.
+
+    Args:
+        paths: one for each run. Where a segment starts is the end of the segment before, or step 0; segments of
+            one lineage all start at the same step and follow the same lineage.
+    """
+    first: dict[Path, int] = {}
+    same_as = {}
+    for run, path in enumerate(paths):
+        if (earlier := first.setdefault(path, run)) != run:
+            same_as[run] = earlier
+    cuts: dict[str, set[int]] = defaultdict(set)
+    for path in first:
+        for segment in path:
+            cuts[segment.lineage].add(segment.end)
+    through: dict[tuple[str, int], list[int]] = defaultdict(list)
+    before: dict[tuple[str, int], tuple[str, int] | None] = {}
+    spans: dict[tuple[str, int], tuple[int, int]] = {}
+    for path, run in first.items():
+        previous: tuple[str, int] | None = None
+        for lineage, start, end in _pieces(path, cuts):
+            key = (lineage, end)
+            through[key].append(run)
+            before[key], spans[key] = previous, (start, end)
+            previous = key
+    ending = {(path[-1].lineage, path[-1].end): run for path, run in first.items()}
+    built: dict[tuple[str, int], Stage] = {}
+    for key, previous in before.items():  # a path lists its stages in order, so a parent is there before its child
+        parent = None if previous is None else built[previous]
+        built[key] = Stage(key[0], *spans[key], parent, tuple(through[key]), ending.get(key))
+    return Plan(tuple(paths), tuple(built.values()), same_as)
+
+
+def _pieces(path: Path, cuts: dict[str, set[int]]) -> Iterator[tuple[str, int, int]]:
+    for segment in path:
+        start = segment.start
+        for end in sorted(cut for cut in cuts[segment.lineage] if segment.start < cut <= segment.end):
+            yield segment.lineage, start, end
+            start = end
+
+
+def makespan(stages: Iterable[Stage], seconds: Callable[[Stage], float], workers: int) -> float:
+    """Return how long stages take on some equal workers, if each takes the stage with most left behind it first.
+
+    Args:
+        stages: those still to be done; one whose parent is not among them can start at once.
+        seconds: how long a stage takes.
+        workers: how many stages are trained at a time.
+    """
+    todo = list(stages)
+    left: dict[Stage, float] = {}
+    for stage in reversed(todo):
+        left[stage] = left.get(stage, 0.0) + seconds(stage)
+        if stage.parent is not None:
+            left[stage.parent] = max(left.get(stage.parent, 0.0), left[stage])
+    waiting = set(todo)
+    ready = [stage for stage in todo if stage.parent not in waiting]
+    busy: list[tuple[float, int, Stage]] = []
+    now = 0.0
+    while ready or busy:
+        ready.sort(key=lambda stage: -left[stage])
+        while ready and len(busy) < workers:
+            stage = ready.pop(0)
+            heapq.heappush(busy, (now + seconds(stage), id(stage), stage))
+        now, _, done = heapq.heappop(busy)
+        ready += [stage for stage in todo if stage.parent is done]
+    return now

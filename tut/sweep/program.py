@@ -1,0 +1,169 @@
+"""What a sweep has to do: its runs as a plan, less what the store and the run folders have already."""
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tut import checkpoint, store
+from tut.config import Config
+from tut.run import Assignment
+from tut.setting import Setting
+from tut.sweep.display import print_tree
+from tut.sweep.estimate import Speeds
+from tut.sweep.folder import Task
+from tut.sweep.lineage import path_of
+from tut.sweep.plan import Plan, Stage, makespan, plan
+
+
+@dataclass
+class Run:
+    """One run of a sweep."""
+
+    label: str
+    """Its overrides."""
+    config: Config
+    folder: Path
+    setting: Setting
+    loss: float | None
+    """Its final validation loss, if it has been finished in its folder before."""
+
+
+@dataclass
+class Program:
+    """The stages of a sweep, and which are still to be done."""
+
+    runs: list[Run]
+    plan: Plan
+    todo: list[Stage]
+    """Parents before children."""
+
+    @property
+    def steps(self) -> dict[str, int]:
+        """Optimizer steps: of the plan, of all runs one by one, and of what is not in the store."""
+        return {
+            "planned": self.plan.steps,
+            "without_sharing": self.plan.steps_without_sharing,
+            "to_train": sum(_left(stage) for stage in self.todo),
+        }
+
+    def task(self, stage: Stage, folder: Callable[[str], Path]) -> Task:
+        """Describe a stage. `folder` gives a trunk's own."""
+        parent = None if stage.parent is None else stage.parent.name
+        ends_run = stage.ending is not None
+        record = folder(stage.name) if stage.ending is None else self.runs[stage.ending].folder
+        label = self._label(stage)
+        return Task(stage.name, label, stage.lineage, stage.start, stage.end, parent, str(record.absolute()), ends_run)
+
+    def _label(self, stage: Stage) -> str:
+        if stage.ending is not None:
+            return self.runs[stage.ending].label
+        through = [self.runs[run].label.split() for run in stage.runs]
+        common = [word for word in through[0] if all(word in words for words in through)]
+        number = "a run" if len(through) == 1 else f"{len(through)} runs"
+        return " ".join(["trunk of", number, *(["with", *common] if common else [])])
+
+    def assignment(self, stage: Stage, keep: str) -> Assignment:
+        """Return what the process that trains a stage needs to know. `keep` is as in the launcher's settings."""
+        first = stage
+        while first.parent is not None and first.parent.lineage == stage.lineage:
+            first = first.parent
+        trunk = first.parent
+        fork = None if trunk is None else checkpoint.path_of(store.stages() / trunk.lineage, first.start)
+        return Assignment(
+            lineage=store.stages() / stage.lineage,
+            fork=fork,
+            end=stage.end,
+            ends_run=stage.ending is not None,
+            keep_every=self._keep_every(stage, keep),
+        )
+
+    def _keep_every(self, stage: Stage, keep: str) -> int | None:
+        run = self.runs[stage.runs[0]]
+        timeline, trainer = run.setting.timeline, run.config.trainer
+        if keep == "all":
+            return 1
+        tied = timeline.untie_step is None or stage.end <= timeline.untie_step
+        if keep == "forks" and tied and trainer.max_steps is None:
+            return timeline.steps_per_epoch * trainer.checkpoint_every_epochs
+        return None
+
+
+def program_of(runs: list[Run], threads: int | None) -> Program:
+    """Plan some runs, and find out what of it is done. See `tut.sweep.lineage.path_of` for `threads`."""
+    paths = [path_of(run.setting, threads if run.setting.device.type == "cpu" else None) for run in runs]
+    planned = plan(paths)
+    return Program(runs, planned, _todo(runs, planned))
+
+
+def _todo(runs: list[Run], planned: Plan) -> list[Stage]:
+    """Return the stages that an unfinished run needs and that the store does not have."""
+    children: dict[Stage, list[Stage]] = defaultdict(list)
+    to_train: set[Stage] = set()
+    todo = []
+    for stage in reversed(planned.stages):
+        run_is_open = stage.ending is not None and runs[stage.ending].loss is None
+        is_forked_from = any(child in to_train and _left(child) == child.steps for child in children[stage])
+        if (run_is_open or is_forked_from) and not store.has(stage.lineage, stage.end):
+            to_train.add(stage)
+        if run_is_open or stage in to_train:
+            todo.append(stage)
+        if stage.parent is not None:
+            children[stage.parent].append(stage)
+    return todo[::-1]
+
+
+def preview(program: Program, folder: Callable[[str], Path], workers: int | None, places: str) -> None:
+    """Print the tree of stages and what training the missing ones would cost.
+
+    Args:
+        program: what to do.
+        folder: gives the folder of a stage.
+        workers: how many stages are trained at a time; None if that is not known.
+        places: where, in words.
+    """
+    planned, todo = program.plan, set(program.todo)
+    stages = {stage.name: stage for stage in planned.stages}
+
+    def describe(task: Task) -> str:
+        stage = stages[task.name]
+        if store.has(stage.lineage, stage.end):
+            return "[green]in the store[/green]"
+        if stage not in todo:
+            return "[green]not needed: its runs are finished[/green]"
+        there = stage.steps - _left(stage)
+        return f"[bold]{stage.steps} to train[/bold]" + (f", {there} of them in the store" if there else "")
+
+    print_tree([program.task(stage, folder) for stage in planned.stages], describe)
+    for run, earlier in planned.same_as.items():
+        print(f"{program.runs[run].label}: the same run as {program.runs[earlier].label}")
+    steps = program.steps
+    saved = 1 - steps["planned"] / steps["without_sharing"]
+    print(
+        f"{len(program.runs)} runs, {len(planned.stages)} stages: {steps['planned']:,} steps planned, "
+        f"{steps['without_sharing']:,} without sharing ({saved:.0%} saved); "
+        f"{steps['planned'] - steps['to_train']:,} of them done, {steps['to_train']:,} to train"
+    )
+    print(_time(program, workers, places))
+
+
+def _time(program: Program, workers: int | None, places: str) -> str:
+    speeds, known = Speeds(), {}
+    for stage in program.todo:
+        each = speeds.seconds_per_step(program.runs[stage.runs[0]].setting)
+        if each is None:
+            return f"time on {places}: unknown, for no earlier stage of this kind has been measured"
+        known[stage] = each * _left(stage)
+    total = makespan(program.todo, known.__getitem__, workers or max(1, len(program.todo)))
+    return f"time on {places}: about {_duration(total)}, as earlier stages went"
+
+
+def _left(stage: Stage) -> int:
+    """Return the steps of a stage that the store does not have."""
+    return stage.end - store.reached(stage.lineage, stage.start, stage.end)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
