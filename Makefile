@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed
 .PHONY: demo test lint
 
 demo: $(INSTALLED)
-	$(VENV)/bin/python -m tut.train -m untie.epoch=0,3,6,never
+	$(VENV)/bin/python -m tut.train +sweeps=demo
 
 test: $(INSTALLED)
 	$(VENV)/bin/python -m pytest

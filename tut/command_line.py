@@ -25,23 +25,33 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
-from omegaconf import DictConfig, open_dict, read_write
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from tut.config import EPOCH_IS, RESUME_WORDS, Config
 from tut.errors import TutError, did_you_mean, one_line
+from tut.sweep.config import SETTINGS
 
+DEFAULT_LAUNCHER = "local"
+"""As conf/config.yaml has it."""
+_LAUNCHER = "hydra.launcher."
 _HERE = Path(__file__).parent
-CONF_DIR = _HERE / "conf" if (_HERE / "conf").is_dir() else _HERE.parent / "conf"
+_ROOT = _HERE if (_HERE / "conf").is_dir() else _HERE.parent
+CONF_DIR = _ROOT / "conf"
 """The folder of config groups: inside the package if it was built into a wheel, beside it in a checkout."""
+SWEEPS_DIR = _ROOT / "sweeps"
+"""The folder of named sweeps, likewise."""
 
 _NOT_AN_OVERRIDE = "not an override; write key=value (in the shell, quote what has spaces)"
 _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 
 def register_schema() -> None:
-    """Make the schema known to Hydra, under the name that conf/config.yaml starts from."""
-    ConfigStore.instance().store(name="schema", node=Config)
+    """Make the schema known to Hydra, under the name that conf/config.yaml starts from, and the named sweeps."""
+    store = ConfigStore.instance()
+    store.store(name="schema", node=Config)
+    for path in SWEEPS_DIR.glob("*.yaml"):
+        store.store(group="sweeps", name=path.stem, node=OmegaConf.load(path), package="_global_")
 
 
 def complain(error: Exception) -> NoReturn:
@@ -62,11 +72,11 @@ def normalise(overrides: list[str]) -> list[str]:
     """Spell out what two shorthands mean to Hydra.
 
     `model.architecture=X` without `model=` starts from X's own sizes, not from the default model's. A value of
-    `model.config` may be set whether or not the chosen model sets it.
+    `model.config`, or of what sbatch takes, may be set whether or not it has one yet.
     """
     keys = [text.partition("=")[0] for text in overrides]
     extra = ["model=custom"] if "model.architecture" in keys and "model" not in keys else []
-    free = ("model.config.", "model.config=")
+    free = ("model.config.", "model.config=", "hydra.launcher.sbatch.")
     return [f"++{text}" if text.startswith(free) else text for text in overrides] + extra
 
 
@@ -83,15 +93,16 @@ def preflight(arguments: list[str]) -> list[str]:
         asked.overrides = normalise(asked.overrides)
         only_asks = asked.help or asked.hydra_help or asked.info or asked.shell_completion or asked.experimental_rerun
         if not only_asks:
+            here = not any(override.startswith("hydra/launcher=slurm") for override in asked.overrides)
             for config in _configs(asked):
-                check(config)
+                check(config, here)
     except TutError as error:
         complain(error)
     return [*options, *asked.overrides]
 
 
-def check(config: Config) -> None:
-    """Check what the schema cannot: model, files and hardware.
+def check(config: Config, here: bool = True) -> None:
+    """Check what the schema cannot: model, files and, for a run on this machine (`here`), hardware.
 
     Raises:
         TutError: the run would fail.
@@ -103,7 +114,8 @@ def check(config: Config) -> None:
     if config.resume not in RESUME_WORDS and not Path(config.resume).is_dir():
         near = did_you_mean(config.resume, RESUME_WORDS)
         raise TutError(f"resume={config.resume}: must be auto, never, or the folder of a checkpoint or run{near}")
-    check_hardware(config.trainer)
+    if here:
+        check_hardware(config.trainer)
     check_source(config.data)
     check_folder("data.tokenizer", config.data.tokenizer)
     check_model(config)
@@ -136,8 +148,9 @@ def _configs(asked: Namespace) -> Iterator[Config]:
     with initialize_config_dir(str(folder.absolute()), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
         overrides = _parse_overrides(asked.overrides, loader)
+        launchers = [override.value() for override in overrides if override.key_or_group == "hydra/launcher"]
         for override in overrides:
-            _check_override(override, loader)
+            _check_override(override, loader, str([DEFAULT_LAUNCHER, *launchers][-1]))
         several = [override.input_line for override in overrides if override.is_sweep_override()]
         base = _compose(loader, name, [*asked.overrides, *extra], RunMode.MULTIRUN)
         multirun = asked.multirun or base.hydra.mode == RunMode.MULTIRUN
@@ -174,7 +187,7 @@ def _parse_overrides(lines: list[str], loader: ConfigLoader) -> list[Override]:
     return parsed
 
 
-def _check_override(override: Override, loader: ConfigLoader) -> None:
+def _check_override(override: Override, loader: ConfigLoader, launcher: str) -> None:
     """Check the key of an override; whether a group has an option is seen when it is composed."""
     key, line = override.key_or_group, override.input_line
     groups = [group for group in loader.list_groups("") if group != "hydra"]
@@ -182,10 +195,12 @@ def _check_override(override: Override, loader: ConfigLoader) -> None:
         if override.value() is None:
             raise _no_such_option(key, "null", loader.get_group_options(key, ObjectType.CONFIG))
         return
-    if key.startswith("hydra."):
+    is_setting = key.startswith(_LAUNCHER) and launcher in SETTINGS
+    if key.startswith("hydra.") and not is_setting:
         return
-    if _type_of(key) is None:
-        known = [*groups, *_keys(Config)]
+    known = [*_keys(SETTINGS[launcher], _LAUNCHER)] if is_setting else [*groups, *_keys(Config)]
+    missing = ".".join(key.split(".")[:3]) not in known if is_setting else _type_of(key) is None
+    if missing:
         same_leaf = [name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]]
         near = f"; did you mean '{same_leaf[0]}'?" if same_leaf else did_you_mean(key, known)
         raise TutError(f"{line}: there is no key {key}{near}")
@@ -209,6 +224,9 @@ def _keys(section: type, prefix: str = "") -> Iterator[str]:
 def _type_of(key: str) -> Any:
     """Return the type that the schema gives a key; None if it has no such key."""
     kind: Any = Config
+    if key.startswith(_LAUNCHER):
+        kinds = [get_type_hints(settings).get(key.removeprefix(_LAUNCHER)) for settings in SETTINGS.values()]
+        return next((kind for kind in kinds if kind is not None), None)
     for name in key.split("."):
         if get_origin(kind) is dict:
             return Any

@@ -5,6 +5,7 @@ python -m tut.report DIR [DIR ...] --figure FILE      and their validation loss 
 """
 
 import argparse
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -105,12 +106,26 @@ def draw(runs: list[Record], path: Path) -> None:
         pyplot.close(figure)
 
 
+def print_saving(sweep: Path) -> None:
+    """Print how many steps a sweep has saved by training shared stages once, if it has planned any."""
+    planned = sweep / "sweep.json"
+    steps = json.loads(planned.read_text())["steps"] if planned.exists() else {}
+    if steps:
+        trained, alone = steps["to_train"], steps["without_sharing"]
+        print(
+            f"{trained:,} steps trained for {alone:,} steps of runs: {1 - trained / alone:.0%} saved by sharing stages"
+        )
+
+
 class TableOfArms(Callback):
     """Ends a Hydra sweep with the table of its arms."""
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """Called by Hydra."""
-        print_table(find_runs([Path(config.hydra.sweep.dir)]))
+        sweep = Path(config.hydra.sweep.dir)
+        if list(sweep.glob("*/state.json")):  # there is none yet if the jobs are queued elsewhere
+            print_table(find_runs([sweep]))
+            print_saving(sweep)
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ class LauncherConfig:
     sweep can untie there), `ends` (only where stages end) or `all` (every one that a run writes on its way)."""
     dry_run: bool = False
     """Print the tree of stages and what it would cost, and run nothing."""
+    _convert_: str = "all"
 
 
 @dataclass

@@ -3,12 +3,14 @@
 import logging
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
@@ -33,26 +35,26 @@ def print_tree(tasks: list[Task], describe: Callable[[Task], str]) -> None:
     root = Tree("initialisation", guide_style="dim")
     branches: dict[str | None, Tree] = {None: root}
     for task in tasks:
-        line = f"{task.label}  [dim]steps[/dim] {task.start}-{task.end}  {describe(task)}"
+        line = f"{escape(task.label)}  [dim]steps[/dim] {task.start}-{task.end}  {describe(task)}"
         branches[task.name] = branches.get(task.parent, root).add(line)
     console().print(root)
 
 
-def status_tree(folder: SweepFolder, job_state: Callable[[Task], str | None] = lambda _: None) -> None:
-    """Print a sweep's stages and how each stands, from its files alone."""
+def status_tree(folder: SweepFolder, statuses: Mapping[str, str]) -> None:
+    """Print a sweep's stages as a tree, and how each stands."""
 
     def describe(task: Task) -> str:
-        status = status_of(folder, task)
-        where = job_state(task)
-        detail = ""
+        status, detail = statuses[task.name], ""
         if status == "running" and (row := last_row(Path(task.record))):
             detail = f" at step {row['step']}, {row['tokens_per_second']:,.0f} tokens/s"
-        if error := folder.outcome(task.name)["error"]:
-            detail = f": {error}" if status in ("failed", "skipped") else ""
+        elif status in ("failed", "skipped") and (error := folder.outcome(task.name)["error"]):
+            detail = f": {escape(error)}"
         style = _STYLES.get(status, "dim")
-        return f"[{style}]{status}[/{style}]{detail}{f' (job {task.job} {where})' if where else ''}"
+        return f"[{style}]{status}[/{style}]{detail}{f' (job {task.job})' if task.job else ''}"
 
     print_tree(folder.tasks(), describe)
+    counts = Counter(statuses.values())
+    print(", ".join(f"{count} {status}" for status, count in counts.items()))
 
 
 def status_of(folder: SweepFolder, task: Task) -> str:

@@ -7,7 +7,7 @@ SWEEP_DIR/stages/NAME/train.jsonl       metric rows, if no run ends there; else 
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,8 @@ class Task:
     name: str
     label: str
     """What a person calls it."""
-    lineage: str
+    lineage: str | None
+    """None for another app's job, which is no stage."""
     start: int
     end: int
     parent: str | None
@@ -52,16 +53,18 @@ class SweepFolder:
     def write(self, command: str, tasks: list[Task], steps: dict[str, int]) -> None:
         """Record what is planned. Stages of an earlier plan in the same folder stay in the list."""
         known = {task.name: task for task in self.tasks()} if (self.path / PLANNED).exists() else {}
-        known |= {task.name: task for task in tasks}
+        jobs = {name: task.job for name, task in known.items()}
+        known |= {task.name: replace(task, job=jobs.get(task.name)) for task in tasks}
+        self._write({"command": command, "store": str(home()), "steps": steps}, list(known.values()))
+
+    def set_jobs(self, jobs: dict[str, str]) -> None:
+        """Record the SLURM jobs of some stages."""
+        self._write(self.plan, [replace(task, job=jobs.get(task.name, task.job)) for task in self.tasks()])
+
+    def _write(self, plan: dict[str, Any], tasks: list[Task]) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
-        plan = {
-            "command": command,
-            "store": str(home()),
-            "steps": steps,
-            "tasks": [asdict(task) for task in known.values()],
-        }
         temporary = self.path / f"{PLANNED}.writing"
-        temporary.write_text(json.dumps(plan, indent=1))
+        temporary.write_text(json.dumps({**plan, "tasks": [asdict(task) for task in tasks]}, indent=1))
         temporary.replace(self.path / PLANNED)
 
     @property
@@ -73,11 +76,11 @@ class SweepFolder:
     def tasks(self) -> list[Task]:
         return [Task(**task) for task in self.plan["tasks"]]
 
-    def set_outcome(self, name: str, status: str, error: str | None = None) -> None:
-        """Record how a stage's process ended: `finished`, `failed`, `skipped` or `stopped`; or `running`."""
+    def set_outcome(self, name: str, status: str, error: str | None = None, process: str | None = None) -> None:
+        """Record how a stage ended: `finished`, `failed`, `skipped` or `stopped`; or that `process` runs it."""
         self.stage(name).mkdir(parents=True, exist_ok=True)
         temporary = self.stage(name) / "outcome.json.writing"
-        temporary.write_text(json.dumps({"status": status, "error": error}))
+        temporary.write_text(json.dumps({"status": status, "error": error, "process": process}))
         temporary.replace(self.stage(name) / "outcome.json")
 
     def outcome(self, name: str) -> dict[str, Any]:
@@ -87,6 +90,8 @@ class SweepFolder:
 
     def is_done(self, task: Task) -> bool:
         """Return whether a stage is in the store, and the run that ends there, if one does, is finished."""
+        if task.lineage is None:
+            return bool(self.outcome(task.name)["status"] == "finished")
         landed = store.has(task.lineage, task.end)
         return landed and (not task.ends_run or Record(Path(task.record)).state.get("status") == "finished")
 

@@ -6,6 +6,7 @@ What is the same for every way of running stages is here; `tut.sweep.local` and 
 import copy
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from tut.config import Config
 from tut.errors import TutError
 from tut.interrupt import Stopped
 from tut.record import Record
+from tut.report import find_runs, print_table
 from tut.run import finished_loss
 from tut.sweep.config import LauncherConfig, check_settings
 from tut.sweep.display import print_failures
@@ -107,12 +109,14 @@ class Sweep:
         program = program_of(runs, place.threads)
         if self.settings.dry_run:
             preview(program, self.folder.stage, place.workers, str(place))
+            if os.listdir(self.folder.path) == ["multirun.yaml"]:  # which Hydra has just written
+                shutil.rmtree(self.folder.path)
             sys.exit(0)
         tasks = {stage: program.task(stage, self.folder.stage) for stage in program.plan.stages}
         self.folder.write(self.command, list(tasks.values()), program.steps)
-        store.reserve(self.folder.path, {task.lineage for task in tasks.values()})
-        for repeated, first in program.plan.same_as.items():
-            log.info("%s: the same run as %s", runs[repeated].label, runs[first].label)
+        store.reserve(self.folder.path, {stage.lineage for stage in tasks})
+        for line in program.repeats():
+            log.info("%s", line)
         steps = program.steps
         log.info(
             "%d runs in %d stages: %s steps to train, %s without sharing; on %s",
@@ -155,7 +159,7 @@ class Sweep:
         for job in self.jobs:
             name = f"job-{job.number}"
             described = Task(
-                name, job.label, lineage=name, start=0, end=0, parent=None, record=str(job.folder), ends_run=True
+                name, job.label, lineage=None, start=0, end=0, parent=None, record=str(job.folder), ends_run=True
             )
             order = Order(name, self.folder.path, None, None, pack(self.context, job.config, task), None)
             work.append(Work(described, order, place.kind(None), 0))
@@ -173,6 +177,8 @@ class Sweep:
         outcomes = place.carry_out(work, self.folder)
         failed = [item.task for item in work if outcomes[item.task.name].status in ("failed", "skipped")]
         if failed:
+            if done := [job.folder for job in self.jobs if (job.folder / "state.json").exists()]:
+                print_table(find_runs(done))
             print_failures(self.folder, failed, self.command)
         return outcomes
 

@@ -47,6 +47,8 @@ class Job:
     """A stage in the queue."""
 
     order: Order
+    label: str
+    """What a person calls the stage."""
     kind: str
     """The kind of device it needs."""
     parent: str | None
@@ -135,7 +137,7 @@ def _skip(jobs: dict[str, Job]) -> None:
         if job.status == "waiting" and job.parent is not None:
             parent = jobs[job.parent]
             if parent.status in ("failed", "skipped") and not parent.landed():
-                job.status, job.error = "skipped", f"the stage before it, {job.parent}, has {parent.status}"
+                job.status, job.error = "skipped", f"the stage before it is not finished: {parent.label}"
 
 
 def _start(job: Job, slot: Slot, log_file: Path) -> None:

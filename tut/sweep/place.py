@@ -3,6 +3,7 @@
 import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -105,8 +106,10 @@ class ThisMachine(Place):
         tasks = {item.task.name: item.task for item in work}
         jobs = {
             name: local.Job(
-                item.order, item.kind, item.task.parent if item.task.parent in tasks else None, item.priority,
-                landed=lambda task=item.task: store.has(task.lineage, task.end),  # type: ignore[misc]
+                item.order, item.task.label, item.kind,
+                parent=item.task.parent if item.task.parent in tasks else None,
+                priority=item.priority,
+                landed=partial(_landed, item.task),
             )
             for name, item in zip(tasks, work, strict=True)
         }  # fmt: skip
@@ -125,6 +128,10 @@ class ThisMachine(Place):
             name: Outcome(job.status, job.error, None if job.result is None else unpack(job.result))
             for name, job in jobs.items()
         }
+
+
+def _landed(task: Task) -> bool:
+    return task.lineage is not None and store.has(task.lineage, task.end)
 
 
 def _slots(settings: LocalConfig, configs: list[Config]) -> list[local.Slot]:

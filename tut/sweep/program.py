@@ -1,6 +1,6 @@
 """What a sweep has to do: its runs as a plan, less what the store and the run folders have already."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +46,11 @@ class Program:
             "without_sharing": self.plan.steps_without_sharing,
             "to_train": sum(_left(stage) for stage in self.todo),
         }
+
+    def repeats(self) -> list[str]:
+        """Say of each run that is asked for more than once, in whatever words, how often that is."""
+        counts = Counter(self.plan.same_as.values())
+        return [f"asked for {count + 1} times: {self.runs[run].label}" for run, count in counts.items()]
 
     def task(self, stage: Stage, folder: Callable[[str], Path]) -> Task:
         """Describe a stage. `folder` gives a trunk's own."""
@@ -135,8 +140,7 @@ def preview(program: Program, folder: Callable[[str], Path], workers: int | None
         return f"[bold]{stage.steps} to train[/bold]" + (f", {there} of them in the store" if there else "")
 
     print_tree([program.task(stage, folder) for stage in planned.stages], describe)
-    for run, earlier in planned.same_as.items():
-        print(f"{program.runs[run].label}: the same run as {program.runs[earlier].label}")
+    print(*program.repeats(), sep="\n", end="\n" if planned.same_as else "")
     steps = program.steps
     saved = 1 - steps["planned"] / steps["without_sharing"]
     print(

@@ -6,6 +6,7 @@ bytes, made and read by cloudpickle as in Hydra's other launchers.
 
 import logging
 import os
+import platform
 import sys
 import traceback
 from dataclasses import dataclass
@@ -63,7 +64,7 @@ def perform(order: Order) -> bytes:
     if order.threads is not None:
         torch.set_num_threads(order.threads)
     folder = SweepFolder(order.sweep)
-    folder.set_outcome(order.name, "running")
+    folder.set_outcome(order.name, "running", process=f"{platform.node()}:{os.getpid()}")
     try:
         finished = _perform(order, folder)
     except (Stopped, KeyboardInterrupt):

@@ -1,0 +1,73 @@
+"""What the tests of sweeps share: a sweep of a few seconds, run as a user runs it, and its stages afterwards."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+from conftest import SMALL, TEXT
+
+from tut.sweep.folder import SweepFolder, Task
+
+TINY = (
+    *(word for word in SMALL if not word.startswith("model")),
+    "model.config={hidden_size: 16, num_attention_heads: 2, intermediate_size: 32, num_hidden_layers: 1}",
+    "trainer.max_steps=24",
+    "trainer.evaluate_every_steps=7",
+    "trainer.checkpoint_every_steps=5",
+)
+
+
+def start(*words: str, home: Path, folder: Path, **environment: str) -> subprocess.Popen[str]:
+    """Start a sweep in a process group of its own, as a terminal does."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "tut.train", "-m", *words, f"hydra.sweep.dir={folder}"],
+        env={**os.environ, "TUT_HOME": str(home), **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def sweep(*words: str, home: Path, folder: Path, code: int = 0, **environment: str) -> str:
+    """Run a sweep to its end, and return what it said."""
+    process = start(*words, home=home, folder=folder, **environment)
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == code, said[-4000:]
+    return said
+
+
+def tasks(folder: Path) -> dict[str, Task]:
+    return {task.name: task for task in SweepFolder(folder).tasks()}
+
+
+def outcomes(folder: Path) -> dict[str, str]:
+    """Return how each stage ended, by its label."""
+    return {task.label: SweepFolder(folder).outcome(name)["status"] for name, task in tasks(folder).items()}
+
+
+def steps_trained(folder: Path) -> int:
+    """Count the optimizer steps that the stages of a sweep say they have taken, in as many attempts as it took."""
+    total = 0
+    for name, task in tasks(folder).items():
+        record = Path(task.record) / ("state.json" if task.ends_run else "stage.json")
+        if record.exists() and SweepFolder(folder).outcome(name)["status"] == "finished":
+            state = json.loads(record.read_text())
+            origin = state["resumed_from"]
+            total += task.end - (0 if origin is None else int(origin[-8:]))
+    return total
+
+
+def kill_everything(process: subprocess.Popen[str]) -> None:
+    """SIGKILL a launcher and all that it has started, as a power cut would."""
+    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    for one in family:
+        one.kill()
+    process.communicate()
+    psutil.wait_procs(family, timeout=20)
+
+
+assert TEXT  # the text that TINY reads is written when conftest is loaded

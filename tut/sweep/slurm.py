@@ -1,0 +1,256 @@
+"""Stages as SLURM jobs, through submitit: each waits for its parent's to end well, and goes on after any loss.
+
+Branches of one fork are one array. A job that is preempted or near its time limit saves, and is queued again under
+the same number; a job whose node is lost is queued again by SLURM. Jobs run a copy of the code, made when they were
+submitted, so that it may be edited while they wait.
+"""
+
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+import submitit
+import torch
+from submitit.core.utils import FailedJobError
+
+from tut import command_line
+from tut.cache import home
+from tut.config import Config
+from tut.errors import TutError, one_line
+from tut.hardware import choose_precision
+from tut.identity import code_digest
+from tut.interrupt import Stopped, stop_request
+from tut.setting import Setting
+from tut.sweep.config import SlurmConfig
+from tut.sweep.display import watch
+from tut.sweep.folder import SweepFolder, Task
+from tut.sweep.place import Outcome, Place, Work
+from tut.sweep.worker import Order, exit_code, perform, unpack
+
+log = logging.getLogger(__name__)
+
+_SECONDS_BETWEEN_LOOKS = 2.0
+_SECONDS_WITHOUT_ANSWER = 30.0
+
+
+class Slurm(Place):
+    """A SLURM cluster."""
+
+    workers = None
+
+    def __init__(self, settings: SlurmConfig) -> None:
+        if shutil.which("sbatch") is None:
+            raise TutError("hydra/launcher=slurm: there is no sbatch here; run it where SLURM is, or take local")
+        self._settings = settings
+        self.threads = settings.cpus
+
+    def __str__(self) -> str:
+        return f"SLURM, partition {self._settings.partition}" if self._settings.partition else "SLURM"
+
+    def setting(self, config: Config) -> Setting:
+        """Return a run as it will be in a job. What `precision=auto` chooses on a GPU is only known there."""
+        wanted, gpus = config.trainer.device.partition(":")[0], self._settings.gpus
+        if wanted in ("cuda", "mps") and not gpus:
+            raise TutError(f"trainer.device={wanted}: hydra.launcher.gpus=0 gives a job no GPU; set it to 1")
+        device = torch.device("cuda" if gpus and wanted != "cpu" else "cpu")
+        if device.type == "cuda":
+            return Setting(config, device, config.trainer.precision)
+        return Setting(config, device, choose_precision(config.trainer, device))
+
+    def kind(self, setting: Setting | None) -> str:
+        return "cuda" if self._settings.gpus else "cpu"
+
+    def carry_out(self, work: list[Work], folder: SweepFolder) -> dict[str, Outcome]:
+        submitted = self._submit(work, folder)
+        if not self._settings.wait:
+            for item in work:
+                print(f"job {submitted[item.task.name]}: {item.task.label}, steps {item.task.start}-{item.task.end}")
+            print(f"to watch: python -m tut.sweep status {folder.path}")
+            print(f"to stop:  python -m tut.sweep cancel {folder.path}")
+            return {item.task.name: Outcome("queued") for item in work}
+        return self._follow(work, folder, submitted)
+
+    def _submit(self, work: list[Work], folder: SweepFolder) -> dict[str, str]:
+        """Submit every stage that is not in the queue yet; return each one's job."""
+        snapshot = _snapshot(folder.path)
+        known = {task.name: task.job for task in folder.tasks() if task.job is not None}
+        alive = in_queue(list(known.values()))
+        jobs = {name: job for name, job in known.items() if job in alive}
+        waiting = sorted((item for item in work if item.task.name not in jobs), key=lambda item: -item.priority)
+        names = {item.task.name for item in work}
+        while waiting:
+            parent = next(
+                item.task.parent for item in waiting if item.task.parent in jobs or item.task.parent not in names
+            )
+            siblings = [item for item in waiting if item.task.parent == parent]
+            waiting = [item for item in waiting if item.task.parent != parent]
+            executor = self._executor(folder, snapshot, jobs.get(parent or ""))
+            try:
+                with executor.batch():
+                    handed = [executor.submit(train_in_job, item.order) for item in siblings]
+            except (FailedJobError, subprocess.CalledProcessError) as error:
+                raise TutError(f"hydra/launcher=slurm: sbatch refused: {one_line(error)}") from error
+            for item, job in zip(siblings, handed, strict=True):
+                jobs[item.task.name] = str(job.job_id)
+            folder.set_jobs(jobs)
+        return jobs
+
+    def _executor(self, folder: SweepFolder, snapshot: Path, parent: str | None) -> submitit.SlurmExecutor:
+        settings = self._settings
+        own = {"partition": settings.partition, "account": settings.account, "qos": settings.qos}
+        if settings.gpus:
+            own["gpus_per_node"] = str(settings.gpus)
+        if parent is not None:
+            own["dependency"] = f"afterok:{parent}"
+        executor = submitit.SlurmExecutor(folder.path / "slurm")
+        executor.update_parameters(
+            job_name="tut",
+            time=settings.time,
+            cpus_per_task=settings.cpus,
+            mem=settings.mem,
+            array_parallelism=settings.array_parallelism,
+            signal_delay_s=settings.seconds_to_save,
+            stderr_to_stdout=True,
+            setup=[
+                *settings.setup,
+                f"export PYTHONPATH={snapshot}${{PYTHONPATH:+:$PYTHONPATH}} PYTHONSAFEPATH=1 TUT_HOME={home()}",
+                "export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK",  # srun does not take it over by itself
+            ],
+            additional_parameters={"requeue": True, "kill-on-invalid-dep": "yes", **settings.sbatch},
+            **{key: value for key, value in own.items() if value is not None},
+        )
+        return executor
+
+    def _follow(self, work: list[Work], folder: SweepFolder, jobs: dict[str, str]) -> dict[str, Outcome]:
+        """Show the stages until none is in the queue any more."""
+        tasks = {item.task.name: item.task for item in work}
+        with stop_request() as stop, watch(folder, tasks) as shown:
+            while stop.received is None:
+                try:
+                    alive = in_queue(list(jobs.values()))
+                except TutError as error:  # its controller is away for a while; the jobs are not
+                    log.warning("%s; asks again", error)
+                    time.sleep(_SECONDS_WITHOUT_ANSWER)
+                    continue
+                shown.show(
+                    {name: (standing(folder, task, jobs[name], alive), jobs[name]) for name, task in tasks.items()}
+                )
+                if not any(jobs[name] in alive for name in tasks):
+                    return {name: _outcome(folder, task, jobs[name]) for name, task in tasks.items()}
+                time.sleep(_SECONDS_BETWEEN_LOOKS)
+        print(f"the jobs go on; to stop them: python -m tut.sweep cancel {folder.path}")
+        sys.exit(Stopped(stop.received).exit_code)
+
+
+def in_queue(jobs: list[str]) -> dict[str, str]:
+    """Return the state of those jobs that SLURM has not done with yet, as squeue names it.
+
+    Raises:
+        TutError: SLURM does not answer.
+    """
+    if not jobs:
+        return {}
+    numbers = ",".join(sorted({job.partition("_")[0] for job in jobs}))
+    shown = subprocess.run(
+        ["squeue", "--noheader", "--array", "--format=%i %T", "--states=all", f"--jobs={numbers}"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if shown.returncode != 0 and "Invalid job id" not in shown.stderr:  # that is said of jobs it has forgotten
+        raise TutError(f"squeue: {shown.stderr.strip()}")
+    ended = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE"}
+    states = dict(line.split() for line in shown.stdout.splitlines())
+    return {job: state for job, state in states.items() if job in jobs and state not in ended}
+
+
+def standing(folder: SweepFolder, task: Task, job: str | None, alive: dict[str, str]) -> str:
+    """Return how a stage stands, in the words of `SweepFolder.set_outcome`."""
+    if folder.is_done(task):
+        return "finished"
+    if job in alive:
+        return "running" if alive[job] in ("RUNNING", "COMPLETING") else "waiting"
+    return "failed"
+
+
+def cancel(folder: SweepFolder) -> int:
+    """Take every job of a sweep out of the queue, running ones included, and return their number."""
+    jobs = [task.job for task in folder.tasks() if task.job is not None]
+    alive = list(in_queue(jobs))
+    if alive:
+        subprocess.run(["scancel", *alive], check=True)
+    return len(alive)
+
+
+def _outcome(folder: SweepFolder, task: Task, job: str) -> Outcome:
+    """Return what became of a stage whose job is not in the queue any more."""
+    if folder.is_done(task):
+        return Outcome("finished", None, unpack(submitit.SlurmJob(folder.path / "slurm", job).result()))
+    said = folder.outcome(task.name)
+    if said["status"] == "failed":
+        return Outcome("failed", said["error"])
+    shown = subprocess.run(
+        ["sacct", "--noheader", "--allocations", "--parsable2", "--format=State", f"--jobs={job}"],
+        capture_output=True, text=True, check=False,
+    ).stdout.split("\n")[0]  # fmt: skip
+    status = "skipped" if said["status"] == "waiting" and task.parent is not None else "failed"
+    error = f"job {job} is {shown}" if shown else f"SLURM knows nothing of job {job}"
+    folder.set_outcome(task.name, status, error)
+    return Outcome(status, error)
+
+
+def _snapshot(sweep: Path) -> Path:
+    """Copy the code that is running, and return the folder to import it from."""
+    package = Path(command_line.__file__).parent
+    there = (sweep / "code" / code_digest()[:16]).absolute()
+    if not there.is_dir():
+        making = there.with_name(f"making-{there.name}")
+        shutil.rmtree(making, ignore_errors=True)
+        ignored = shutil.ignore_patterns("__pycache__")
+        for folder in (package, package.parent / "hydra_plugins", command_line.CONF_DIR, command_line.SWEEPS_DIR):
+            if folder.is_dir() and not (making / folder.relative_to(package.parent)).exists():
+                shutil.copytree(folder, making / folder.relative_to(package.parent), ignore=ignored)
+        making.rename(there)
+    return there
+
+
+def train_in_job(order: Order) -> Any:
+    """Do a stage's work inside its SLURM job: what submitit calls there."""
+    log_file = SweepFolder(order.sweep).log(order.name)
+    log_file.parent.mkdir(parents=True, exist_ok=True)
+    with log_file.open("ab") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    for number in (signal.SIGTERM, signal.SIGUSR2):
+        signal.signal(number, _stop_before_start)  # in place of submitit's, which acts inside the handler
+    try:
+        return perform(order)
+    except Stopped as stop:
+        exit_code(stop)
+        _queue_again(stop)
+    except BaseException as error:
+        sys.exit(exit_code(error))
+
+
+def _stop_before_start(number: int, _frame: FrameType | None) -> NoReturn:
+    raise Stopped(signal.Signals(number))
+
+
+def _queue_again(stop: Stopped) -> NoReturn:
+    """End this job so that SLURM runs it again, unless it was cancelled.
+
+    A job that ends by itself after a warning is not queued again by SLURM; one that is cancelled gets the same
+    SIGTERM as one that is preempted, but is not RUNNING any more, and to requeue it would bring it back to life.
+    """
+    array, number = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    job = f"{array}_{number}" if array else os.environ["SLURM_JOB_ID"]  # an array's last task has the array's own id
+    shown = subprocess.run(["scontrol", "show", "job", job], capture_output=True, text=True, check=False).stdout
+    if "JobState=RUNNING" in shown:
+        subprocess.run(["scontrol", "requeue", job], check=True)
+        print(f"job {job} is queued again", flush=True)
+    sys.exit(stop.exit_code)
