@@ -21,6 +21,8 @@ from tut.config import Config
 
 SHARED = Path(tempfile.gettempdir()) / f"tut-tests-{os.environ.get('PYTEST_XDIST_TESTRUNUID', os.getpid())}"
 TEXT = SHARED / "topics.txt"
+CLUSTER = Path("/tmp/tut-tests-slurm")
+os.environ.update(TUT_SLURM=str(CLUSTER), TUT_SLURM_PORT="28900")
 TIMINGS = {"seconds", "tokens_per_second"}
 
 SMALL = (
@@ -52,6 +54,12 @@ def pytest_configure() -> None:
     writing.replace(TEXT)
     torch.set_num_threads(1)
     register_schema()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Stop the SLURM cluster that tests may have brought up, when all of them are done."""
+    if not hasattr(session.config, "workerinput") and (CLUSTER / "env.sh").exists():
+        subprocess.run([Path(__file__).parent / "slurm/down.sh"], check=False)
 
 
 def make_config(*overrides: str) -> Config:

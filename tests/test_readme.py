@@ -20,7 +20,7 @@ def blocks(language: str) -> list[str]:
 
 
 def commands(program: str) -> list[list[str]]:
-    lines = "\n".join(blocks("bash")).splitlines()
+    lines = "\n".join(blocks("bash")).replace("\\\n", " ").splitlines()
     return [words for line in lines if (words := shlex.split(line, comments=True))[:3] == ["python", "-m", program]]
 
 
@@ -33,28 +33,38 @@ def test_training_commands(tmp_path: Path) -> None:
     assert len(shown) >= 12
     for words in shown:
         extra = SMALL_TEXT
-        if any(word.startswith("experiment=") for word in words):
-            extra = ["--cfg", "job"]  # it would download WikiText and train for days
-        elif "seed=0,1,2" in words:
+        if any(word.startswith(("experiment=", "hydra/launcher=slurm")) for word in words):
+            extra = ["--cfg", "job"]  # it would download WikiText and train for days, or queue jobs
+        elif "-m" in words:
             extra = [*SMALL_TEXT, "trainer.epochs=7", "model.config.num_hidden_layers=1"]
         done = command("tut.train", *words[3:], *extra, cwd=tmp_path)
         assert done.returncode == 0, (words, done.stderr[-2000:])
-    assert "finished earlier" in command("tut.train", *shown[4][3:], *SMALL_TEXT, cwd=tmp_path).stdout
-    for program in ("tut.evaluate", "tut.report"):
+    five = next(words for words in shown if "hydra.run.dir=runs/five" in words)
+    assert "finished earlier" in command("tut.train", *five[3:], *SMALL_TEXT, cwd=tmp_path).stdout
+    for program in ("tut.evaluate", "tut.report", "tut.store", "tut.sweep"):
         for words in commands(program):
-            done = command(program, *words[3:], cwd=tmp_path)
+            if "cancel" in words:
+                continue  # there is nothing in a queue here
+            done = command(program, *(word.replace("SWEEP_DIR", "runs/sweep") for word in words[3:]), cwd=tmp_path)
             assert done.returncode == 0, (words, done.stderr[-2000:])
             assert done.stdout
     assert (tmp_path / "runs/sweep.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_errors_it_shows_are_the_real_ones(tmp_path: Path) -> None:
-    (console,) = blocks("console")
-    lines = console.splitlines()
+    errors, _ = blocks("console")
+    lines = errors.splitlines()
     assert len(lines) == 4
     for typed, said in zip(lines[::2], lines[1::2], strict=True):
         done = command("tut.train", *shlex.split(typed)[4:], cwd=tmp_path)
         assert done.stderr == said + "\n"
+
+
+def test_the_tree_it_shows_is_the_real_one(tmp_path: Path) -> None:
+    _, tree = blocks("console")
+    typed, _, shown = tree.partition("\n")
+    done = command("tut.train", *shlex.split(typed)[4:], cwd=tmp_path, TUT_HOME=str(tmp_path))
+    assert [line.rstrip() for line in done.stdout.splitlines()] == shown.splitlines()
 
 
 def test_python_code(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ every run, before the first one starts. Nothing heavy is imported until there is
 import os
 import shlex
 import sys
-from argparse import ArgumentError, Namespace
+from argparse import ArgumentError, ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Iterator
 from dataclasses import is_dataclass
 from pathlib import Path
@@ -52,6 +52,16 @@ def register_schema() -> None:
     store.store(name="schema", node=Config)
     for path in SWEEPS_DIR.glob("*.yaml"):
         store.store(group="sweeps", name=path.stem, node=OmegaConf.load(path), package="_global_")
+
+
+class Options(ArgumentParser):
+    """Reads the command line of a program that is not Hydra's. A mistake is told as everywhere in TUT."""
+
+    def __init__(self, program: str, doc: str | None) -> None:
+        super().__init__(prog=f"python -m {program}", description=doc, formatter_class=RawDescriptionHelpFormatter)
+
+    def error(self, message: str) -> NoReturn:
+        complain(TutError(message))
 
 
 def complain(error: Exception) -> NoReturn:

@@ -4,7 +4,6 @@ python -m tut.report DIR [DIR ...]                    a table of every run found
 python -m tut.report DIR [DIR ...] --figure FILE      and their validation loss over time, as PNG, SVG or PDF
 """
 
-import argparse
 import json
 import sys
 from pathlib import Path
@@ -130,11 +129,9 @@ class TableOfArms(Callback):
 
 def main() -> None:
     """Read the command line, print the table and draw the figure."""
-    from tut.command_line import complain
+    from tut.command_line import Options, complain
 
-    parser = argparse.ArgumentParser(
-        prog="python -m tut.report", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Options("tut.report", __doc__)
     parser.add_argument("folders", metavar="DIR", nargs="+", type=Path, help="a run's folder, a sweep's, or any above")
     parser.add_argument("--figure", metavar="FILE", type=Path, help="draw the validation loss into this file")
     asked = parser.parse_args()

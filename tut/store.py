@@ -10,7 +10,6 @@ In it are checkpoints, each the end of a finished stage (kept) or a place to go 
 or absent. What unfinished sweeps need is never pruned.
 """
 
-import argparse
 import json
 import shutil
 import sys
@@ -172,11 +171,9 @@ def _print(found: list[Entry]) -> None:
 
 def main() -> None:
     """Read the command line and do what it says."""
-    from tut.command_line import complain
+    from tut.command_line import Options, complain
 
-    parser = argparse.ArgumentParser(
-        prog="python -m tut.store", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Options("tut.store", __doc__)
     parser.add_argument("action", nargs="?", default="list", choices=("list", "check", "prune"))
     parser.add_argument("--older-than", type=float, metavar="DAYS", help="with prune: delete what is older")
     parser.add_argument(

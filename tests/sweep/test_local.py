@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from conftest import assert_same_run, make_config
-from sweeps import TINY, kill_everything, outcomes, start, steps_trained, sweep, tasks
+from small_sweeps import TINY, kill_everything, outcomes, start, steps_trained, sweep, tasks
 
 from tut.checkpoint import verify
 from tut.record import Record

@@ -13,16 +13,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import assert_same_run, command, make_config
+from conftest import CLUSTER, assert_same_run, command, make_config
 from filelock import FileLock
-from sweeps import TINY, start, steps_trained, sweep, tasks
+from small_sweeps import TINY, start, steps_trained, sweep, tasks
 
 from tut.record import Record
 from tut.run import run
 from tut.sweep.folder import SweepFolder, last_row
 
 SCRIPTS = Path(__file__).parent.parent / "slurm"
-CLUSTER = Path(os.environ.get("TUT_SLURM", "/tmp/tut-slurm"))
 ON_SLURM = ("hydra/launcher=slurm", "hydra.launcher.cpus=1", "hydra.launcher.mem=2GB", "hydra.launcher.time=10")
 LONG = (*TINY, "trainer.max_steps=4000", "untie.step=null,2000", "trainer.checkpoint_every_steps=4000",
         "trainer.evaluate_every_steps=4000", "trainer.log_every_steps=50")  # fmt: skip
@@ -33,7 +32,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A cluster that is whole, for one test at a time."""
     if shutil.which("slurmctld") is None and os.geteuid() != 0:
         pytest.skip("needs SLURM; tests/slurm/up.sh installs it (Debian)")
-    with FileLock("/tmp/tut-slurm.test.lock"):
+    with FileLock(f"{CLUSTER}.lock"):
         subprocess.run([SCRIPTS / "up.sh"], check=True, capture_output=True, timeout=240)
         for line in (CLUSTER / "env.sh").read_text().splitlines():
             name, _, value = line.removeprefix("export ").partition("=")
@@ -61,6 +60,12 @@ def slurm(*words: str) -> str:
     return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
 
 
+def take_all_nodes(seconds: int, *words: str) -> str:
+    """Submit a job that leaves no room for others; return its number."""
+    wanted = ("--exclusive", "--nodes=2", "--mem=0", "--output=/dev/null", *words)
+    return slurm("sbatch", "--parsable", *wanted, "--wrap", f"sleep {seconds}")
+
+
 def wait_until(there: Callable[[], object], seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not there():
@@ -69,7 +74,10 @@ def wait_until(there: Callable[[], object], seconds: float = 120) -> None:
 
 
 def state_of(job: str) -> str:
-    return slurm("sacct", "-nXP", "--duplicates", "--format=State", f"--jobs={job}")
+    """Return the state of a job, of all its turns if it was queued again; SLURM forgets an array's cancelled tasks."""
+    return slurm("squeue", "-ht", "all", "-ro", "%T", f"--jobs={job}") + slurm(
+        "sacct", "-nXP", "--duplicates", "--format=State", f"--jobs={job}"
+    )
 
 
 def trunk_at_work(folder: Path) -> tuple[str, Path]:
@@ -96,7 +104,7 @@ def test_a_queued_sweep(straight: Callable[..., Path], tmp_path: Path) -> None:
     for part in ("tut", "conf", "hydra_plugins"):
         shutil.copytree(root / part, code / part)
     words = (*TINY, "untie.step=null,0,8,16", *ON_SLURM)
-    hold = slurm("sbatch", "--parsable", "--exclusive", "--nodes=2", "--mem=0", "--wrap", "sleep 600")
+    hold = take_all_nodes(600)
     said = sweep(*words, home=home, folder=folder, PYTHONPATH=str(code))
     assert f"to watch: python -m tut.sweep status {folder}" in said
     jobs = {task.label: str(task.job) for task in tasks(folder).values()}
@@ -130,16 +138,16 @@ def test_a_queued_sweep(straight: Callable[..., Path], tmp_path: Path) -> None:
 def test_a_failed_parent_a_cancelled_branch_and_the_rest(straight: Callable[..., Path], tmp_path: Path) -> None:
     home, folder = tmp_path / "home", tmp_path / "sweep"
     words = (*TINY, "optimizer.lr=1e-3,1e30", "untie.step=null,8,16", *ON_SLURM)
-    hold = slurm("sbatch", "--parsable", "--exclusive", "--nodes=2", "--mem=0", "--wrap", "sleep 600")
+    hold = take_all_nodes(600)
     sweep(*words, home=home, folder=folder)
     jobs = {task.label: str(task.job) for task in tasks(folder).values()}
     doomed = jobs["optimizer.lr=0.001 untie.step=16"]
     slurm("scancel", doomed)
     slurm("scancel", hold)
     wait_until(lambda: not slurm("squeue", "-h"))
-    failed = [label for label, job in jobs.items() if state_of(job) == "FAILED"]
+    failed = [label for label, job in jobs.items() if state_of(job).startswith("FAILED")]
     assert failed == ["trunk of 3 runs with optimizer.lr=1e+30"]
-    cancelled = {label for label, job in jobs.items() if state_of(job).startswith("CANCELLED")}
+    cancelled = {label for label, job in jobs.items() if state_of(job).startswith("CANCELLED") or not state_of(job)}
     assert len(cancelled) == 1 + 4
     shown = command("tut.sweep", "status", str(folder), cwd=tmp_path, TUT_HOME=str(home)).stdout
     assert "the loss is" in shown
@@ -160,7 +168,7 @@ def test_preempted_in_mid_stage(straight: Callable[..., Path], tmp_path: Path) -
     home, folder = tmp_path / "home", tmp_path / "sweep"
     process = start(*LONG, *ON_SLURM, "hydra.launcher.wait=true", home=home, folder=folder)
     job, trunk = trunk_at_work(folder)
-    slurm("sbatch", "--partition=urgent", "--exclusive", "--nodes=2", "--mem=0", "--wrap", "sleep 5")
+    take_all_nodes(5, "--partition=urgent")
     said, _ = process.communicate(timeout=240)
     assert process.returncode == 0, said
     assert "REQUEUED" in state_of(job) or "PREEMPTED" in state_of(job)
@@ -185,8 +193,8 @@ def test_a_node_is_lost_in_mid_stage(straight: Callable[..., Path], tmp_path: Pa
 def test_time_limit_in_mid_stage(straight: Callable[..., Path], tmp_path: Path) -> None:
     """A job is warned before its limit; it saves, goes back to the queue, and needs several turns."""
     home, folder = tmp_path / "home", tmp_path / "sweep"
-    limit = ("hydra.launcher.time=1", "hydra.launcher.seconds_to_save=50")
-    slow = ("trainer.evaluate_every_steps=20", "trainer.max_steps=2000")
+    limit = ("hydra.launcher.time=1", "hydra.launcher.seconds_to_save=40")
+    slow = ("trainer.evaluate_every_steps=20", "trainer.max_steps=8000")
     process = start(
         *LONG, *slow, "untie.step=null", *ON_SLURM, *limit, "hydra.launcher.wait=true", home=home, folder=folder
     )

@@ -4,21 +4,19 @@ python -m tut.sweep status SWEEP_DIR          its stages as a tree, and how each
 python -m tut.sweep cancel SWEEP_DIR          take its jobs out of SLURM's queue
 """
 
-import argparse
 import shutil
 from pathlib import Path
 
-from tut.command_line import complain
+from tut.command_line import Options, complain
 from tut.errors import TutError
+from tut.store import release
 from tut.sweep.display import status_of, status_tree
 from tut.sweep.folder import PLANNED, SweepFolder, Task
 
 
 def main() -> None:
     """Read the command line and do what it says."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tut.sweep", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Options("tut.sweep", __doc__)
     parser.add_argument("action", choices=("status", "cancel"))
     parser.add_argument("folder", metavar="SWEEP_DIR", type=Path, help="the folder of the sweep (hydra.sweep.dir)")
     asked = parser.parse_args()
@@ -33,6 +31,8 @@ def main() -> None:
 
 
 def _status(folder: SweepFolder) -> None:
+    if all(folder.is_done(task) for task in folder.tasks()):
+        release(folder.path)
     queued = [task.job for task in folder.tasks() if task.job is not None]
     if not queued or shutil.which("squeue") is None:
         status_tree(folder, {task.name: status_of(folder, task) for task in folder.tasks()})

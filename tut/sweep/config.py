@@ -85,6 +85,12 @@ def check_settings(settings: LauncherConfig) -> None:
         value = getattr(settings, name, None)
         if value is not None and not low <= value <= high:
             raise TutError(f"hydra.launcher.{name}={value}: must be at least {low} and at most {high:g}")
+    if isinstance(settings, SlurmConfig) and isinstance(settings.time, int):
+        seconds, time = settings.seconds_to_save, settings.time
+        if not seconds < 60 * time:
+            raise TutError(
+                f"hydra.launcher.seconds_to_save={seconds}: must be below hydra.launcher.time={time} minutes"
+            )
     devices = getattr(settings, "devices", "auto")
     numbers = isinstance(devices, list) and devices and all(isinstance(one, int) and one >= 0 for one in devices)
     if devices not in ("auto", "cpu") and not (numbers and len(set(devices)) == len(devices)):

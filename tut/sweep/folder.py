@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tut import store
+from tut import checkpoint
 from tut.cache import home
 from tut.record import TRAIN, Record
 
@@ -25,8 +25,8 @@ class Task:
     name: str
     label: str
     """What a person calls it."""
-    lineage: str | None
-    """None for another app's job, which is no stage."""
+    checkpoint: str | None
+    """Where the store keeps its end; None for another app's job, which is no stage."""
     start: int
     end: int
     parent: str | None
@@ -76,11 +76,17 @@ class SweepFolder:
     def tasks(self) -> list[Task]:
         return [Task(**task) for task in self.plan["tasks"]]
 
-    def set_outcome(self, name: str, status: str, error: str | None = None, process: str | None = None) -> None:
-        """Record how a stage ended: `finished`, `failed`, `skipped` or `stopped`; or that `process` runs it."""
+    def set_outcome(self, name: str, status: str, **about: Any) -> None:
+        """Record how a stage ended: `finished`, `failed`, `skipped` or `stopped`; or that it is `running`.
+
+        Args:
+            name: the stage.
+            status: one of these.
+            about: `error`, what it failed with; `process`, which one runs it; `seconds`, how long that took.
+        """
         self.stage(name).mkdir(parents=True, exist_ok=True)
         temporary = self.stage(name) / "outcome.json.writing"
-        temporary.write_text(json.dumps({"status": status, "error": error, "process": process}))
+        temporary.write_text(json.dumps({"status": status, "error": None, **about}))
         temporary.replace(self.stage(name) / "outcome.json")
 
     def outcome(self, name: str) -> dict[str, Any]:
@@ -90,10 +96,14 @@ class SweepFolder:
 
     def is_done(self, task: Task) -> bool:
         """Return whether a stage is in the store, and the run that ends there, if one does, is finished."""
-        if task.lineage is None:
+        if task.checkpoint is None:
             return bool(self.outcome(task.name)["status"] == "finished")
-        landed = store.has(task.lineage, task.end)
-        return landed and (not task.ends_run or Record(Path(task.record)).state.get("status") == "finished")
+        return has_landed(task) and (not task.ends_run or Record(Path(task.record)).state.get("status") == "finished")
+
+
+def has_landed(task: Task) -> bool:
+    """Return whether the end of a stage is in the store."""
+    return task.checkpoint is not None and checkpoint.is_kept(Path(task.checkpoint))
 
 
 def last_row(record: Path) -> dict[str, Any]:

@@ -22,12 +22,12 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from tut import store
 from tut.command_line import again, complain
 from tut.config import Config
-from tut.errors import TutError
+from tut.errors import TutError, one_line
 from tut.interrupt import Stopped
 from tut.record import Record
 from tut.report import find_runs, print_table
 from tut.run import finished_loss
-from tut.sweep.config import LauncherConfig, check_settings
+from tut.sweep.config import LauncherConfig, SlurmConfig, check_settings
 from tut.sweep.display import print_failures
 from tut.sweep.folder import SweepFolder, Task
 from tut.sweep.place import Outcome, Place, Work, place_of
@@ -73,12 +73,18 @@ def launch(
         check_settings(settings)
         common = set.intersection(*(set(words) for words in job_overrides))
         jobs = [_job(context, config, list(words), common, first + place) for place, words in enumerate(job_overrides)]
-        sweep = Sweep(settings, context, SweepFolder(Path(config.hydra.sweep.dir)), jobs)
+        folder = SweepFolder(Path(config.hydra.sweep.dir).absolute())
+        sweep = Sweep(settings, context, folder, jobs, again("hydra.sweep.dir", config.hydra.sweep.dir))
+        is_adaptive = not str(config.hydra.sweeper._target_).endswith("BasicSweeper")
+        if is_adaptive and isinstance(settings, SlurmConfig) and not settings.wait:
+            raise TutError("hydra/sweeper: one that learns from results needs hydra.launcher.wait=true on SLURM")
         if OmegaConf.get_type(config) is not Config:
             return sweep.of_another_app(task)
         return sweep.of_training()
     except TutError as error:
         complain(error)
+    except OSError as error:
+        complain(TutError(one_line(error)))
     except Stopped as stop:
         print(f"stopped by {stop}, state saved; to go on: {again('hydra.sweep.dir', config.hydra.sweep.dir)}")
         sys.exit(stop.exit_code)
@@ -88,13 +94,18 @@ class Sweep:
     """One call of a launcher."""
 
     def __init__(
-        self, settings: LauncherConfig, context: HydraContext, folder: SweepFolder, jobs: list[HydraJob]
+        self,
+        settings: LauncherConfig,
+        context: HydraContext,
+        folder: SweepFolder,
+        jobs: list[HydraJob],
+        command: str,
     ) -> None:
         self.settings = settings
         self.context = context
         self.folder = folder
         self.jobs = jobs
-        self.command = again("hydra.sweep.dir", folder.path)
+        self.command = command
 
     def of_training(self) -> list[JobReturn]:
         """Train what is missing, each stage once, and return a result for each job."""
@@ -136,6 +147,8 @@ class Sweep:
             if first != number:
                 _same_folder(job.folder, self.jobs[first].folder)
             value = runs[first].loss if outcome is None else outcome.value
+            if first != number and isinstance(value, JobReturn):
+                value = value.return_value
             results.append(self._result(job, outcome, value))
         if all(outcome.status == "finished" for outcome in outcomes.values()):
             store.release(self.folder.path)
@@ -159,10 +172,14 @@ class Sweep:
         for job in self.jobs:
             name = f"job-{job.number}"
             described = Task(
-                name, job.label, lineage=None, start=0, end=0, parent=None, record=str(job.folder), ends_run=True
+                name, job.label, checkpoint=None, start=0, end=0, parent=None, record=str(job.folder), ends_run=True
             )
             order = Order(name, self.folder.path, None, None, pack(self.context, job.config, task), None)
             work.append(Work(described, order, place.kind(None), 0))
+        if self.settings.dry_run:
+            for item in work:
+                print(f"to run: {item.task.label}")
+            sys.exit(0)
         self.folder.write(self.command, [item.task for item in work], {})
         outcomes = self._carry_out(work, place)
         return [
@@ -208,7 +225,8 @@ def _job(context: HydraContext, config: DictConfig, overrides: list[str], common
         composed.hydra.job.num = number
     HydraConfig.instance().set_config(composed)
     folder = Path(composed.hydra.sweep.dir) / composed.hydra.sweep.subdir
-    own = [word for word in filter_overrides(overrides) if word not in common]
+    words = filter_overrides(overrides)
+    own = [word for word in words if word not in common] or words
     return HydraJob(number, overrides, composed, folder, " ".join(own) or f"run {number}")
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from tut import store
 from tut.config import Config
 from tut.errors import TutError
 from tut.hardware import choose_device
@@ -17,7 +16,7 @@ from tut.setting import Setting
 from tut.sweep import local
 from tut.sweep.config import LauncherConfig, LocalConfig, SlurmConfig
 from tut.sweep.display import watch
-from tut.sweep.folder import SweepFolder, Task
+from tut.sweep.folder import SweepFolder, Task, has_landed
 from tut.sweep.worker import Order, unpack
 
 
@@ -87,7 +86,8 @@ class ThisMachine(Place):
     """A queue for the devices of this machine."""
 
     def __init__(self, settings: LocalConfig, configs: list[Config]) -> None:
-        local.preload()
+        if not settings.dry_run:
+            local.preload()
         self._settings = settings
         self._slots = _slots(settings, configs)
         self.workers = len(self._slots)
@@ -109,7 +109,7 @@ class ThisMachine(Place):
                 item.order, item.task.label, item.kind,
                 parent=item.task.parent if item.task.parent in tasks else None,
                 priority=item.priority,
-                landed=partial(_landed, item.task),
+                landed=partial(has_landed, item.task),
             )
             for name, item in zip(tasks, work, strict=True)
         }  # fmt: skip
@@ -118,7 +118,7 @@ class ThisMachine(Place):
             def show(jobs: dict[str, local.Job]) -> None:
                 for name, job in jobs.items():
                     if job.error is not None and folder.outcome(name)["error"] != job.error:
-                        folder.set_outcome(name, job.status, job.error)
+                        folder.set_outcome(name, job.status, error=job.error)
                 shown.show({name: (job.status, str(job.slot or "")) for name, job in jobs.items()})
 
             local.work_through(jobs, self._slots, folder.log, self._settings.timeout_minutes, stop, show)
@@ -128,10 +128,6 @@ class ThisMachine(Place):
             name: Outcome(job.status, job.error, None if job.result is None else unpack(job.result))
             for name, job in jobs.items()
         }
-
-
-def _landed(task: Task) -> bool:
-    return task.lineage is not None and store.has(task.lineage, task.end)
 
 
 def _slots(settings: LocalConfig, configs: list[Config]) -> list[local.Slot]:

@@ -57,8 +57,9 @@ class Program:
         parent = None if stage.parent is None else stage.parent.name
         ends_run = stage.ending is not None
         record = folder(stage.name) if stage.ending is None else self.runs[stage.ending].folder
-        label = self._label(stage)
-        return Task(stage.name, label, stage.lineage, stage.start, stage.end, parent, str(record.absolute()), ends_run)
+        end = checkpoint.path_of(store.stages() / stage.lineage, stage.end)
+        label, record = self._label(stage), record.absolute()
+        return Task(stage.name, label, str(end), stage.start, stage.end, parent, str(record), ends_run)
 
     def _label(self, stage: Stage) -> str:
         if stage.ending is not None:

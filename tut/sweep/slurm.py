@@ -7,6 +7,7 @@ submitted, so that it may be edited while they wait.
 
 import logging
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -38,6 +39,15 @@ log = logging.getLogger(__name__)
 
 _SECONDS_BETWEEN_LOOKS = 2.0
 _SECONDS_WITHOUT_ANSWER = 30.0
+
+_WARNINGS = (signal.SIGTERM, signal.SIGUSR2)  # preemption, and the time limit coming near
+_BLOCK = (
+    "import os, signal, sys; "
+    f"signal.pthread_sigmask(signal.SIG_BLOCK, {[int(number) for number in _WARNINGS]}); "
+    "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+)
+_PYTHON = shlex.join([sys.executable, "-c", _BLOCK])
+"""Python, with the warnings held back until `train_in_job` can take them: until then they would end the job."""
 
 
 class Slurm(Place):
@@ -109,7 +119,7 @@ class Slurm(Place):
             own["gpus_per_node"] = str(settings.gpus)
         if parent is not None:
             own["dependency"] = f"afterok:{parent}"
-        executor = submitit.SlurmExecutor(folder.path / "slurm")
+        executor = submitit.SlurmExecutor(folder.path / "slurm", python=_PYTHON)
         executor.update_parameters(
             job_name="tut",
             time=settings.time,
@@ -155,18 +165,28 @@ def in_queue(jobs: list[str]) -> dict[str, str]:
     Raises:
         TutError: SLURM does not answer.
     """
+    ended = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE"}
+    return {job: state for job, state in _states(jobs).items() if state not in ended}
+
+
+def _states(jobs: list[str]) -> dict[str, str]:
+    """Return the state of those jobs that squeue still shows; ended ones stay there for some minutes."""
     if not jobs:
         return {}
     numbers = ",".join(sorted({job.partition("_")[0] for job in jobs}))
-    shown = subprocess.run(
-        ["squeue", "--noheader", "--array", "--format=%i %T", "--states=all", f"--jobs={numbers}"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    command = ["squeue", "--noheader", "--array", "--format=%i %T", "--states=all", f"--jobs={numbers}"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=False)
     if shown.returncode != 0 and "Invalid job id" not in shown.stderr:  # that is said of jobs it has forgotten
-        raise TutError(f"squeue: {shown.stderr.strip()}")
-    ended = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE"}
+        raise TutError(f"squeue: {one_line(Exception(shown.stderr))}")
     states = dict(line.split() for line in shown.stdout.splitlines())
-    return {job: state for job, state in states.items() if job in jobs and state not in ended}
+    return {job: state for job, state in states.items() if job in jobs}
+
+
+def _last_state(job: str) -> str:
+    """Return the state in which a job ended, from SLURM's accounts if squeue has forgotten it."""
+    command = ["sacct", "--noheader", "--allocations", "--parsable2", "--format=State", f"--jobs={job}"]
+    shown = _states([job]).get(job) or subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    return shown.partition("\n")[0] or "forgotten by SLURM (cancelled while it waited?)"
 
 
 def standing(folder: SweepFolder, task: Task, job: str | None, alive: dict[str, str]) -> str:
@@ -189,19 +209,18 @@ def cancel(folder: SweepFolder) -> int:
 
 def _outcome(folder: SweepFolder, task: Task, job: str) -> Outcome:
     """Return what became of a stage whose job is not in the queue any more."""
+    parents = {one.name: one for one in folder.tasks()}
     if folder.is_done(task):
         return Outcome("finished", None, unpack(submitit.SlurmJob(folder.path / "slurm", job).result()))
     said = folder.outcome(task.name)
     if said["status"] == "failed":
         return Outcome("failed", said["error"])
-    shown = subprocess.run(
-        ["sacct", "--noheader", "--allocations", "--parsable2", "--format=State", f"--jobs={job}"],
-        capture_output=True, text=True, check=False,
-    ).stdout.split("\n")[0]  # fmt: skip
-    status = "skipped" if said["status"] == "waiting" and task.parent is not None else "failed"
-    error = f"job {job} is {shown}" if shown else f"SLURM knows nothing of job {job}"
-    folder.set_outcome(task.name, status, error)
-    return Outcome(status, error)
+    if said["status"] == "waiting" and task.parent is not None and not folder.is_done(parent := parents[task.parent]):
+        outcome = Outcome("skipped", f"the stage before it is not finished: {parent.label}")
+    else:
+        outcome = Outcome("failed", f"its job {job} is {_last_state(job)}")
+    folder.set_outcome(task.name, outcome.status, error=outcome.error)
+    return outcome
 
 
 def _snapshot(sweep: Path) -> Path:
@@ -226,9 +245,10 @@ def train_in_job(order: Order) -> Any:
     with log_file.open("ab") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    for number in (signal.SIGTERM, signal.SIGUSR2):
-        signal.signal(number, _stop_before_start)  # in place of submitit's, which acts inside the handler
     try:
+        for number in _WARNINGS:
+            signal.signal(number, _stop_before_start)  # in place of submitit's, which acts inside the handler
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _WARNINGS)  # from here on, one that came while importing too
         return perform(order)
     except Stopped as stop:
         exit_code(stop)

@@ -8,6 +8,7 @@ import logging
 import os
 import platform
 import sys
+import time
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +64,7 @@ def perform(order: Order) -> bytes:
     """
     if order.threads is not None:
         torch.set_num_threads(order.threads)
-    folder = SweepFolder(order.sweep)
+    folder, started = SweepFolder(order.sweep), time.monotonic()
     folder.set_outcome(order.name, "running", process=f"{platform.node()}:{os.getpid()}")
     try:
         finished = _perform(order, folder)
@@ -71,9 +72,9 @@ def perform(order: Order) -> bytes:
         folder.set_outcome(order.name, "stopped")
         raise
     except BaseException as error:
-        folder.set_outcome(order.name, "failed", one_line(error))
+        folder.set_outcome(order.name, "failed", error=one_line(error))
         raise
-    folder.set_outcome(order.name, "finished")
+    folder.set_outcome(order.name, "finished", seconds=time.monotonic() - started)
     answer: bytes = cloudpickle.dumps(finished)
     return answer
 

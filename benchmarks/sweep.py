@@ -1,0 +1,80 @@
+"""What the launcher itself costs, beside the stages that it runs.
+
+python -m benchmarks.sweep                      all of it, about eight minutes on two CPU cores
+python -m benchmarks.sweep --steps 100          the same with shorter runs, where what is fixed weighs more
+
+Two comparisons, each within this one call and from empty stores:
+
+- a sweep of four arms on two workers, against the best schedule of the very stages that it ran (as long as each took,
+  no time between them, the longest path first), and beside it Hydra's own serial launcher, which shares nothing;
+- a sweep of stages of one step each on one worker: the time for a stage from end to end, all of it overhead.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tut.sweep.folder import SweepFolder
+from tut.sweep.plan import Stage, makespan
+
+ARMS = "untie.fraction=0,0.3333,0.6667,null"
+
+
+def timed(*words: str, home: Path, folder: Path) -> float:
+    """Run a sweep as from a shell, and return its wall time in seconds."""
+    environment = {**os.environ, "TUT_HOME": str(home), "WANDB_MODE": "disabled"}
+    command = [sys.executable, "-m", "tut.train", "-m", *words, f"hydra.sweep.dir={folder}"]
+    started = time.perf_counter()
+    subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - started
+
+
+def stages_of(folder: Path) -> dict[Stage, float]:
+    """Return the stages of a finished sweep, parents first, and how many seconds each took."""
+    sweep, stages, seconds = SweepFolder(folder), {}, {}
+    for task in sweep.tasks():
+        assert task.checkpoint is not None
+        parent = None if task.parent is None else stages[task.parent]
+        stages[task.name] = Stage(Path(task.checkpoint).parent.name, task.start, task.end, parent, (), None)
+        seconds[stages[task.name]] = float(sweep.outcome(task.name)["seconds"])
+    return seconds
+
+
+def main() -> None:
+    """Measure, and print a Markdown table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=900, help="optimizer steps of each run (default: 900)")
+    asked = parser.parse_args()
+    words = (ARMS, f"trainer.max_steps={asked.steps}")
+    with tempfile.TemporaryDirectory() as name:
+        here = Path(name)
+        prepare = ("trainer.max_steps=1", "hydra.launcher.dry_run=true")  # trains the tokenizer, for all alike
+        timed(*prepare, home=here / "home", folder=here / "prepare")
+        serial = timed(*words, "hydra/launcher=basic", home=here / "home", folder=here / "serial")
+        two = ("hydra.launcher.workers_per_device=2",)
+        shared = timed(*words, *two, home=here / "home", folder=here / "shared")
+        seconds = stages_of(here / "shared")
+        best = makespan(seconds, seconds.__getitem__, 2)
+        start = timed(*words, *two, "hydra.launcher.dry_run=true", home=here / "home", folder=here / "start")
+        short = ("trainer.max_steps=1", "trainer.evaluate_every_steps=9")
+        seeds = 12
+        many = timed(*short, f"seed=range({seeds})", home=here / "home", folder=here / "many")
+        one = timed(*short, "seed=99", home=here / "home", folder=here / "one")
+        steps = json.loads((here / "shared/sweep.json").read_text())["steps"]
+    print(f"| {len(seconds)} stages of 4 runs, {asked.steps} steps each | seconds | ratio |")
+    print("|---|---|---|")
+    print(f"| best schedule of these stages on 2 workers | {best:.1f} | 1.00 |")
+    print(f"| hydra/launcher=local, 2 workers | {shared:.1f} | {shared / best:.2f} |")
+    print(f"| of which before the first stage (imports, checks, planning) | {start:.1f} | {start / best:.2f} |")
+    print(f"| hydra/launcher=basic, all threads for one run after another | {serial:.1f} | {serial / best:.2f} |")
+    print(f"\n{steps['to_train']:,} steps trained for {steps['without_sharing']:,} steps of runs")
+    print(f"a stage of one step, from its start to the next one's, with its test: {(many - one) / (seeds - 1):.2f} s")
+
+
+if __name__ == "__main__":
+    main()

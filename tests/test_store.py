@@ -1,0 +1,123 @@
+"""The store: what it holds is whole, it says what that is, and it gives up nothing that a sweep still needs."""
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+from conftest import SMALL, command, make_config
+
+from tut import store
+from tut.checkpoint import saved
+from tut.run import Assignment, run
+
+WORDS = (*SMALL, "trainer.max_steps=12", "untie.step=8", "trainer.checkpoint_every_steps=3")
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A store with a trunk and a branch."""
+    corpora = Path(os.environ["TUT_HOME"])
+    monkeypatch.setenv("TUT_HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    for part in ("corpora", "tokenizers"):
+        (corpora / part).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "home" / part).symlink_to(corpora / part)
+    config, stages = make_config(*WORDS), store.stages()
+    trunk = Assignment(stages / "trunk", None, 8, ends_run=False)
+    assert run(config, tmp_path / "trunk", trunk) is None
+    branch = Assignment(stages / "branch", stages / "trunk/step-00000008", 12, ends_run=True)
+    assert run(config, tmp_path / "branch", branch) is not None
+    return tmp_path / "home"
+
+
+def names() -> list[str]:
+    return [f"{entry.lineage}/{entry.path.name}" for entry in store.entries()]
+
+
+def test_a_stage_leaves_its_end_and_nothing_else(home: Path) -> None:
+    assert sorted(names()) == ["branch/step-00000012", "trunk/step-00000008"]
+    assert store.has("trunk", 8)
+    assert not store.has("trunk", 6)
+    assert store.reached("trunk", 0, 7) == 0
+    assert store.reached("trunk", 0, 9) == 8
+    manifest = json.loads((home / "stages/branch/step-00000012/manifest.json").read_text())
+    assert manifest["parent"] == "trunk/step-00000008"
+    assert manifest["step"] == 12
+    assert manifest["seconds"] > 0
+    assert manifest["determinants"]["untie"]["at_step"] == 8
+    assert set(manifest["files"]) == {"model.safetensors", "training.pt", "train.jsonl"}
+
+
+def test_keep_every(home: Path, tmp_path: Path) -> None:
+    """What lies at multiples of it stays for later forks."""
+    lineage = store.stages() / "kept"
+    run(make_config(*WORDS), tmp_path / "kept", Assignment(lineage, None, 8, ends_run=False, keep_every=6))
+    assert [path.name for path in saved(lineage)] == ["step-00000008", "step-00000006"]
+
+
+def test_a_run_s_folder_is_whole_without_the_store(home: Path, tmp_path: Path) -> None:
+    store.prune(older_than=None, larger_than=0)
+    assert not names()
+    assert [path.name for path in saved(tmp_path / "branch/checkpoints")] == ["step-00000012", "step-00000008"]
+    run(make_config(*WORDS, "untie.step=10", f"resume={tmp_path / 'branch'}"), tmp_path / "fork")
+
+
+def test_list_and_check(home: Path, tmp_path: Path) -> None:
+    listed = command("tut.store", cwd=tmp_path)
+    assert listed.returncode == 0, listed.stderr
+    assert "tut_bert seed=0 tied " in listed.stdout
+    assert "tut_bert seed=0 untied at 8 " in listed.stdout
+    assert f"{home}/stages: 2 checkpoints" in listed.stdout
+    assert "all whole" in command("tut.store", "check", cwd=tmp_path).stdout
+    weights = home / "stages/trunk/step-00000008/model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-9])
+    checked = command("tut.store", "check", cwd=tmp_path)
+    assert checked.returncode == 1
+    assert checked.stderr.startswith("tut: 1 set aside")
+    assert "model.safetensors does not match its checksum" in checked.stderr
+    assert not store.has("trunk", 8)
+
+
+def test_prune_by_age_and_size(home: Path, tmp_path: Path) -> None:
+    old = time.time() - 10 * 86400
+    os.utime(home / "stages/trunk/step-00000008", (old, old))
+    assert store.prune(older_than=11, larger_than=None) == []
+    trunk, branch = store.entries()
+    assert store.prune(older_than=None, larger_than=trunk.size + branch.size) == []
+    assert [entry.lineage for entry in store.prune(older_than=None, larger_than=trunk.size + branch.size - 1)] == [
+        "trunk"
+    ]
+    said = command("tut.store", "prune", "--older-than", "0", cwd=tmp_path)
+    assert said.stdout.startswith("deleted 1 checkpoints")
+    assert not names()
+
+
+def test_prune_leaves_what_unfinished_sweeps_need(home: Path, tmp_path: Path) -> None:
+    sweep = tmp_path / "sweep"
+    sweep.mkdir()
+    store.reserve(sweep, {"trunk"})
+    assert [entry.lineage for entry in store.prune(0, None)] == ["branch"]
+    store.release(sweep)
+    assert [entry.lineage for entry in store.prune(0, None)] == ["trunk"]
+    store.reserve(tmp_path / "gone", {"trunk"})
+    assert store._reserved() == set()
+
+
+def test_prune_leaves_what_is_being_trained(home: Path) -> None:
+    from filelock import FileLock
+
+    with FileLock(home / "stages/trunk/.lock"):
+        assert [entry.lineage for entry in store.prune(0, None)] == ["branch"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(["prune"], "tut: prune: say what to delete"), (["prun"], "tut: argument action: invalid choice: 'prun'")],
+)
+def test_mistakes(words: list[str], said: str, tmp_path: Path) -> None:
+    done = command("tut.store", *words, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith(said)
+    assert done.stderr.count("\n") == 1
