@@ -22,7 +22,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
@@ -167,13 +167,41 @@ def _configs(asked: Namespace) -> Iterator[Config]:
         if several and not multirun:
             raise TutError(f"{several[0]}: several values make a sweep; start it with -m")
         params = base.hydra.sweeper.get("params") or {}
-        if not multirun or not str(base.hydra.sweeper._target_).endswith("BasicSweeper"):
+        if not multirun:
             yield _typed(_compose(loader, name, [*asked.overrides, *extra], RunMode.RUN))
             return
-        lines = [*(f"{key}={value}" for key, value in params.items()), *asked.overrides]
-        jobs = [job for batch in BasicSweeper.split_arguments(_parse_overrides(lines, loader), None) for job in batch]
+        swept = _parse_overrides([*(f"{key}={value}" for key, value in params.items()), *asked.overrides], loader)
+        if str(base.hydra.sweeper._target_).endswith("BasicSweeper"):
+            if interval := next((each for each in swept if each.is_interval_sweep()), None):
+                raise TutError(f"{interval.input_line}: an interval needs a sweeper that searches, as optuna does")
+            jobs = [job for batch in BasicSweeper.split_arguments(swept, None) for job in batch]
+        else:
+            if base.hydra.launcher.get("wait") is False:
+                raise TutError("hydra.launcher.wait=false: a sweeper that searches needs results; set it to true")
+            jobs = _examples(swept)
         for job in jobs:
             yield _typed(_compose(loader, name, [*job, *extra], RunMode.RUN))
+
+
+def _examples(swept: list[Override]) -> list[list[str]]:
+    """Return runs that a sweeper might choose: the first value of every key, and then each other one by itself.
+
+    Of an interval, these are its ends. The stop of a range is one of its values to Optuna.
+    """
+    values: dict[str, list[str]] = {}
+    for override in swept:
+        key, value = override.get_key_element(), override.value()
+        if isinstance(value, IntervalSweep):
+            choices = [str(value.start), str(value.end)]
+        elif override.is_sweep_override():
+            choices = list(override.sweep_string_iterator())
+            choices += [str(value.stop)] if isinstance(value, RangeSweep) else []
+        else:
+            choices = [override.get_value_element_as_str()]
+        values[key] = [f"{key}={choice}" for choice in choices]
+    first = {key: each[0] for key, each in values.items()}
+    others = [{**first, key: other} for key, each in values.items() for other in each[1:]]
+    return [list(example.values()) for example in (first, *others)]
 
 
 def _typed(composed: DictConfig) -> Config:
@@ -201,7 +229,7 @@ def _check_override(override: Override, loader: ConfigLoader, launcher: str) -> 
     """Check the key of an override; whether a group has an option is seen when it is composed."""
     key, line = override.key_or_group, override.input_line
     groups = [group for group in loader.list_groups("") if group != "hydra"]
-    if key in (*groups, *(f"hydra/{group}" for group in loader.list_groups("hydra"))):
+    if key in groups or loader.get_group_options(key, ObjectType.CONFIG):
         if override.value() is None:
             raise _no_such_option(key, "null", loader.get_group_options(key, ObjectType.CONFIG))
         return

@@ -27,7 +27,7 @@ from tut.interrupt import Stopped
 from tut.record import Record
 from tut.report import find_runs, print_table
 from tut.run import finished_loss
-from tut.sweep.config import LauncherConfig, SlurmConfig, check_settings
+from tut.sweep.config import LauncherConfig, check_settings
 from tut.sweep.display import print_failures
 from tut.sweep.folder import SweepFolder, Task
 from tut.sweep.place import Outcome, Place, Work, place_of
@@ -75,9 +75,6 @@ def launch(
         jobs = [_job(context, config, list(words), common, first + place) for place, words in enumerate(job_overrides)]
         folder = SweepFolder(Path(config.hydra.sweep.dir).absolute())
         sweep = Sweep(settings, context, folder, jobs, again("hydra.sweep.dir", config.hydra.sweep.dir))
-        is_adaptive = not str(config.hydra.sweeper._target_).endswith("BasicSweeper")
-        if is_adaptive and isinstance(settings, SlurmConfig) and not settings.wait:
-            raise TutError("hydra/sweeper: one that learns from results needs hydra.launcher.wait=true on SLURM")
         if OmegaConf.get_type(config) is not Config:
             return sweep.of_another_app(task)
         return sweep.of_training()

@@ -1,0 +1,72 @@
+"""The sweeps in sweeps/, and the program that looks at any sweep from another shell."""
+
+from pathlib import Path
+
+import pytest
+from conftest import SMALL, command
+from omegaconf import OmegaConf
+from small_sweeps import TINY, start, sweep
+
+from tut.command_line import SWEEPS_DIR
+
+EXPECTED = {
+    "demo": "4 runs, 6 stages",
+    "blog": "50 runs, 80 stages",
+    "seeds": "10 runs, 10 stages",
+    "state": "120 runs, 70 stages",
+}
+
+
+def test_all_are_known_here() -> None:
+    assert {path.stem for path in SWEEPS_DIR.glob("*.yaml")} == set(EXPECTED)
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_each_is_planned(name: str, tmp_path: Path) -> None:
+    path = SWEEPS_DIR / f"{name}.yaml"
+    assert path.read_text().startswith(f"# python -m tut.train +sweeps={name}")
+    assert OmegaConf.load(path).hydra.mode == "MULTIRUN"
+    done = command("tut.train", f"+sweeps={name}", *SMALL, "hydra.launcher.dry_run=true", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert EXPECTED[name] in done.stdout
+    assert not (tmp_path / "multirun").exists() or not list((tmp_path / "multirun").rglob("*.yaml"))
+
+
+def test_a_misspelt_one(tmp_path: Path) -> None:
+    done = command("tut.train", "+sweeps=dmeo", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == "tut: sweeps=dmeo: choose from blog, demo, seeds, state; did you mean 'demo'?\n"
+
+
+def test_status_from_another_shell(tmp_path: Path) -> None:
+    home, folder = tmp_path / "home", tmp_path / "sweep"
+    sweep(*TINY, "optimizer.lr=1e-3,1e30", "untie.step=null,8", home=home, folder=folder, code=1)
+    shown = command("tut.sweep", "status", str(folder), cwd=Path("/")).stdout
+    assert "trunk of 2 runs with optimizer.lr=1e+30  steps 0-8  failed: the loss is nan at step" in shown
+    assert "untie.step=8  steps 8-24  finished" in shown
+    assert shown.endswith("3 finished, 1 failed, 2 skipped\n")
+    long = (*TINY, "trainer.max_steps=5000", "trainer.checkpoint_every_steps=5000", "untie.step=null,4000")
+    process = start(*long, home=home, folder=tmp_path / "long")
+    while "tokens/s" not in (shown := command("tut.sweep", "status", str(tmp_path / "long"), cwd=tmp_path).stdout):
+        assert process.poll() is None, shown
+    assert "running at step " in shown
+    assert "2 waiting" in shown
+    process.terminate()
+    process.communicate()
+    shown = command("tut.sweep", "status", str(tmp_path / "long"), cwd=tmp_path).stdout
+    assert "1 stopped, 2 waiting" in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["status", "nowhere"], "tut: nowhere: no such folder\n"),
+        (["status", "."], "tut: .: no sweep in this folder\n"),
+        (["stauts", "."], "tut: argument action: invalid choice: 'stauts' (choose from 'status', 'cancel')\n"),
+        (["cancel"], "tut: the following arguments are required: SWEEP_DIR\n"),
+    ],
+)
+def test_mistakes(words: list[str], said: str, tmp_path: Path) -> None:
+    done = command("tut.sweep", *words, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == said
