@@ -56,6 +56,11 @@ def pytest_configure() -> None:
     register_schema()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests on SLURM first: they mostly wait, and one worker does them while the other does the rest."""
+    items.sort(key=lambda item: "test_slurm" not in item.nodeid)
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Stop the SLURM cluster that tests may have brought up, when all of them are done."""
     if not hasattr(session.config, "workerinput") and (CLUSTER / "env.sh").exists():

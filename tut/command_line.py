@@ -104,8 +104,12 @@ def preflight(arguments: list[str]) -> list[str]:
         only_asks = asked.help or asked.hydra_help or asked.info or asked.shell_completion or asked.experimental_rerun
         if not only_asks:
             here = not any(override.startswith("hydra/launcher=slurm") for override in asked.overrides)
+            checked = set()
             for config in _configs(asked):
-                check(config, here)
+                parts = repr((config.model, config.objective, config.data, config.trainer, config.resume))
+                if parts not in checked:  # the runs of a sweep are mostly alike in these
+                    check(config, here)
+                    checked.add(parts)
     except TutError as error:
         complain(error)
     return [*options, *asked.overrides]

@@ -24,6 +24,7 @@ def start(*words: str, home: Path, folder: Path, **environment: str) -> subproce
     """Start a sweep in a process group of its own, as a terminal does."""
     return subprocess.Popen(
         [sys.executable, "-m", "tut.train", "-m", *words, f"hydra.sweep.dir={folder}"],
+        cwd=folder.parent,
         env={**os.environ, "TUT_HOME": str(home), **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

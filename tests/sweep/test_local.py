@@ -14,10 +14,13 @@ import pytest
 from conftest import assert_same_run, make_config
 from small_sweeps import TINY, kill_everything, outcomes, start, steps_trained, sweep, tasks
 
+import tut
 from tut.checkpoint import verify
 from tut.record import Record
 from tut.run import run
+from tut.setting import Setting
 from tut.sweep.folder import SweepFolder
+from tut.sweep.lineage import path_of
 
 ARMS = ("untie.step=null,0,8,16", "seed=0,1")
 TWO = "hydra.launcher.workers_per_device=2"
@@ -232,25 +235,46 @@ def test_two_sweeps_at_once_train_each_stage_once(singles: Path, tmp_path: Path)
     assert steps_trained(tmp_path / "a") + steps_trained(tmp_path / "b") == 2 * (24 + 24 + 16 + 8)
 
 
-def test_what_is_changed_is_never_taken_from_the_store(tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    words = (*TINY, "untie.step=null,16")
-    sweep(*words, home=home, folder=tmp_path / "first")
-    changes = {
-        "seed=1": 32, "optimizer.lr=2e-3": 32, "trainer.batch_size=4": 32, "data.seq_len=16": 32,
-        "trainer.log_every_steps=2": 32, "untie.init=fresh": 8, "untie.optimizer_state=zero": 8, "seed=0": 0,
-    }  # fmt: skip
-    for number, (change, steps) in enumerate(changes.items()):
-        said = sweep(*words, change, "hydra.launcher.dry_run=true", home=home, folder=tmp_path / f"dry{number}")
-        assert f"{steps} to train" in said.splitlines()[-2], change
-    code = tmp_path / "code"
-    root = Path(__file__).parent.parent.parent
-    for part in ("tut", "conf", "hydra_plugins"):
-        shutil.copytree(root / part, code / part)
-    with (code / "tut/trainer.py").open("a") as file:
+def test_what_is_changed_is_never_taken_from_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lineages have other names as soon as config, data, versions or threads differ in what decides their states."""
+
+    def lineages(*words: str, threads: int = 1) -> list[str]:
+        return [part.lineage for part in path_of(Setting(make_config(*TINY, "untie.step=16", *words)), threads)]
+
+    tied, untied = lineages()
+    every_change = [
+        "seed=1", "optimizer.lr=2e-3", "trainer.batch_size=4", "data.seq_len=16", "data.vocab_size=400",
+        "trainer.log_every_steps=2", "trainer.evaluate_every_steps=6", "model.config.hidden_dropout_prob=0.3",
+        "objective.probability=0.3",
+    ]  # fmt: skip
+    for change in every_change:
+        assert not {tied, untied} & set(lineages(change)), change
+    for change in ("untie.init=fresh", "untie.optimizer_state=zero", "untie.output_lr_multiplier=2", "untie.step=15"):
+        assert lineages(change)[0] == tied, change
+        assert lineages(change)[1] != untied, change
+    for nothing in ("wandb.project=other", "trainer.checkpoint_every_steps=3", "trainer.keep_checkpoints=5"):
+        assert lineages(nothing) == [tied, untied], nothing
+    assert not {tied, untied} & set(lineages(threads=2))
+    monkeypatch.setattr("tut.sweep.lineage.versions", lambda: {"torch": "0"})
+    assert not {tied, untied} & set(lineages())
+
+
+def test_changed_code_is_told_by_its_digest(tmp_path: Path) -> None:
+    shutil.copytree(Path(tut.__file__).parent, tmp_path / "tut")
+
+    def digest() -> str:
+        code = "from tut.identity import code_digest; print(code_digest())"
+        return subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, check=True
+        ).stdout.decode()
+
+    before = digest()
+    with (tmp_path / "tut/report.py").open("a") as file:  # it only shows
         file.write("# changed\n")
-    said = sweep(*words, "hydra.launcher.dry_run=true", home=home, folder=tmp_path / "d", PYTHONPATH=str(code))
-    assert "32 to train" in said.splitlines()[-2]
+    assert digest() == before
+    with (tmp_path / "tut/trainer.py").open("a") as file:
+        file.write("# changed\n")
+    assert digest() != before
 
 
 def test_dry_run_shows_the_tree_and_what_it_costs(tmp_path: Path) -> None:
