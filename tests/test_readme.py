@@ -91,9 +91,9 @@ def test_make_targets_and_links() -> None:
 
 @pytest.mark.parametrize("key", re.findall(r"`((?:untie|trainer|optimizer|data|wandb)\.\w+)=", README))
 def test_keys_it_names_exist(key: str) -> None:
-    from tut.command_line import _type_of
+    from tut.overrides import type_of
 
-    assert _type_of(key) is not None
+    assert type_of(key) is not None
 
 
 def test_a_wheel_carries_the_configs(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from conftest import SMALL, command
 from omegaconf import OmegaConf
-from small_sweeps import TINY, start, sweep
+from small_sweeps import TINY, kill_everything, start, sweep
 
 from tut.command_line import SWEEPS_DIR
 
@@ -51,6 +51,12 @@ def test_status_from_another_shell(tmp_path: Path) -> None:
         assert process.poll() is None, shown
     assert "running at step " in shown
     assert "2 waiting" in shown
+    kill_everything(process)
+    shown = command("tut.sweep", "status", str(tmp_path / "long"), cwd=tmp_path).stdout
+    assert "1 killed, 2 waiting" in shown
+    process = start(*long, home=home, folder=tmp_path / "long")
+    while "running" not in (shown := command("tut.sweep", "status", str(tmp_path / "long"), cwd=tmp_path).stdout):
+        assert process.poll() is None, shown
     process.terminate()
     process.communicate()
     shown = command("tut.sweep", "status", str(tmp_path / "long"), cwd=tmp_path).stdout

@@ -16,13 +16,20 @@ from rich.text import Text
 from rich.tree import Tree
 from tqdm import tqdm
 
-from tut.sweep.folder import SweepFolder, Task, last_row, tail
+from tut.sweep.folder import SweepFolder, Task, is_alive, last_row, tail
 
 log = logging.getLogger(__name__)
 
 _NO_WIDTH = 160  # columns for a pipe or a file, which have no width to fit into
 _SECONDS_BETWEEN_LINES = 30.0
-_STYLES = {"running": "cyan", "finished": "green", "failed": "red", "skipped": "yellow", "stopped": "yellow"}
+_STYLES = {
+    "running": "cyan",
+    "finished": "green",
+    "failed": "red",
+    "killed": "red",
+    "skipped": "yellow",
+    "stopped": "yellow",
+}
 
 
 def console() -> Console:
@@ -58,8 +65,12 @@ def status_tree(folder: SweepFolder, statuses: Mapping[str, str]) -> None:
 
 
 def status_of(folder: SweepFolder, task: Task) -> str:
-    """Return how a stage stands: its outcome, or `finished` if that is what the store and its run say."""
-    return "finished" if folder.is_done(task) else str(folder.outcome(task.name)["status"])
+    """Return how a stage stands: its outcome, `finished` if that is what the store and its run say, or `killed`."""
+    if folder.is_done(task):
+        return "finished"
+    outcome = folder.outcome(task.name)
+    killed = outcome["status"] == "running" and not is_alive(outcome["process"])
+    return "killed" if killed else str(outcome["status"])
 
 
 def print_failures(folder: SweepFolder, failed: list[Task], command: str) -> None:

@@ -7,6 +7,8 @@ SWEEP_DIR/stages/NAME/train.jsonl       metric rows, if no run ends there; else 
 """
 
 import json
+import os
+import platform
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -104,6 +106,20 @@ class SweepFolder:
 def has_landed(task: Task) -> bool:
     """Return whether the end of a stage is in the store."""
     return task.checkpoint is not None and checkpoint.is_kept(Path(task.checkpoint))
+
+
+def is_alive(process: str) -> bool:
+    """Return whether a process, as `host:number`, is there; one of another host is taken to be."""
+    host, _, number = process.rpartition(":")
+    if host != platform.node():
+        return True
+    try:
+        os.kill(int(number), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # there, and another user's
+    return True
 
 
 def last_row(record: Path) -> dict[str, Any]:
