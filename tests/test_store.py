@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import SMALL, command, make_config
 
-from tut import store
+from tut import checkpoint, store
 from tut.checkpoint import saved
 from tut.run import Assignment, run
 
@@ -62,6 +62,17 @@ def test_a_run_s_folder_is_whole_without_the_store(home: Path, tmp_path: Path) -
     assert not names()
     assert [path.name for path in saved(tmp_path / "branch/checkpoints")] == ["step-00000012", "step-00000008"]
     run(make_config(*WORDS, "untie.step=10", f"resume={tmp_path / 'branch'}"), tmp_path / "fork")
+
+
+def test_what_a_longer_stage_can_go_on_from_is_no_reason_to_delete_what_was_just_saved(tmp_path: Path) -> None:
+    for step in (100, 120, 650, 700):
+        path = checkpoint.path_of(tmp_path, step)
+        path.mkdir()
+        (path / "manifest.json").write_text(json.dumps({"keep": step == 100}))
+    checkpoint.prune(tmp_path, newest=1, up_to=120)
+    assert [checkpoint.step_of(path) for path in saved(tmp_path)] == [700, 650, 120, 100]
+    checkpoint.prune(tmp_path, newest=0, up_to=120)
+    assert [checkpoint.step_of(path) for path in saved(tmp_path)] == [700, 650, 100]
 
 
 def test_list_and_check(home: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ It is written under a temporary name, flushed to disk, and renamed: a crash at a
 import json
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def save(
         temporary.mkdir(parents=True)
         _write(temporary, state, {"determinants": determinants, "keep": keep, "parent": parent}, rows)
         if final.exists():  # a damaged one that this run was not resumed from, or one that was not to be kept
-            shutil.rmtree(final)
+            delete(final)
         temporary.rename(final)
         _flush(folder)
     except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors each have their own for disks
@@ -156,18 +157,23 @@ def load(checkpoint: Path, manifest: dict[str, Any], state: State) -> None:
     state.step, state.tokens, state.seconds = manifest["step"], manifest["tokens"], manifest["seconds"]
 
 
-def prune(folder: Path, newest: int, up_to: int | None = None) -> None:
-    """Delete the checkpoints that are not kept, save for the newest few.
+def prune(folder: Path, newest: int, up_to: int) -> None:
+    """Delete the checkpoints up to a step that are not kept, save for the newest few of them.
 
-    Args:
-        folder: as for `save`.
-        newest: how many to leave.
-        up_to: only those up to this step are deleted; None for all.
+    Those of later steps are left alone: they are what a longer, interrupted stage can go on from.
     """
-    passing = [path for path in saved(folder) if not is_kept(path)]
+    passing = [path for path in saved(folder) if step_of(path) <= up_to and not is_kept(path)]
     for path in passing[newest:]:
-        if up_to is None or step_of(path) <= up_to:
-            shutil.rmtree(path, ignore_errors=True)
+        delete(path)
+
+
+def delete(checkpoint: Path) -> None:
+    """Delete a checkpoint: at every moment it is whole, or not there under its name."""
+    going = checkpoint.with_name(f"deleting-{checkpoint.name}")
+    shutil.rmtree(going, ignore_errors=True)
+    with suppress(FileNotFoundError):
+        checkpoint.rename(going)
+    shutil.rmtree(going, ignore_errors=True)
 
 
 def is_kept(checkpoint: Path) -> bool:

@@ -94,9 +94,8 @@ def preflight(arguments: list[str]) -> list[str]:
         asked.overrides = normalise(asked.overrides)
         only_asks = asked.help or asked.hydra_help or asked.info or asked.shell_completion or asked.experimental_rerun
         if not only_asks:
-            here = not any(override.startswith("hydra/launcher=slurm") for override in asked.overrides)
             checked = set()
-            for config in _configs(asked):
+            for config, here in _configs(asked):
                 parts = repr((config.model, config.objective, config.data, config.trainer, config.resume))
                 if parts not in checked:  # the runs of a sweep are mostly alike in these
                     check(config, here)
@@ -143,8 +142,8 @@ def _parse(arguments: list[str]) -> Namespace:
     return asked
 
 
-def _configs(asked: Namespace) -> Iterator[Config]:
-    """Yield the config of every run that a command line asks for."""
+def _configs(asked: Namespace) -> Iterator[tuple[Config, bool]]:
+    """Yield the config of every run that a command line asks for, and whether it will run on this machine."""
     extra = [f"hydra.searchpath=[file://{Path(asked.config_dir).absolute()}]"] if asked.config_dir else []
     folder, name = Path(asked.config_path or CONF_DIR), asked.config_name or "config"
     for flag, needed in (("--config-path", folder), ("--config-dir", Path(asked.config_dir or folder))):
@@ -163,7 +162,7 @@ def _configs(asked: Namespace) -> Iterator[Config]:
             raise TutError(f"{several[0]}: several values make a sweep; start it with -m")
         params = base.hydra.sweeper.get("params") or {}
         if not multirun:
-            yield _typed(_compose(loader, name, [*asked.overrides, *extra], RunMode.RUN))
+            yield _typed(_compose(loader, name, [*asked.overrides, *extra], RunMode.RUN)), True
             return
         swept = parse_overrides([*(f"{key}={value}" for key, value in params.items()), *asked.overrides], loader)
         if str(base.hydra.sweeper._target_).endswith("BasicSweeper"):
@@ -174,8 +173,9 @@ def _configs(asked: Namespace) -> Iterator[Config]:
             if base.hydra.launcher.get("wait") is False:
                 raise TutError("hydra.launcher.wait=false: a sweeper that searches needs results; set it to true")
             jobs = examples(swept)
+        here = not str(base.hydra.launcher._target_).endswith("SlurmLauncher")
         for job in jobs:
-            yield _typed(_compose(loader, name, [*job, *extra], RunMode.RUN))
+            yield _typed(_compose(loader, name, [*job, *extra], RunMode.RUN)), here
 
 
 def _typed(composed: DictConfig) -> Config:

@@ -4,6 +4,8 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from tut import checkpoint
 from tut.errors import TutError
 from tut.identity import difference
@@ -45,12 +47,24 @@ def fork(path: Path, setting: Setting) -> Origin:
     try:
         manifest = checkpoint.verify(path)
     except TutError as damage:
-        if path.is_dir():
-            checkpoint.set_aside(path)
+        _set_aside_alone(path)
         raise TutError(f"{damage}; start the same command again, and that stage is trained anew") from damage
     if reason := _obstacle(manifest, setting):
         raise TutError(f"{path}: this run cannot fork from there ({reason})")
     return path, manifest
+
+
+def _set_aside_alone(path: Path) -> None:
+    """Set a damaged fork aside, unless it is being trained anew or another branch has done so."""
+    try:
+        with FileLock(path.parent / ".lock", timeout=0):
+            try:
+                checkpoint.verify(path)
+            except TutError:
+                if path.is_dir():
+                    checkpoint.set_aside(path)
+    except (Timeout, FileNotFoundError):
+        pass
 
 
 def named(resume: str, setting: Setting) -> Origin:

@@ -110,10 +110,8 @@ def print_saving(sweep: Path) -> None:
     planned = sweep / "sweep.json"
     steps = json.loads(planned.read_text())["steps"] if planned.exists() else {}
     if steps:
-        trained, alone = steps["to_train"], steps["without_sharing"]
-        print(
-            f"{trained:,} steps trained for {alone:,} steps of runs: {1 - trained / alone:.0%} saved by sharing stages"
-        )
+        planned, alone = steps["planned"], steps["without_sharing"]
+        print(f"{planned:,} steps of stages for {alone:,} steps of runs: {1 - planned / alone:.0%} saved by sharing")
 
 
 class TableOfArms(Callback):

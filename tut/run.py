@@ -9,7 +9,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,11 @@ class Assignment:
     ends_run: bool
     """Whether a run ends there. If not, the stage is a trunk only, and leaves nothing but its checkpoint."""
     keep_every: int | None = None
-    """Checkpoints at multiples of this step are kept as well; None keeps only the one at the end."""
+    """Checkpoints are written and kept at multiples of this step as well; None keeps only the one at the end."""
+    keep_all: bool = False
+    """Whether every checkpoint on the way is kept."""
+    expected: dict[str, Any] = field(default_factory=dict)
+    """What the stage was planned as a function of; see `tut.identity.determinants`. The lineage is named after it."""
 
 
 def run(config: Config, folder: Path, assignment: Assignment | None = None) -> float | None:
@@ -79,7 +83,11 @@ def run(config: Config, folder: Path, assignment: Assignment | None = None) -> f
         with stop_request() as stop:
             parts = _Run(config, record, assignment)
             folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(folder / ".lock", timeout=0), _alone_in(assignment, stop):
+            if assignment is None:
+                with FileLock(folder / ".lock", timeout=0):
+                    return _run_recorded(config, record, parts, stop)
+            assignment.lineage.mkdir(parents=True, exist_ok=True)
+            with _alone_in(folder, stop), _alone_in(assignment.lineage, stop):
                 return _run_recorded(config, record, parts, stop)
     except Timeout as error:
         raise TutError(f"{folder}: another process is training in this folder") from error
@@ -101,23 +109,23 @@ def finished_loss(config: Config, record: Record) -> float | None:
 
 
 @contextmanager
-def _alone_in(assignment: Assignment | None, stop: StopRequest) -> Iterator[None]:
-    """Wait until no other process trains in a stage's lineage, and keep others out for the length of a block."""
-    if assignment is None:
-        yield
-        return
-    assignment.lineage.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(assignment.lineage / ".lock")
+def _alone_in(folder: Path, stop: StopRequest) -> Iterator[None]:
+    """Wait until no other process trains in a folder, and keep others out for the length of a block."""
+    lock = FileLock(folder / ".lock")
     said = False
     while stop.received is None:
         try:
-            with lock.acquire(timeout=0.5):
-                yield
-                return
+            lock.acquire(timeout=0.5)
         except Timeout:
             if not said:
-                log.info("waits: another process is training in %s", assignment.lineage)
+                log.info("waits: another process is training in %s", folder)
             said = True
+            continue
+        try:
+            yield
+        finally:
+            lock.release()
+        return
     raise Stopped(stop.received)
 
 
@@ -129,6 +137,7 @@ def _run_recorded(config: Config, record: Record, parts: "_Run", stop: StopReque
         status="running",
         error=None,
         command=shlex.join(["python", "-m", "tut.train", *sys.argv[1:]]),
+        lineage=None if parts.assignment is None else parts.assignment.lineage.name,
         arm=config.untie.arm,
         config=config.to_dict(),
         versions=versions(),
@@ -170,6 +179,8 @@ class _Run:
         self.record = record
         self.setting = setting = Setting(config)
         self.assignment = assignment
+        if assignment is not None and (changed := self._unlike_planned(assignment)):
+            raise TutError(f"this stage was planned for other data or hardware than it has met: {changed}")
         self.checkpoints = record.checkpoints if assignment is None else assignment.lineage
         self.until = setting.timeline.total_steps if assignment is None else assignment.end
         network = place(build_model(config, setting.tokenizer), setting.device, setting.precision)
@@ -181,6 +192,13 @@ class _Run:
         self.state = State(network, pair, optimizers, Window.on(setting.device))
         names_parent = config.resume not in RESUME_WORDS and not checkpoint.saved(self.checkpoints)
         self._parent = origin.named(config.resume, setting) if names_parent else None
+
+    def _unlike_planned(self, assignment: Assignment) -> str | None:
+        """Say in what the stage at hand differs from what its lineage is named after; None if in nothing."""
+        met = self.setting.determinants(tied="untie" not in assignment.expected)
+        if assignment.expected.get("trainer", {}).get("precision") == "auto":  # only known where the GPU is
+            met["trainer"]["precision"] = "auto"
+        return difference(assignment.expected, met) if assignment.expected else None
 
     def to_the_end(self, taken_up: Path | None, stop: StopRequest) -> float | None:
         """Train from where `take_up` has put the state; return a run's final validation loss, None for a trunk."""
@@ -194,7 +212,7 @@ class _Run:
         )  # fmt: skip
         status = "failed"
         try:
-            trainer.train(stop, self.until)
+            trainer.train(stop, self.until, None if self.assignment is None else self.assignment.keep_every)
             self._land()
             if self.tracker is None:
                 return None
@@ -230,12 +248,13 @@ class _Run:
         if assignment is None:
             keep, parent = state.step == self.setting.timeline.untie_step, self._parent and self._parent[0]
         else:
-            every = assignment.keep_every
-            keep, parent = state.step == self.until or (every is not None and state.step % every == 0), assignment.fork
+            every, parent = assignment.keep_every, assignment.fork
+            at_fork = state.step == self.until or (every is not None and state.step % every == 0)
+            keep = assignment.keep_all or at_fork
         known = self.setting.determinants(state.pair.tied)
         name = None if parent is None else f"{parent.parent.name}/{parent.name}"
         checkpoint.save(self.checkpoints, state, known, rows, keep, name)
-        checkpoint.prune(self.checkpoints, self.config.trainer.keep_checkpoints)
+        checkpoint.prune(self.checkpoints, self.config.trainer.keep_checkpoints, up_to=state.step)
         self.record.update_state(step=state.step, seconds=state.seconds)
 
     def _land(self) -> None:
@@ -248,11 +267,8 @@ class _Run:
             self._save()
         checkpoint.prune(self.checkpoints, 0, up_to=self.until)
         if assignment.ends_run:
-            untie_point = self.setting.timeline.untie_step
-            folders = {self.checkpoints, *([assignment.fork.parent] if assignment.fork else [])}
-            points = [end, *(checkpoint.path_of(folder, untie_point or -1) for folder in folders)]
-            for path in points:
-                if path.is_dir():
+            for path in (end, assignment.fork):
+                if path is not None and path.is_dir():
                     checkpoint.link(path, self.record.checkpoints)
 
     def _save_final(self) -> None:

@@ -15,6 +15,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -44,19 +45,22 @@ def has(lineage: str, step: int) -> bool:
 
 
 def reserve(sweep: Path, lineages: set[str]) -> None:
-    """Protect some lineages from `prune` until `release`."""
-    path = _reservation(sweep)
+    """Protect some more lineages from `prune` until `release`."""
+    path = _reservation(sweep, home())
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"sweep": str(sweep.absolute()), "lineages": sorted(lineages)}))
+    known = set(json.loads(path.read_text())["lineages"]) if path.exists() else set()
+    temporary = path.with_suffix(".writing")
+    temporary.write_text(json.dumps({"sweep": str(sweep.resolve()), "lineages": sorted(known | lineages)}))
+    temporary.replace(path)
 
 
-def release(sweep: Path) -> None:
-    """Say that a sweep has no more need of what it reserved."""
-    _reservation(sweep).unlink(missing_ok=True)
+def release(sweep: Path, of: Path | None = None) -> None:
+    """Say that a sweep has no more need of what it reserved; `of` is the TUT_HOME of its store, None for this one."""
+    _reservation(sweep, of or home()).unlink(missing_ok=True)
 
 
-def _reservation(sweep: Path) -> Path:
-    return home() / "unfinished" / f"{digest(str(sweep.absolute()))[:16]}.json"
+def _reservation(sweep: Path, of: Path) -> Path:
+    return of / "unfinished" / f"{digest(str(sweep.resolve()))[:16]}.json"
 
 
 def _reserved() -> set[str]:
@@ -67,7 +71,7 @@ def _reserved() -> set[str]:
         if Path(reservation["sweep"]).is_dir():
             found.update(reservation["lineages"])
         else:
-            path.unlink()
+            path.unlink(missing_ok=True)
     return found
 
 
@@ -111,14 +115,17 @@ def entries() -> Iterator[Entry]:
 
 
 def check() -> list[str]:
-    """Verify every checkpoint, set the damaged ones aside, and return what is wrong with each."""
+    """Verify every checkpoint that is not being worked on, set the damaged ones aside, and say what is wrong."""
     damages = []
     for entry in entries():
-        try:
-            checkpoint.verify(entry.path)
-        except TutError as damage:
-            checkpoint.set_aside(entry.path)
-            damages.append(str(damage))
+        with _untouched(entry.path.parent) as free:
+            if not free or not entry.path.is_dir():
+                continue
+            try:
+                checkpoint.verify(entry.path)
+            except TutError as damage:
+                checkpoint.set_aside(entry.path)
+                damages.append(str(damage))
     return damages
 
 
@@ -129,28 +136,34 @@ def prune(older_than: float | None, larger_than: float | None) -> list[Entry]:
         older_than: days; None for no limit.
         larger_than: bytes that may stay, the newest first; None for no limit.
     """
-    everything, reserved = list(entries()), _reserved()
+    everything = list(entries())
     left = sum(entry.size for entry in everything)
     deleted = []
     for entry in everything:
         old = older_than is not None and time.time() - entry.written > older_than * 86400
         much = larger_than is not None and left > larger_than
-        if (old or much) and entry.lineage not in reserved and _delete(entry.path):
-            left -= entry.size
-            deleted.append(entry)
-    for damaged in stages().glob("*/damaged-*"):
-        shutil.rmtree(damaged, ignore_errors=True)
+        if not (old or much):
+            continue
+        with _untouched(entry.path.parent) as free:
+            if free and entry.lineage not in _reserved():
+                checkpoint.delete(entry.path)
+                left -= entry.size
+                deleted.append(entry)
+    for lineage in stages().glob("*/"):
+        with _untouched(lineage) as free:
+            for leftover in lineage.glob("*-step-*") if free else ():  # damaged, half written, half deleted
+                shutil.rmtree(leftover, ignore_errors=True)
     return deleted
 
 
-def _delete(path: Path) -> bool:
-    """Delete a checkpoint, unless its lineage is being trained."""
+@contextmanager
+def _untouched(lineage: Path) -> Iterator[bool]:
+    """Yield whether no process is training in a lineage, and keep others out for the length of a block."""
     try:
-        with FileLock(path.parent / ".lock", timeout=0):
-            shutil.rmtree(path)
+        with FileLock(lineage / ".lock", timeout=0):
+            yield True
     except Timeout:
-        return False
-    return True
+        yield False
 
 
 def _print(found: list[Entry]) -> None:

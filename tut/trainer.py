@@ -60,8 +60,8 @@ class Trainer:
         self._run_started = time.perf_counter() - self.state.seconds
         self._open_window()
 
-    def train(self, stop: StopRequest, until: int) -> None:
-        """Train up to a step, and save there.
+    def train(self, stop: StopRequest, until: int, save_every: int | None = None) -> None:
+        """Train up to a step, and save there; also, beside the timeline's own checkpoints, every so many steps.
 
         Raises:
             TutError: the loss is no longer a finite number.
@@ -75,7 +75,8 @@ class Trainer:
                 if timeline.logs_at(state.step + 1):
                     state.pair.record_roles()
                 self._step()
-                self._after_step(stop, until)
+                also = save_every is not None and state.step % save_every == 0
+                self._after_step(stop, until, saves=also or timeline.checkpoints_at(state.step) or state.step == until)
 
     def close(self) -> None:
         """Log and evaluate where the run ends, if its intervals do not end there by themselves."""
@@ -109,7 +110,7 @@ class Trainer:
         state.tokens += sum(part.n_tokens for part in parts)
         state.step += 1
 
-    def _after_step(self, stop: StopRequest, until: int) -> None:
+    def _after_step(self, stop: StopRequest, until: int, saves: bool) -> None:
         state, timeline = self.state, self.timeline
         if timeline.logs_at(state.step):
             row = self._log_training()
@@ -118,7 +119,7 @@ class Trainer:
         if timeline.evaluates_at(state.step):
             self._log_validation()
         received = stop.received  # looked at once: a signal that comes while saving waits for the next boundary
-        if received is not None or timeline.checkpoints_at(state.step) or state.step == until:
+        if received is not None or saves:
             self._finite(state.window.loss.item())
             state.seconds = time.perf_counter() - self._run_started
             self.save()

@@ -190,14 +190,14 @@ def test_forty_runs_of_which_three_fail(tmp_path: Path) -> None:
     assert [label for label, status in ended.items() if status == "failed"] == ["experiment=e7"]
 
 
-def kill_stage(folder: Path, label: str) -> None:
-    """SIGKILL the process of a stage as soon as it has one."""
+def kill_stage(folder: Path, label: str, number: signal.Signals = signal.SIGKILL) -> None:
+    """Send a signal to the process of a stage as soon as it has one."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         if (folder / "sweep.json").exists():
             name = next(name for name, task in tasks(folder).items() if task.label == label)
             if process := SweepFolder(folder).outcome(name).get("process"):
-                os.kill(int(process.rpartition(":")[2]), signal.SIGKILL)
+                os.kill(int(process.rpartition(":")[2]), number)
                 return
         time.sleep(0.005)
     raise AssertionError(f"{label} has not started")
@@ -213,6 +213,32 @@ def test_what_depends_on_a_failed_stage_is_skipped_and_named(tmp_path: Path) -> 
     for arm in ("null", "8", "16"):
         assert f"optimizer.lr=1e+30 untie.step={arm}" in table
     assert "the stage before it is not finished: trunk of 3 runs with optimizer.lr=1e+30" in table
+
+
+def test_a_stage_that_others_stop_is_a_failure(tmp_path: Path) -> None:
+    """Its state is saved, but the sweep is not done, and says so."""
+    home, folder = tmp_path / "home", tmp_path / "sweep"
+    words = (*TINY, "trainer.max_steps=5000", "untie.step=null,4000", "trainer.checkpoint_every_steps=5000")
+    process = start(*words, home=home, folder=folder)
+    wait_for_rows(folder)
+    kill_stage(folder, "trunk of 2 runs", signal.SIGTERM)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "stopped by a signal from elsewhere; its state is saved" in said
+    assert sorted(outcomes(folder).values()) == ["failed", "skipped", "skipped"]
+
+
+def test_a_finished_run_whose_stage_is_gone_from_the_store(tmp_path: Path) -> None:
+    """A longer run needs that stage again; the finished run's own record stays as it is."""
+    home, folder = tmp_path / "home", tmp_path / "sweep"
+    sweep(*TINY, "trainer.max_steps=16", home=home, folder=folder)
+    before = (folder / "0/state.json").read_bytes()
+    shutil.rmtree(home / "stages")
+    sweep(*TINY, "trainer.max_steps=16,24", home=home, folder=folder)
+    assert (folder / "0/state.json").read_bytes() == before
+    assert Record(folder / "1").state["status"] == "finished"
+    run(make_config(*TINY), tmp_path / "single")
+    assert_same_run(tmp_path / "single", folder / "1")
 
 
 def test_a_stage_over_its_time_limit(tmp_path: Path) -> None:

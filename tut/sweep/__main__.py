@@ -32,7 +32,7 @@ def main() -> None:
 
 def _status(folder: SweepFolder) -> None:
     if all(folder.is_done(task) for task in folder.tasks()):
-        release(folder.path)
+        release(folder.path, Path(folder.plan["store"]))
     queued = [task.job for task in folder.tasks() if task.job is not None]
     if not queued or shutil.which("squeue") is None:
         status_tree(folder, {task.name: status_of(folder, task) for task in folder.tasks()})
@@ -48,7 +48,7 @@ def _status(folder: SweepFolder) -> None:
 
 
 def _cancel(folder: SweepFolder) -> None:
-    if not any(task.job for task in folder.tasks()):
+    if shutil.which("scancel") is None or not any(task.job for task in folder.tasks()):
         raise TutError(f"{folder.path}: has no jobs in SLURM; stop a sweep on this machine with Ctrl-C where it runs")
     from tut.sweep.slurm import cancel
 

@@ -13,8 +13,9 @@ class LauncherConfig:
     """What every launcher of TUT takes."""
 
     keep: str = "forks"
-    """Which checkpoints stay in the store: `forks` (where stages end, and the end of every tied epoch, so that a later
-    sweep can untie there), `ends` (only where stages end) or `all` (every one that a run writes on its way)."""
+    """Which checkpoints stay in the store: `forks` (where stages end and, for runs whose length is in epochs, the end
+    of every tied epoch, so that a later sweep can untie there), `ends` (only where stages end) or `all` (every one that
+    a run writes on its way)."""
     dry_run: bool = False
     """Print the tree of stages and what it would cost, and run nothing."""
     _convert_: str = "all"

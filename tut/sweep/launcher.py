@@ -27,10 +27,11 @@ from tut.interrupt import Stopped
 from tut.record import Record
 from tut.report import find_runs, print_table
 from tut.run import finished_loss
-from tut.sweep.config import LauncherConfig, check_settings
+from tut.sweep.config import LauncherConfig, LocalConfig, SlurmConfig, check_settings
 from tut.sweep.display import print_failures
 from tut.sweep.folder import SweepFolder, Task
-from tut.sweep.place import Outcome, Place, Work, place_of
+from tut.sweep.machine import ThisMachine
+from tut.sweep.place import Outcome, Place, Work
 from tut.sweep.plan import Stage
 from tut.sweep.program import Program, Run, preview, program_of
 from tut.sweep.worker import Order, pack
@@ -109,20 +110,22 @@ class Sweep:
         configs = [_typed(job) for job in self.jobs]
         if wrong := next((config.resume for config in configs if config.resume != "auto"), None):
             raise TutError(f"resume={wrong}: a sweep goes on from the store by itself; leave resume=auto")
-        place = place_of(self.settings, configs)
+        place = _place(self.settings, configs)
         runs = [
             Run(job.label, config, job.folder, place.setting(config), finished_loss(config, Record(job.folder)))
             for job, config in zip(self.jobs, configs, strict=True)
         ]
         program = program_of(runs, place.threads)
+        for run, path in zip(runs, program.plan.paths, strict=True):
+            _check_folder(run, path[-1].lineage)
         if self.settings.dry_run:
             preview(program, self.folder.stage, place.workers, str(place))
-            if os.listdir(self.folder.path) == ["multirun.yaml"]:  # which Hydra has just written
-                shutil.rmtree(self.folder.path)
+            if self.folder.path.is_dir() and os.listdir(self.folder.path) == ["multirun.yaml"]:
+                shutil.rmtree(self.folder.path)  # Hydra has just made it
             sys.exit(0)
         tasks = {stage: program.task(stage, self.folder.stage) for stage in program.plan.stages}
+        store.reserve(self.folder.path, {stage.lineage for stage in tasks})  # before it is seen what is there
         self.folder.write(self.command, list(tasks.values()), program.steps)
-        store.reserve(self.folder.path, {stage.lineage for stage in tasks})
         for line in program.repeats():
             log.info("%s", line)
         steps = program.steps
@@ -152,7 +155,7 @@ class Sweep:
         return results
 
     def _order(self, program: Program, stage: Stage, place: Place) -> Order:
-        ends = stage.ending
+        ends = program.ends(stage)
         return Order(
             stage.name,
             self.folder.path,
@@ -164,7 +167,7 @@ class Sweep:
 
     def of_another_app(self, task: TaskFunction) -> list[JobReturn]:
         """Call another app's function for each job. Such jobs have no stages, and are queued as they are."""
-        place = place_of(self.settings, [])
+        place = _place(self.settings, [])
         work = []
         for job in self.jobs:
             name = f"job-{job.number}"
@@ -189,7 +192,7 @@ class Sweep:
         for item in work:
             self.folder.set_outcome(item.task.name, "waiting")
         outcomes = place.carry_out(work, self.folder)
-        failed = [item.task for item in work if outcomes[item.task.name].status in ("failed", "skipped")]
+        failed = [item.task for item in work if outcomes[item.task.name].status not in ("finished", "queued")]
         if failed:
             if done := [job.folder for job in self.jobs if (job.folder / "state.json").exists()]:
                 print_table(find_runs(done))
@@ -208,7 +211,7 @@ class Sweep:
             overrides=list(job.config.hydra.overrides.task), cfg=composed, hydra_cfg=hydra_config,
             working_dir=os.getcwd(), task_name=job.config.hydra.job.name, status=JobStatus.COMPLETED,
         )  # fmt: skip
-        if outcome is not None and outcome.status in ("failed", "skipped"):
+        if outcome is not None and outcome.status not in ("finished", "queued"):
             result.status = JobStatus.FAILED
             value = Unfinished(f"tut: {job.label}: {outcome.error}")
         result.return_value = value
@@ -234,8 +237,25 @@ def _typed(job: HydraJob) -> Config:
     return Config.from_hydra(composed)
 
 
+def _place(settings: LauncherConfig, configs: list[Config]) -> Place:
+    """Return the place that a launcher's settings name, for some runs."""
+    if isinstance(settings, SlurmConfig):
+        from tut.sweep.slurm import Slurm
+
+        return Slurm(settings)
+    assert isinstance(settings, LocalConfig)
+    return ThisMachine(settings, configs)
+
+
+def _check_folder(run: Run, lineage: str) -> None:
+    """See that a finished run in a run's folder is the same, down to its data and the code that trained it."""
+    state = Record(run.folder).state
+    if run.loss is not None and state.get("lineage", lineage) not in (None, lineage):
+        raise TutError(f"{run.folder}: holds a run of other data, code or versions; use another hydra.sweep.dir")
+
+
 def _same_folder(repeated: Path, first: Path) -> None:
     """Let a repeated run's folder be the first one's, so that reports count the run once."""
-    if not repeated.exists():
+    if not repeated.exists() and not repeated.is_symlink():
         repeated.parent.mkdir(parents=True, exist_ok=True)
         repeated.symlink_to(os.path.relpath(first, repeated.parent))

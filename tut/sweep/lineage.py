@@ -8,6 +8,8 @@ from tut.identity import code_digest
 from tut.setting import Setting
 from tut.sweep.plan import Path, Segment
 
+_ONLY_AROUND = ("wandb", "hydra-core")  # libraries that cannot change a state
+
 
 def path_of(setting: Setting, threads: int | None) -> Path:
     """Return a run's path.
@@ -31,7 +33,7 @@ def _name(setting: Setting, threads: int | None, tied: bool) -> str:
         "state": setting.determinants(tied),
         "rows": [timeline.log_every, timeline.evaluate_every, setting.config.trainer.evaluation_batch_size],
         "threads": threads,
-        "versions": versions(),
+        "versions": {name: version for name, version in versions().items() if name not in _ONLY_AROUND},
         "code": code_digest(),
     }
     return digest(everything)[:16]

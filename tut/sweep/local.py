@@ -16,12 +16,11 @@ from dataclasses import dataclass, field
 from multiprocessing import connection
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from tut.errors import one_line
-from tut.interrupt import Stopped, StopRequest
-from tut.sweep.worker import Order, exit_code, perform
+from tut.interrupt import EXIT_INTERRUPTED, EXIT_TRY_AGAIN, StopRequest
+from tut.sweep.worker import Order, begin, exit_code, perform
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +65,7 @@ class Job:
     process: ForkServerProcess | None = field(default=None, repr=False)
     answer: "connection.Connection | None" = field(default=None, repr=False)
     timed_out: bool = False
+    asked_to_stop: bool = False
 
 
 def preload() -> None:
@@ -103,18 +103,17 @@ def work_through(
             _skip(jobs)
             running = [job for job in jobs.values() if job.status == "running"]
             if stop.received is None:
-                for job in _ready(jobs):
-                    slot = next((slot for slot in free if slot.kind == job.kind), None)
-                    if slot is not None:
-                        free.remove(slot)
-                        _start(job, slot, log_of(job.order.name))
-                        running.append(job)
+                running += _start_ready(jobs, free, log_of)
             elif not told:
                 told = True
                 for job in running:
+                    job.asked_to_stop = True
                     _signal(job, signal.SIGTERM)
             show(jobs)
             if not running:
+                if stop.received is None:
+                    _give_up(jobs)
+                    show(jobs)
                 return
             _watch_time(running, timeout_minutes)
             connection.wait([job.process.sentinel for job in running if job.process], timeout=0.25)
@@ -131,6 +130,23 @@ def _ready(jobs: dict[str, Job]) -> list[Job]:
     )
 
 
+def _start_ready(jobs: dict[str, Job], free: list[Slot], log_of: Callable[[str], Path]) -> list[Job]:
+    """Start what can start on the free places, and return it."""
+    started = []
+    for job in _ready(jobs):
+        slot = next((slot for slot in free if slot.kind == job.kind), None)
+        if slot is None:
+            continue
+        try:
+            _start(job, slot, log_of(job.order.name))
+        except OSError as error:  # a full disk
+            job.status, job.error = "failed", one_line(error)
+            continue
+        free.remove(slot)
+        started.append(job)
+    return started
+
+
 def _skip(jobs: dict[str, Job]) -> None:
     """Give up on the stages that wait for one that has failed."""
     for job in jobs.values():  # parents come before children
@@ -138,6 +154,13 @@ def _skip(jobs: dict[str, Job]) -> None:
             parent = jobs[job.parent]
             if parent.status in ("failed", "skipped") and not parent.landed():
                 job.status, job.error = "skipped", f"the stage before it is not finished: {parent.label}"
+
+
+def _give_up(jobs: dict[str, Job]) -> None:
+    """Name the stages that still wait though nothing runs: the checkpoint that they wait for is not there."""
+    for job in jobs.values():
+        if job.status == "waiting" and job.parent is not None:
+            job.status, job.error = "skipped", f"the stage before it left no checkpoint: {jobs[job.parent].label}"
 
 
 def _start(job: Job, slot: Slot, log_file: Path) -> None:
@@ -157,12 +180,13 @@ def _ended(jobs: dict[str, Job]) -> list[Job]:
             continue
         assert job.process is not None
         assert job.answer is not None
-        if job.answer.poll() and job.result is None:
+        has_ended = job.process.exitcode is not None  # first: what it answers before it ends is then there to read
+        if job.result is None and job.answer.poll():
             try:
                 job.result = job.answer.recv()
-            except EOFError:
-                job.result = ()  # it ended without an answer
-        if job.process.exitcode is None:
+            except (EOFError, OSError):
+                job.result = ()  # it ended without an answer, or within one
+        if not has_ended:
             continue
         job.process.join()
         _conclude(job)
@@ -180,9 +204,11 @@ def _conclude(job: Job) -> None:
     said = job.result[0] if job.result else None
     job.result = None
     if job.timed_out:
-        job.status, job.error = "failed", "over its time limit (hydra.launcher.timeout_minutes); its state is saved"
-    elif code in (75, 130):
-        job.status, job.error = "stopped", "stopped, state saved"
+        end = "its state is saved" if code == EXIT_TRY_AGAIN else "it did not stop, and was killed"
+        job.status, job.error = "failed", f"over its time limit (hydra.launcher.timeout_minutes); {end}"
+    elif code in (EXIT_TRY_AGAIN, EXIT_INTERRUPTED):
+        job.status = "stopped" if job.asked_to_stop else "failed"
+        job.error = f"stopped by a signal{'' if job.asked_to_stop else ' from elsewhere'}; its state is saved"
     elif code < 0:
         name = signal.Signals(-code).name
         job.status, job.error = "failed", f"killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
@@ -210,15 +236,11 @@ def _signal(job: Job, number: signal.Signals) -> None:
 def _stage(order: Order, slot: Slot, log_file: Path, answer: "connection.Connection") -> None:
     """What a stage's process does: the target of `_start`."""
     os.setsid()
-    with log_file.open("ab") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    begin(log_file)
     if slot.index is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = slot.index
     elif slot.kind == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    signal.signal(signal.SIGTERM, _stop_before_start)
     parent = multiprocessing.parent_process()
     assert parent is not None
     threading.Thread(target=_stop_with, args=(parent.sentinel,), daemon=True).start()
@@ -230,10 +252,6 @@ def _stage(order: Order, slot: Slot, log_file: Path, answer: "connection.Connect
             answer.send((one_line(error),))
         sys.exit(code)
     answer.send((result,))
-
-
-def _stop_before_start(number: int, _frame: FrameType | None) -> None:
-    raise Stopped(signal.Signals(number))
 
 
 def _stop_with(launcher: int) -> None:

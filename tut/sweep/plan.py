@@ -26,7 +26,7 @@ Path = tuple[Segment, ...]
 """A run from its first to its last step: each segment starts where the one before ends."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Stage:
     """An unbroken piece of one lineage, from where training starts or forks to where paths part or end."""
 

@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from tut import checkpoint, store
@@ -35,8 +36,15 @@ class Program:
 
     runs: list[Run]
     plan: Plan
-    todo: list[Stage]
-    """Parents before children."""
+
+    @cached_property
+    def todo(self) -> list[Stage]:
+        """The stages that are still to be done when this is first asked for, parents before children."""
+        return _todo(self.runs, self.plan)
+
+    def ends(self, stage: Stage) -> int | None:
+        """Return the run that a stage's process is to finish; None if none ends there, or it is finished already."""
+        return stage.ending if stage.ending is not None and self.runs[stage.ending].loss is None else None
 
     @property
     def steps(self) -> dict[str, int]:
@@ -55,11 +63,11 @@ class Program:
     def task(self, stage: Stage, folder: Callable[[str], Path]) -> Task:
         """Describe a stage. `folder` gives a trunk's own."""
         parent = None if stage.parent is None else stage.parent.name
-        ends_run = stage.ending is not None
-        record = folder(stage.name) if stage.ending is None else self.runs[stage.ending].folder
+        finishes = self.ends(stage)
+        record = folder(stage.name) if finishes is None else self.runs[finishes].folder
         end = checkpoint.path_of(store.stages() / stage.lineage, stage.end)
         label, record = self._label(stage), record.absolute()
-        return Task(stage.name, label, str(end), stage.start, stage.end, parent, str(record), ends_run)
+        return Task(stage.name, label, str(end), stage.start, stage.end, parent, str(record), finishes is not None)
 
     def _label(self, stage: Stage) -> str:
         if stage.ending is not None:
@@ -80,26 +88,27 @@ class Program:
             lineage=store.stages() / stage.lineage,
             fork=fork,
             end=stage.end,
-            ends_run=stage.ending is not None,
+            ends_run=self.ends(stage) is not None,
             keep_every=self._keep_every(stage, keep),
+            keep_all=keep == "all",
+            expected=self.runs[stage.runs[0]].setting.determinants(self._is_tied(stage)),
         )
+
+    def _is_tied(self, stage: Stage) -> bool:
+        untie_point = self.runs[stage.runs[0]].setting.timeline.untie_step
+        return untie_point is None or stage.end <= untie_point
 
     def _keep_every(self, stage: Stage, keep: str) -> int | None:
         run = self.runs[stage.runs[0]]
-        timeline, trainer = run.setting.timeline, run.config.trainer
-        if keep == "all":
-            return 1
-        tied = timeline.untie_step is None or stage.end <= timeline.untie_step
-        if keep == "forks" and tied and trainer.max_steps is None:
-            return timeline.steps_per_epoch * trainer.checkpoint_every_epochs
-        return None
+        in_epochs = run.config.trainer.max_steps is None
+        return run.setting.timeline.steps_per_epoch if keep == "forks" and in_epochs and self._is_tied(stage) else None
 
 
 def program_of(runs: list[Run], threads: int | None) -> Program:
     """Plan some runs, and find out what of it is done. See `tut.sweep.lineage.path_of` for `threads`."""
     paths = [path_of(run.setting, threads if run.setting.device.type == "cpu" else None) for run in runs]
     planned = plan(paths)
-    return Program(runs, planned, _todo(runs, planned))
+    return Program(runs, planned)
 
 
 def _todo(runs: list[Run], planned: Plan) -> list[Stage]:

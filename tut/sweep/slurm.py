@@ -14,36 +14,36 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import FrameType
 from typing import Any, NoReturn
 
 import submitit
 import torch
-from submitit.core.utils import FailedJobError
+from submitit.core.utils import FailedJobError, UncompletedJobError
 
 from tut import command_line
-from tut.cache import home
+from tut.cache import built_once, digest, file_digest, home
 from tut.config import Config
 from tut.errors import TutError, one_line
 from tut.hardware import choose_precision
-from tut.identity import code_digest
 from tut.interrupt import Stopped, stop_request
+from tut.record import Record
 from tut.setting import Setting
 from tut.sweep.config import SlurmConfig
 from tut.sweep.display import watch
 from tut.sweep.folder import SweepFolder, Task
 from tut.sweep.place import Outcome, Place, Work
-from tut.sweep.worker import Order, exit_code, perform, unpack
+from tut.sweep.worker import WARNINGS, NotStarted, Order, begin, exit_code, perform, unpack
 
 log = logging.getLogger(__name__)
 
 _SECONDS_BETWEEN_LOOKS = 2.0
 _SECONDS_WITHOUT_ANSWER = 30.0
+_TURNS_WITHOUT_START = 3
+_TRIES = 12
 
-_WARNINGS = (signal.SIGTERM, signal.SIGUSR2)  # preemption, and the time limit coming near
 _BLOCK = (
     "import os, signal, sys; "
-    f"signal.pthread_sigmask(signal.SIG_BLOCK, {[int(number) for number in _WARNINGS]}); "
+    f"signal.pthread_sigmask(signal.SIG_BLOCK, {[int(number) for number in WARNINGS]}); "
     "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
 )
 _PYTHON = shlex.join([sys.executable, "-c", _BLOCK])
@@ -92,9 +92,13 @@ class Slurm(Place):
         snapshot = _snapshot(folder.path)
         known = {task.name: task.job for task in folder.tasks() if task.job is not None}
         alive = in_queue(list(known.values()))
-        jobs = {name: job for name, job in known.items() if job in alive}
-        waiting = sorted((item for item in work if item.task.name not in jobs), key=lambda item: -item.priority)
         names = {item.task.name for item in work}
+        jobs: dict[str, str] = {}
+        for item in work:  # parents first: a job whose parent is not in the queue any more will never start
+            job, parent = known.get(item.task.name), item.task.parent
+            if job in alive and (parent not in names or parent in jobs):
+                jobs[item.task.name] = job
+        waiting = sorted((item for item in work if item.task.name not in jobs), key=lambda item: -item.priority)
         while waiting:
             parent = next(
                 item.task.parent for item in waiting if item.task.parent in jobs or item.task.parent not in names
@@ -107,8 +111,7 @@ class Slurm(Place):
                     handed = [executor.submit(train_in_job, item.order) for item in siblings]
             except (FailedJobError, subprocess.CalledProcessError) as error:
                 raise TutError(f"hydra/launcher=slurm: sbatch refused: {one_line(error)}") from error
-            for item, job in zip(siblings, handed, strict=True):
-                jobs[item.task.name] = str(job.job_id)
+            jobs |= {item.task.name: str(one.job_id) for item, one in zip(siblings, handed, strict=True)}
             folder.set_jobs(jobs)
         return jobs
 
@@ -130,7 +133,8 @@ class Slurm(Place):
             stderr_to_stdout=True,
             setup=[
                 *settings.setup,
-                f"export PYTHONPATH={snapshot}${{PYTHONPATH:+:$PYTHONPATH}} PYTHONSAFEPATH=1 TUT_HOME={home()}",
+                f"export PYTHONPATH={shlex.quote(str(snapshot))}${{PYTHONPATH:+:$PYTHONPATH}} PYTHONSAFEPATH=1",
+                f"export TUT_HOME={shlex.quote(str(home()))}",
                 "export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK",  # srun does not take it over by itself
             ],
             additional_parameters={"requeue": True, "kill-on-invalid-dep": "yes", **settings.sbatch},
@@ -191,7 +195,7 @@ def _last_state(job: str) -> str:
 
 def standing(folder: SweepFolder, task: Task, job: str | None, alive: dict[str, str]) -> str:
     """Return how a stage stands, in the words of `SweepFolder.set_outcome`."""
-    if folder.is_done(task):
+    if folder.is_done(task) or folder.outcome(task.name)["status"] == "finished":
         return "finished"
     if job in alive:
         return "running" if alive[job] in ("RUNNING", "COMPLETING") else "waiting"
@@ -211,7 +215,7 @@ def _outcome(folder: SweepFolder, task: Task, job: str) -> Outcome:
     """Return what became of a stage whose job is not in the queue any more."""
     parents = {one.name: one for one in folder.tasks()}
     if folder.is_done(task):
-        return Outcome("finished", None, unpack(submitit.SlurmJob(folder.path / "slurm", job).result()))
+        return Outcome("finished", None, _answer(folder, task, job))
     said = folder.outcome(task.name)
     if said["status"] == "failed":
         return Outcome("failed", said["error"])
@@ -223,42 +227,45 @@ def _outcome(folder: SweepFolder, task: Task, job: str) -> Outcome:
     return outcome
 
 
+def _answer(folder: SweepFolder, task: Task, job: str) -> Any:
+    """Return what a finished stage's job has returned, or the loss that its run recorded if another job finished it."""
+    try:
+        return unpack(submitit.SlurmJob(folder.path / "slurm", job).result())
+    except (FailedJobError, UncompletedJobError):
+        return Record(Path(task.record)).state["validation"]["loss"] if task.ends_run else None
+
+
 def _snapshot(sweep: Path) -> Path:
     """Copy the code that is running, and return the folder to import it from."""
     package = Path(command_line.__file__).parent
-    there = (sweep / "code" / code_digest()[:16]).absolute()
-    if not there.is_dir():
-        making = there.with_name(f"making-{there.name}")
-        shutil.rmtree(making, ignore_errors=True)
-        ignored = shutil.ignore_patterns("__pycache__")
-        for folder in (package, package.parent / "hydra_plugins", command_line.CONF_DIR, command_line.SWEEPS_DIR):
-            if folder.is_dir() and not (making / folder.relative_to(package.parent)).exists():
-                shutil.copytree(folder, making / folder.relative_to(package.parent), ignore=ignored)
-        making.rename(there)
-    return there
+    root = package.parent
+    folders = (package, root / "hydra_plugins", command_line.CONF_DIR, command_line.SWEEPS_DIR)
+    files = sorted({file for folder in folders for file in folder.rglob("*") if file.suffix in (".py", ".yaml")})
+    name = digest({str(file.relative_to(root)): file_digest(file) for file in files})[:16]
+
+    def copy(to: Path) -> None:
+        for file in files:
+            (to / file.relative_to(root)).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, to / file.relative_to(root))
+
+    return built_once(sweep / "code" / name, copy)
 
 
 def train_in_job(order: Order) -> Any:
     """Do a stage's work inside its SLURM job: what submitit calls there."""
-    log_file = SweepFolder(order.sweep).log(order.name)
+    folder = SweepFolder(order.sweep)
+    sys.argv[1:] = shlex.split(folder.plan["command"])[3:]  # what the run's record is to name as its command
+    log_file = folder.log(order.name)
     log_file.parent.mkdir(parents=True, exist_ok=True)
-    with log_file.open("ab") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
     try:
-        for number in _WARNINGS:
-            signal.signal(number, _stop_before_start)  # in place of submitit's, which acts inside the handler
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _WARNINGS)  # from here on, one that came while importing too
+        begin(log_file)  # its handlers take the place of submitit's, which act inside the handler
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, WARNINGS)  # from here on, one that came while importing too
         return perform(order)
     except Stopped as stop:
         exit_code(stop)
         _queue_again(stop)
     except BaseException as error:
         sys.exit(exit_code(error))
-
-
-def _stop_before_start(number: int, _frame: FrameType | None) -> NoReturn:
-    raise Stopped(signal.Signals(number))
 
 
 def _queue_again(stop: Stopped) -> NoReturn:
@@ -269,8 +276,19 @@ def _queue_again(stop: Stopped) -> NoReturn:
     """
     array, number = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     job = f"{array}_{number}" if array else os.environ["SLURM_JOB_ID"]  # an array's last task has the array's own id
-    shown = subprocess.run(["scontrol", "show", "job", job], capture_output=True, text=True, check=False).stdout
-    if "JobState=RUNNING" in shown:
-        subprocess.run(["scontrol", "requeue", job], check=True)
-        print(f"job {job} is queued again", flush=True)
+    turns = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+    if isinstance(stop, NotStarted) and turns >= _TURNS_WITHOUT_START:
+        print(
+            "tut: every turn ends before training begins; raise hydra.launcher.time, or lower seconds_to_save",
+            flush=True,
+        )
+        sys.exit(1)
+    for _ in range(_TRIES):
+        shown = subprocess.run(["scontrol", "show", "job", job], capture_output=True, text=True, check=False)
+        if shown.returncode == 0 and "JobState=RUNNING" not in shown.stdout:
+            break  # it was cancelled, or SLURM is requeueing it by itself
+        if shown.returncode == 0 and subprocess.run(["scontrol", "requeue", job], check=False).returncode == 0:
+            print(f"job {job} is queued again", flush=True)
+            break
+        time.sleep(5)  # the controller does not answer
     sys.exit(stop.exit_code)

@@ -7,11 +7,14 @@ bytes, made and read by cloudpickle as in Hydra's other launchers.
 import logging
 import os
 import platform
+import signal
 import sys
 import time
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import cloudpickle
@@ -29,6 +32,13 @@ from tut.run import Assignment, run
 from tut.sweep.folder import SweepFolder
 
 log = logging.getLogger(__name__)
+
+WARNINGS = (signal.SIGTERM, signal.SIGUSR2)
+"""What asks a stage to stop."""
+
+
+class NotStarted(Stopped):
+    """A stage was asked to stop before it had begun to train."""
 
 
 @dataclass(frozen=True)
@@ -69,10 +79,12 @@ def perform(order: Order) -> bytes:
     try:
         finished = _perform(order, folder)
     except (Stopped, KeyboardInterrupt):
-        folder.set_outcome(order.name, "stopped")
+        with suppress(OSError):  # a full disk is told by the error that came first
+            folder.set_outcome(order.name, "stopped")
         raise
     except BaseException as error:
-        folder.set_outcome(order.name, "failed", error=one_line(error))
+        with suppress(OSError):
+            folder.set_outcome(order.name, "failed", error=one_line(error))
         raise
     folder.set_outcome(order.name, "finished", seconds=time.monotonic() - started)
     answer: bytes = cloudpickle.dumps(finished)
@@ -106,6 +118,20 @@ def _perform(order: Order, folder: SweepFolder) -> JobReturn | None:
     )
     _ = finished.return_value  # raises what the job failed with: run_job only notes it
     return finished
+
+
+def begin(log_file: Path) -> None:
+    """Send all that this process says to a file, and have it stop, until it trains, as soon as it is asked to."""
+    with log_file.open("ab") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    for number in WARNINGS:
+        signal.signal(number, _stop_before_start)
+
+
+def _stop_before_start(number: int, _frame: FrameType | None) -> None:
+    raise NotStarted(signal.Signals(number))
 
 
 def exit_code(error: BaseException) -> int:
