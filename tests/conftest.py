@@ -56,6 +56,11 @@ def pytest_configure() -> None:
     register_schema()
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are processors, for one of them mostly waits for SLURM."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the tests on SLURM first: they mostly wait, and one worker does them while the other does the rest."""
     items.sort(key=lambda item: "test_slurm" not in item.nodeid)

@@ -15,6 +15,7 @@ from tut.command_line import preflight
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 SMALL_TEXT = ["data=text", f"data.files={TEXT}", "data.vocab_size=500"]  # the same commands, on less text
+SMALL_RUNS = [*SMALL_TEXT, "trainer.epochs=7", "trainer.batch_size=64", "model.config.num_hidden_layers=1"]
 
 
 def blocks(language: str) -> list[str]:
@@ -34,18 +35,16 @@ def test_training_commands(tmp_path: Path) -> None:
     shown = commands("tut.train")
     assert len(shown) >= 12
     for words in shown:
-        extra = SMALL_TEXT
+        extra = SMALL_RUNS
         if "hydra/launcher=slurm" in words:
             preflight([*words[3:], *SMALL_TEXT])  # all but the queue, which is not here
             continue
         if any(word.startswith("experiment=") for word in words):
             extra = ["--cfg", "job"]  # it would download WikiText and train for days
-        elif "-m" in words:
-            extra = [*SMALL_TEXT, "trainer.epochs=7", "model.config.num_hidden_layers=1"]
         done = command("tut.train", *words[3:], *extra, cwd=tmp_path)
         assert done.returncode == 0, (words, done.stderr[-2000:])
     five = next(words for words in shown if "hydra.run.dir=runs/five" in words)
-    assert "finished earlier" in command("tut.train", *five[3:], *SMALL_TEXT, cwd=tmp_path).stdout
+    assert "finished earlier" in command("tut.train", *five[3:], *SMALL_RUNS, cwd=tmp_path).stdout
     for program in ("tut.evaluate", "tut.report", "tut.store", "tut.sweep"):
         for words in commands(program):
             if "cancel" in words:

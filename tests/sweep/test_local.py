@@ -16,9 +16,12 @@ from small_sweeps import TINY, kill_everything, outcomes, start, steps_trained, 
 
 import tut
 from tut.checkpoint import verify
+from tut.command_line import preflight
+from tut.errors import TutError
 from tut.record import Record
 from tut.run import run
 from tut.setting import Setting
+from tut.sweep.config import LauncherConfig, LocalConfig, SlurmConfig, check_settings
 from tut.sweep.folder import SweepFolder
 from tut.sweep.lineage import path_of
 
@@ -388,21 +391,41 @@ def test_a_full_disk(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("hydra.launcher.worker_per_device=2", "hydra.launcher.worker_per_device=2: there is no key"),
+        ("hydra.launcher.workers_per_device=two", "hydra.launcher.workers_per_device=two: must be a whole number"),
+        ("hydra/launcher=lokal", "hydra/launcher=lokal: choose from basic, local, slurm; did you mean 'local'?"),
+    ],
+)
+def test_misspelt_settings(word: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        preflight(["-m", *TINY, "untie.step=0,8", word])
+    assert end.value.code == 1
+    assert capsys.readouterr().err.startswith(f"tut: {said}")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (LocalConfig(keep="froks"), "hydra.launcher.keep=froks: choose from forks, ends, all; did you mean 'forks'?"),
+        (LocalConfig(workers_per_device=0), "hydra.launcher.workers_per_device=0: must be at least 1"),
+        (LocalConfig(devices="gpu"), "hydra.launcher.devices=gpu: must be auto, cpu, or a list"),
+        (LocalConfig(devices=[0, 0]), "hydra.launcher.devices=[0, 0]: must be auto, cpu, or a list"),
+        (SlurmConfig(time=1, seconds_to_save=90), "hydra.launcher.seconds_to_save=90: must be below"),
+    ],
+)
+def test_settings_out_of_their_limits(settings: LauncherConfig, said: str) -> None:
+    with pytest.raises(TutError) as error:
+        check_settings(settings)
+    assert str(error.value).startswith(said)
+
+
+@pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["hydra.launcher.worker_per_device=2"], "hydra.launcher.worker_per_device=2: there is no key"),
-        (
-            ["hydra.launcher.keep=froks"],
-            "hydra.launcher.keep=froks: choose from forks, ends, all; did you mean 'forks'?",
-        ),
-        (["hydra.launcher.workers_per_device=0"], "hydra.launcher.workers_per_device=0: must be at least 1"),
-        (["hydra.launcher.workers_per_device=two"], "hydra.launcher.workers_per_device=two: must be a whole number"),
-        (["hydra.launcher.devices=gpu"], "hydra.launcher.devices=gpu: must be auto, cpu, or a list"),
-        (["hydra.launcher.devices=[0,0]"], "hydra.launcher.devices=[0, 0]: must be auto, cpu, or a list"),
         (["hydra.launcher.devices=[7]"], "hydra.launcher.devices=[7]: there is no CUDA device 7; torch finds"),
-        (["hydra/launcher=lokal"], "hydra/launcher=lokal: choose from basic, local, slurm; did you mean 'local'?"),
         (["hydra/launcher=slurm"], "hydra/launcher=slurm: there is no sbatch here"),
-        (["resume=never"], "resume=never: a sweep goes on from the store by itself"),
         (["trainer.batch_size=8,100000"], "trainer.batch_size=100000: the training split has only"),
     ],
 )
