@@ -5,13 +5,25 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 log = logging.getLogger(__name__)
 
 _SECONDS_BETWEEN_LINES = 15.0
+_WIDTH_OF_A_FILE = 160  # columns
+
+
+def console() -> "Console":
+    """Return where tables and trees are printed: as wide as the terminal, or wide enough in a pipe or a file."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else _WIDTH_OF_A_FILE, highlight=False)
 
 
 class Progress:

@@ -5,7 +5,6 @@ python -m tut.report DIR [DIR ...] --figure FILE      and their validation loss 
 """
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,8 @@ from omegaconf import DictConfig
 
 from tut.config import NEVER
 from tut.errors import TutError
+from tut.progress import console
 from tut.record import VALID, Record
-
-_NO_WIDTH = 160  # columns for a pipe or a file, which have no width to fit into
 
 
 def find_runs(folders: list[Path]) -> list[Record]:
@@ -36,7 +34,6 @@ def find_runs(folders: list[Path]) -> list[Record]:
 
 def print_table(runs: list[Record]) -> None:
     """Print a line for every run: its arm, how it ended, and its scores on the test split."""
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, header_style="bold", pad_edge=False)
@@ -48,7 +45,7 @@ def print_table(runs: list[Record]) -> None:
     for run in runs:
         state = run.state
         table.add_row(state["arm"], str(state["config"]["seed"]), *_scores(state), _shortest(run.folder))
-    Console(width=None if sys.stdout.isatty() else _NO_WIDTH, highlight=False).print(table)
+    console().print(table)
 
 
 def _scores(state: dict[str, Any]) -> tuple[str, str, str]:

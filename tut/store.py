@@ -12,7 +12,6 @@ or absent. What unfinished sweeps need is never pruned.
 
 import json
 import shutil
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from filelock import FileLock, Timeout
 from tut import checkpoint
 from tut.cache import digest, home
 from tut.errors import TutError
+from tut.progress import console
 
 
 def stages() -> Path:
@@ -167,7 +167,6 @@ def _untouched(lineage: Path) -> Iterator[bool]:
 
 
 def _print(found: list[Entry]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, header_style="bold", pad_edge=False)
@@ -179,7 +178,7 @@ def _print(found: list[Entry]) -> None:
         kept = "" if entry.manifest.get("keep") else "passing" if entry.manifest else "damaged"
         step = str(checkpoint.step_of(entry.path))
         table.add_row(entry.lineage[:8], step, entry.about, f"{entry.size / 1e6:.1f} MB", written, kept)
-    Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(table)
+    console().print(table)
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
@@ -16,11 +16,11 @@ from rich.text import Text
 from rich.tree import Tree
 from tqdm import tqdm
 
+from tut.progress import console
 from tut.sweep.folder import SweepFolder, Task, is_alive, last_row, tail
 
 log = logging.getLogger(__name__)
 
-_NO_WIDTH = 160  # columns for a pipe or a file, which have no width to fit into
 _SECONDS_BETWEEN_LINES = 30.0
 _STYLES = {
     "running": "cyan",
@@ -30,11 +30,6 @@ _STYLES = {
     "skipped": "yellow",
     "stopped": "yellow",
 }
-
-
-def console() -> Console:
-    """Return where tables and trees are printed."""
-    return Console(width=None if sys.stdout.isatty() else _NO_WIDTH, highlight=False)
 
 
 def print_tree(tasks: list[Task], describe: Callable[[Task], str]) -> None:

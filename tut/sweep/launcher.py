@@ -125,10 +125,10 @@ class Sweep:
             sys.exit(0)
         tasks = {stage: program.task(stage, self.folder.stage) for stage in program.plan.stages}
         store.reserve(self.folder.path, {stage.lineage for stage in tasks})  # before it is seen what is there
-        self.folder.write(self.command, list(tasks.values()), program.steps)
+        steps = program.steps
+        self.folder.write(self.command, list(tasks.values()), steps)
         for line in program.repeats():
             log.info("%s", line)
-        steps = program.steps
         log.info(
             "%d runs in %d stages: %s steps to train, %s without sharing; on %s",
             len(runs), len(tasks), f"{steps['to_train']:,}", f"{steps['without_sharing']:,}", place,

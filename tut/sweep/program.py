@@ -39,8 +39,23 @@ class Program:
 
     @cached_property
     def todo(self) -> list[Stage]:
-        """The stages that are still to be done when this is first asked for, parents before children."""
-        return _todo(self.runs, self.plan)
+        """The stages that an unfinished run needs and that the store does not have, parents before children.
+
+        Looked up in the store when this is first asked for.
+        """
+        children: dict[Stage, list[Stage]] = defaultdict(list)
+        to_train: set[Stage] = set()
+        todo = []
+        for stage in reversed(self.plan.stages):
+            run_is_open = self.ends(stage) is not None
+            is_forked_from = any(child in to_train and _left(child) == child.steps for child in children[stage])
+            if (run_is_open or is_forked_from) and not store.has(stage.lineage, stage.end):
+                to_train.add(stage)
+            if run_is_open or stage in to_train:
+                todo.append(stage)
+            if stage.parent is not None:
+                children[stage.parent].append(stage)
+        return todo[::-1]
 
     def ends(self, stage: Stage) -> int | None:
         """Return the run that a stage's process is to finish; None if none ends there, or it is finished already."""
@@ -105,27 +120,10 @@ class Program:
 
 
 def program_of(runs: list[Run], threads: int | None) -> Program:
-    """Plan some runs, and find out what of it is done. See `tut.sweep.lineage.path_of` for `threads`."""
-    paths = [path_of(run.setting, threads if run.setting.device.type == "cpu" else None) for run in runs]
-    planned = plan(paths)
-    return Program(runs, planned)
-
-
-def _todo(runs: list[Run], planned: Plan) -> list[Stage]:
-    """Return the stages that an unfinished run needs and that the store does not have."""
-    children: dict[Stage, list[Stage]] = defaultdict(list)
-    to_train: set[Stage] = set()
-    todo = []
-    for stage in reversed(planned.stages):
-        run_is_open = stage.ending is not None and runs[stage.ending].loss is None
-        is_forked_from = any(child in to_train and _left(child) == child.steps for child in children[stage])
-        if (run_is_open or is_forked_from) and not store.has(stage.lineage, stage.end):
-            to_train.add(stage)
-        if run_is_open or stage in to_train:
-            todo.append(stage)
-        if stage.parent is not None:
-            children[stage.parent].append(stage)
-    return todo[::-1]
+    """Plan some runs. See `tut.sweep.lineage.path_of` for `threads`."""
+    return Program(
+        runs, plan([path_of(run.setting, threads if run.setting.device.type == "cpu" else None) for run in runs])
+    )
 
 
 def preview(program: Program, folder: Callable[[str], Path], workers: int | None, places: str) -> None:
