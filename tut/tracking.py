@@ -56,6 +56,7 @@ class Tracker:
             name=f"untie {arm}, seed {config.seed}",
             tags=settings.tags,
             config=config.to_dict(),
+            reinit="create_new",  # not the run that a tracker before this one may have had to give up
             settings=wandb.Settings(silent=True, console="off", x_disable_stats=True),
         )
         for split in (TRAIN, VALID, TEST):
