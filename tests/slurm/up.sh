@@ -69,6 +69,14 @@ install_packages() { # without the daemons that the packages would start
 
 installed >/dev/null || install_packages
 
+# Without its database the cluster is dead, however it died: what it left (sockets that nobody listens at, jobs that
+# nobody wants) would keep a new one from starting.
+if ! runs mariadbd mariadbd; then
+  "$(dirname "$0")/down.sh" --keep
+  rm -rf "$ROOT"/{etc,munge,mysql,pid,state,spool.*}
+  mkdir -p "$ROOT"/{etc,munge,mysql,pid,state}
+fi
+
 # A step is called back at the address that its connection came from, on loopback always 127.0.0.1: so that is the
 # address of every node, and ports tell them apart. Daemons bind to what their own hostname resolves to.
 if [ -z "$MODE" ]; then

@@ -33,7 +33,8 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     if shutil.which("slurmctld") is None and os.geteuid() != 0:
         pytest.skip("needs SLURM; tests/slurm/up.sh installs it (Debian)")
     with FileLock(f"{CLUSTER}.lock"):
-        subprocess.run([SCRIPTS / "up.sh"], check=True, capture_output=True, timeout=240)
+        coming_up = subprocess.run([SCRIPTS / "up.sh"], check=False, capture_output=True, text=True, timeout=240)
+        assert coming_up.returncode == 0, coming_up.stderr
         for line in (CLUSTER / "env.sh").read_text().splitlines():
             name, _, value = line.removeprefix("export ").partition("=")
             monkeypatch.setenv(name, value)
