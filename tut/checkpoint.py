@@ -5,6 +5,7 @@ A checkpoint is a folder `checkpoints/step-00000357/`:
     model.safetensors            weights; while tied, the shared matrix once
     training.pt                  optimizers and running sums; only tensors and plain values, no pickled code
     train.jsonl, valid.jsonl     the metric rows up to here
+    valid_tokens.npz             the latest evaluation, token by token
     manifest.json                step, what determined the run so far, and a checksum of every file
 
 A checkpoint is either kept, for branches to fork from, or there only so that a stopped run can go on.
@@ -33,7 +34,7 @@ _MANIFEST = "manifest.json"
 
 
 def save(
-    folder: Path, state: State, determinants: dict[str, Any], rows: list[Path], keep: bool, parent: str | None
+    folder: Path, state: State, determinants: dict[str, Any], record: list[Path], keep: bool, parent: str | None
 ) -> Path:
     """Write a checkpoint of `state` into the folder of a run's checkpoints, and return its path.
 
@@ -41,7 +42,7 @@ def save(
         folder: `checkpoints/` of the run, or a lineage of the store.
         state: what to save.
         determinants: what the state is a function of; see `tut.identity.determinants`.
-        rows: the files of metric rows.
+        record: the files of the run's record to keep with it; those that are not there are left out.
         keep: whether `prune` is to leave it alone.
         parent: the checkpoint that the run forked from, if it did.
 
@@ -53,7 +54,7 @@ def save(
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir(parents=True)
-        _write(temporary, state, {"determinants": determinants, "keep": keep, "parent": parent}, rows)
+        _write(temporary, state, {"determinants": determinants, "keep": keep, "parent": parent}, record)
         if final.exists():  # a damaged one that this run was not resumed from, or one that was not to be kept
             delete(final)
         temporary.rename(final)
@@ -82,14 +83,14 @@ def _cannot_write(path: Path, error: Exception) -> str:
     return f"{path}: cannot be written: {reason}; earlier checkpoints are intact, the same command goes on from there"
 
 
-def _write(temporary: Path, state: State, about: dict[str, Any], rows: list[Path]) -> None:
+def _write(temporary: Path, state: State, about: dict[str, Any], record: list[Path]) -> None:
     save_model(state.network, str(temporary / "model.safetensors"))
     training = {
         "optimizers": [optimizer.state_dict() for optimizer in state.optimizers],
         "window": vars(state.window),
     }
     torch.save(training, temporary / "training.pt")
-    for path in rows:
+    for path in record:
         if path.exists():
             shutil.copyfile(path, temporary / path.name)
     manifest = {

@@ -7,8 +7,9 @@ determines it (text, tokenizer, packing), built in bounded memory, and complete 
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +23,9 @@ from tut.tokenizer import separator_id
 
 Ids = npt.NDArray[np.int64]
 
-_VERSION = 1  # of the files' format; raised when it changes, so that no stale corpus is read
+_VERSION = 2  # of the files' format; raised when it changes, so that no stale corpus is read
 _TEXTS_AT_ONCE = 256  # tokenised together: enough for the tokenizer's threads, little in memory
+_TOKENS_AT_ONCE = 2**24  # counted together, for the same reason
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Rows:
     """Where each row starts in `tokens`; one more at the end, for where the last one stops."""
     pad_id: int | None
     """`lines`: fills rows up to `seq_len`. `blocks`: None, for there is nothing to fill."""
+    documents: npt.NDArray[np.int64]
+    """Where each document starts in `tokens`; one without tokens is left out."""
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -59,10 +63,13 @@ class Corpus:
     """A tokenised text, split in three."""
 
     fingerprint: str
-    """SHA-256 over the tokens of all splits: equal fingerprints mean equal data, whatever it was read from."""
+    """SHA-256 over all splits' tokens, and where rows and documents start in them: equal fingerprints mean equal data,
+    whatever it was read from."""
     train: Rows
     validation: Rows
     test: Rows
+    train_counts: npt.NDArray[np.uint32]
+    """How often each token of the vocabulary occurs in the training split."""
 
     def split(self, split: Split) -> Rows:
         return {"train": self.train, "validation": self.validation, "test": self.test}[split]
@@ -79,7 +86,8 @@ def open_corpus(config: DataConfig, source: Source, tokenizer: PreTrainedTokeniz
     pad_id = tokenizer.pad_token_id if config.packing == "lines" else None
     assert pad_id is None or isinstance(pad_id, int)
     rows = {split: _open_rows(config, folder, split, pad_id) for split in SPLITS}
-    return Corpus(json.loads((folder / "corpus.json").read_text())["fingerprint"], **rows)
+    fingerprint = json.loads((folder / "corpus.json").read_text())["fingerprint"]
+    return Corpus(fingerprint, **rows, train_counts=np.load(folder / "train.counts.npy"))
 
 
 def _packing(config: DataConfig) -> list[str | int]:
@@ -101,38 +109,60 @@ def _build(config: DataConfig, source: Source, tokenizer: PreTrainedTokenizerBas
         texts = source.documents(split)
         pieces = _lines(config, texts, tokenizer) if config.packing == "lines" else _joined(texts, tokenizer)
         with _tokens_file(folder, split).open("wb") as file:
-            lengths = [file.write(np.asarray(piece, dtype).tobytes()) // dtype.itemsize for piece in pieces]
+            written = [(file.write(np.asarray(ids, dtype).tobytes()), document) for document, ids in pieces]
+        starts = np.cumsum([0, *(n_bytes // dtype.itemsize for n_bytes, _ in written)])
+        _, firsts = np.unique([document for _, document in written], return_index=True)
+        np.save(_documents_file(folder, split), starts[firsts])
         if config.packing == "lines":
-            np.save(_starts_file(folder, split), np.cumsum([0, *lengths]))
-    prints = {split: file_digest(_tokens_file(folder, split)) for split in SPLITS}
+            np.save(_starts_file(folder, split), starts)
+    np.save(folder / "train.counts.npy", _counts(_tokens_file(folder, "train"), dtype, len(tokenizer)))
+    prints = {path.name: file_digest(path) for path in sorted(folder.iterdir())}
     manifest = {"fingerprint": digest(prints), "dtype": dtype.name}
     (folder / "corpus.json").write_text(json.dumps(manifest))
 
 
-def _batched(texts: Iterable[str]) -> Iterator[list[str]]:
+def _counts(tokens: Path, dtype: "np.dtype[Any]", vocab_size: int) -> npt.NDArray[np.uint32]:
+    counts = np.zeros(vocab_size, np.int64)
+    with tokens.open("rb") as file:
+        while (some := np.fromfile(file, dtype, _TOKENS_AT_ONCE)).size:
+            counts += np.bincount(some, minlength=vocab_size)
+    return counts.astype(np.uint32)
+
+
+Piece = tuple[int, list[int]]
+"""The number of a document, and some of its tokens."""
+
+
+def _batched(texts: Iterable[tuple[int, str]]) -> Iterator[tuple[tuple[int, ...], list[str]]]:
+    """Yield the numbers of some documents, and a text from each."""
     rest = iter(texts)
     while some := list(islice(rest, _TEXTS_AT_ONCE)):
-        yield some
+        numbers, pieces = zip(*some, strict=True)
+        yield numbers, list(pieces)
 
 
-def _joined(texts: Iterable[str], tokenizer: PreTrainedTokenizerBase) -> Iterator[list[int]]:
+def _joined(texts: Iterable[str], tokenizer: PreTrainedTokenizerBase) -> Iterator[Piece]:
     """Yield each document's tokens, each closed by the separator."""
     separator = separator_id(tokenizer)
-    for some in _batched(texts):
+    for numbers, some in _batched(enumerate(texts)):
         encoded = tokenizer(some, add_special_tokens=False, return_attention_mask=False, verbose=False)
-        yield from ([*ids, separator] for ids in encoded["input_ids"])
+        yield from zip(numbers, ([*ids, separator] for ids in encoded["input_ids"]), strict=True)
 
 
-def _lines(config: DataConfig, texts: Iterable[str], tokenizer: PreTrainedTokenizerBase) -> Iterator[list[int]]:
+def _lines(config: DataConfig, texts: Iterable[str], tokenizer: PreTrainedTokenizerBase) -> Iterator[Piece]:
     """Yield each line's tokens, with the tokenizer's own special tokens, cut at a row's length."""
-    lines = chain.from_iterable((line for line in text.splitlines() if line.strip()) for text in texts)
-    for some in _batched(lines):
+    lines = ((number, line) for number, text in enumerate(texts) for line in text.splitlines() if line.strip())
+    for numbers, some in _batched(lines):
         encoded = tokenizer(some, truncation=True, max_length=config.seq_len, return_attention_mask=False)
-        yield from encoded["input_ids"]
+        yield from zip(numbers, encoded["input_ids"], strict=True)
 
 
 def _tokens_file(folder: Path, split: Split) -> Path:
     return folder / f"{split}.bin"
+
+
+def _documents_file(folder: Path, split: Split) -> Path:
+    return folder / f"{split}.documents.npy"
 
 
 def _starts_file(folder: Path, split: Split) -> Path:
@@ -151,7 +181,7 @@ def _open_rows(config: DataConfig, folder: Path, split: Split, pad_id: int | Non
         )
     tokens = np.memmap(path, dtype, mode="r")
     starts = np.load(_starts_file(folder, split)) if pad_id is not None else _block_starts(n_tokens, config.seq_len)
-    return Rows(tokens, config.seq_len, starts, pad_id)
+    return Rows(tokens, config.seq_len, starts, pad_id, np.load(_documents_file(folder, split)))
 
 
 def _block_starts(n_tokens: int, seq_len: int) -> npt.NDArray[np.int64]:

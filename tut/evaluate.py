@@ -8,49 +8,88 @@ import math
 import sys
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
+from tut.batches import evaluation_batches
 from tut.config import Config
-from tut.documents import SPLITS, Split
+from tut.corpus import Corpus, open_corpus
+from tut.documents import SPLITS, Split, open_source
 from tut.errors import TutError, did_you_mean
 from tut.hardware import autocast, choose_device
-from tut.objective import Batch, scores
+from tut.objective import IGNORED, Batch, Objective, loss_and_rank
 from tut.record import Record
+from tut.token_scores import Targets
+
+_ROWS_AT_ONCE = 1024
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How a model did on a split, one value for each prediction, in the order of the split."""
+
+    loss: npt.NDArray[np.float32]
+    """Cross-entropy in nats."""
+    rank: npt.NDArray[np.uint32]
+    """Place of the target among all logits; 1 is the highest."""
+    tokens_per_second: float
+
+    def row(self) -> dict[str, Any]:
+        """Return the mean over all predictions.
+
+        Returns:
+            `loss` (cross-entropy in nats), `perplexity` (its exponential), `acc` (share of predictions whose highest
+            logit is the target), `predictions` (how many there were), and `tokens_per_second`.
+        """
+        mean = float(self.loss.mean(dtype=np.float64)) if self.loss.size else 0.0
+        return {
+            "loss": mean,
+            "perplexity": math.exp(min(mean, 700.0)),  # above, a float overflows
+            "acc": float((self.rank == 1).mean()) if self.rank.size else 0.0,
+            "predictions": self.loss.size,
+            "tokens_per_second": self.tokens_per_second,
+        }
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, batches: Iterable[Batch], device: torch.device, precision: str) -> dict[str, Any]:
-    """Return the mean over all predictions of a split.
-
-    Returns:
-        `loss` (cross-entropy in nats), `perplexity` (its exponential), `acc` (share of predictions whose highest
-        logit is the target), `predictions` (how many there were), and `tokens_per_second`.
-    """
+def evaluate(model: nn.Module, batches: Iterable[Batch], device: torch.device, precision: str) -> Evaluation:
+    """Score every prediction of a split."""
     started = time.perf_counter()
     model.eval()
-    loss, correct = torch.zeros((), device=device), torch.zeros((), dtype=torch.int64, device=device)
-    predictions = tokens = 0
+    losses, ranks, tokens = [torch.zeros(0)], [torch.zeros(0, dtype=torch.int64)], 0
     for batch in batches:
         here = batch.to(device)
         with autocast(device, precision):
             logits = model(here.input_ids, here.attention_mask, here.positions)
-        batch_loss, batch_correct = scores(logits, here.targets)
-        loss += batch_loss
-        correct += batch_correct
-        predictions += batch.n_predictions
+        real = here.targets != IGNORED
+        loss, rank = loss_and_rank(logits[real], here.targets[real])
+        losses.append(loss.cpu())
+        ranks.append(rank.cpu())
         tokens += batch.n_tokens
-    mean = loss.item() / max(1, predictions)
-    return {
-        "loss": mean,
-        "perplexity": math.exp(min(mean, 700.0)),  # above, a float overflows
-        "acc": correct.item() / max(1, predictions),
-        "predictions": predictions,
-        "tokens_per_second": tokens / (time.perf_counter() - started),
-    }
+    speed = tokens / (time.perf_counter() - started)
+    return Evaluation(torch.cat(losses).numpy(), torch.cat(ranks).numpy().astype(np.uint32), speed)
+
+
+def targets_of(corpus: Corpus, split: Split, objective: Objective) -> Targets:
+    """Return the tokens that `evaluate` asks for in a split, in its order, whatever the size of its batches."""
+    rows, passed = corpus.split(split), 0
+    places, tokens = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    for batch in evaluation_batches(rows, objective, _ROWS_AT_ONCE):
+        real = batch.targets != IGNORED
+        places.append(passed + batch.positions[real].numpy())
+        tokens.append(batch.targets[real].numpy())
+        passed += batch.input_ids.numel()
+    row, offset = np.divmod(np.concatenate(places), rows.seq_len)
+    position, token = rows.starts[row] + offset + objective.looks_ahead, np.concatenate(tokens)
+    document = np.searchsorted(rows.documents, position, side="right") - 1
+    arrays = (position, token, document, corpus.train_counts[token])
+    return Targets(*(array.astype(np.uint32) for array in arrays))
 
 
 def score_again(folder: Path, split: Split) -> dict[str, Any]:
@@ -62,11 +101,7 @@ def score_again(folder: Path, split: Split) -> dict[str, Any]:
     from transformers import AutoTokenizer
     from transformers.utils import logging
 
-    from tut.batches import evaluation_batches
-    from tut.corpus import open_corpus
-    from tut.documents import open_source
     from tut.model import PredictsAt, load_model, place
-    from tut.objective import Objective
 
     logging.disable_progress_bar()
     record = Record(folder)
@@ -82,7 +117,7 @@ def score_again(folder: Path, split: Split) -> dict[str, Any]:
     model = PredictsAt(place(load_model(record.final, config.objective.name), device, precision))
     objective = Objective(config.objective, tokenizer)
     batches = evaluation_batches(corpus.split(split), objective, config.trainer.evaluation_batch_size)
-    return evaluate(model, batches, device, precision)
+    return evaluate(model, batches, device, precision).row()
 
 
 def main() -> None:

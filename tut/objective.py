@@ -80,6 +80,11 @@ class Objective:
         split = (np.split(array, parts) for array in (inputs, carried, targets))
         return [_batch(*part) for part in zip(*split, pieces, strict=True)]
 
+    @property
+    def looks_ahead(self) -> int:
+        """How many tokens after the position it is predicted at a target stands."""
+        return 1 if self._config.name == "clm" else 0
+
     def _mask(self, ids: Ids, lengths: Ids | None, random: np.random.Generator) -> tuple[Ids, Flags, Ids]:
         which, becomes, other = np.moveaxis(random.random((*ids.shape, 3)), -1, 0)
         candidates = ~self._is_special[ids]
@@ -129,6 +134,22 @@ def _batch(inputs: Ids, carried: Flags, targets: Ids, lengths: Ids | None) -> Ba
         n_tokens=int(inputs.size if lengths is None else lengths.sum()),
         n_predictions=int((chosen != IGNORED).sum()),
     )
+
+
+def loss_and_rank(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the cross-entropy in nats of each target, in fp32, and its rank among all logits, in int64: 1 is highest.
+
+    Of equal logits, which bf16 makes common, the first in the vocabulary ranks first, as `argmax` has it.
+
+    Args:
+        logits: (predictions, vocabulary), of any floating type; the loss is computed in fp32.
+        targets: (predictions,); none of them `IGNORED`.
+    """
+    logits = logits.float()
+    own = logits.gather(1, targets[:, None])
+    before = torch.arange(logits.shape[1], device=logits.device) < targets[:, None]
+    rank = 1 + ((logits > own) | ((logits == own) & before)).sum(dim=1)
+    return cross_entropy(logits, targets, reduction="none"), rank
 
 
 def scores(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

@@ -26,6 +26,10 @@ class Record:
         """Return the path of `train.jsonl`, `valid.jsonl` or `test.jsonl`."""
         return self.folder / f"{split}.jsonl"
 
+    def tokens_file(self, split: str) -> Path:
+        """Return the path of `valid_tokens.npz` or `test_tokens.npz`: see `tut.token_scores`."""
+        return self.folder / f"{split}_tokens.npz"
+
     def append(self, split: str, row: Row) -> None:
         """Add a row. It is handed to the system at once, so that a killed process loses none."""
         with self.rows_file(split).open("a") as file:
@@ -38,10 +42,14 @@ class Record:
             if line.endswith("\n"):
                 yield json.loads(line)
 
+    @property
+    def kept_with_checkpoints(self) -> list[Path]:
+        """The files that a checkpoint has a copy of, as they were at its step."""
+        return [self.rows_file(TRAIN), self.rows_file(VALID), self.tokens_file(VALID)]
+
     def rewind(self, checkpoint: Path | None) -> None:
         """Take the rows back to those of a checkpoint, or to none."""
-        for split in (TRAIN, VALID, TEST):
-            path = self.rows_file(split)
+        for path in (*self.kept_with_checkpoints, self.rows_file(TEST), self.tokens_file(TEST)):
             if checkpoint is not None and (kept := checkpoint / path.name).exists():
                 shutil.copyfile(kept, path)
             else:

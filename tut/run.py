@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +24,16 @@ from tut.cache import digest
 from tut.config import RESUME_WORDS, Config
 from tut.documents import SPLITS, Split
 from tut.errors import TutError, one_line
-from tut.evaluate import evaluate
+from tut.evaluate import evaluate, targets_of
 from tut.hardware import git_revision, hardware, keep_freed_memory, make_deterministic, versions
 from tut.identity import difference
 from tut.interrupt import Stopped, StopRequest, stop_request
 from tut.model import PredictsAt, build_model, place
 from tut.optimizer import build_optimizers
-from tut.record import TEST, TRAIN, VALID, Record, Row
+from tut.record import TEST, VALID, Record, Row
 from tut.setting import Setting
 from tut.state import State, Window
+from tut.token_scores import TokenScores
 from tut.tracking import Tracker
 from tut.trainer import Trainer
 from tut.tying import tie
@@ -162,7 +164,7 @@ def _run_recorded(config: Config, record: Record, parts: "_Run", stop: StopReque
 
 
 def _of_a_result(config: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in config.items() if key not in ("wandb", "resume")}
+    return {key: value for key, value in config.items() if key not in ("wandb", "report", "resume")}
 
 
 def _now() -> str:
@@ -190,6 +192,7 @@ class _Run:
             self.model = torch.compile(self.model)  # type: ignore[assignment]
         optimizers = build_optimizers(config.optimizer, network, pair)
         self.state = State(network, pair, optimizers, Window.on(setting.device))
+        self._targets = cache(lambda split: targets_of(setting.corpus, split, setting.objective))
         names_parent = config.resume not in RESUME_WORDS and not checkpoint.saved(self.checkpoints)
         self._parent = origin.named(config.resume, setting) if names_parent else None
 
@@ -208,7 +211,7 @@ class _Run:
         self.tracker = Tracker(self.config, self.record, run_id=self._run_id()) if tracked else None
         trainer = Trainer(
             self.config, self.state, self.model, self.setting.batches, self.setting.timeline, self.setting.precision,
-            evaluate=lambda: self._score("validation"), write=self._write, save=self._save,
+            evaluate=lambda: self._score("validation", VALID), write=self._write, save=self._save,
         )  # fmt: skip
         status = "failed"
         try:
@@ -217,7 +220,7 @@ class _Run:
             if self.tracker is None:
                 return None
             trainer.close()
-            test = trainer.row(**self._score("test"))
+            test = trainer.row(**self._score("test", TEST))
             self._write(TEST, test)
             self._save_final()
             status = "finished"
@@ -232,10 +235,14 @@ class _Run:
         )  # fmt: skip
         return float(validation["loss"])
 
-    def _score(self, split: Split) -> Row:
+    def _score(self, split: Split, name: str) -> Row:
+        """Score the model on a split. What it did on each token is left in the record, under the split's `name`."""
         setting, rows = self.setting, self.config.trainer.evaluation_batch_size
         batches = evaluation_batches(setting.corpus.split(split), setting.objective, rows)
-        return evaluate(self.model, batches, setting.device, setting.precision)
+        result = evaluate(self.model, batches, setting.device, setting.precision)
+        scored = TokenScores(**vars(self._targets(split)), loss=result.loss, rank=result.rank)
+        scored.save(self.record.tokens_file(name))
+        return result.row()
 
     def _write(self, split: str, row: Row) -> None:
         self.record.append(split, row)
@@ -244,7 +251,6 @@ class _Run:
 
     def _save(self) -> None:
         state, assignment = self.state, self.assignment
-        rows = [self.record.rows_file(split) for split in (TRAIN, VALID)]
         if assignment is None:
             keep, parent = state.step == self.setting.timeline.untie_step, self._parent and self._parent[0]
         else:
@@ -253,7 +259,7 @@ class _Run:
             keep = assignment.keep_all or at_fork
         known = self.setting.determinants(state.pair.tied)
         name = None if parent is None else f"{parent.parent.name}/{parent.name}"
-        checkpoint.save(self.checkpoints, state, known, rows, keep, name)
+        checkpoint.save(self.checkpoints, state, known, self.record.kept_with_checkpoints, keep, name)
         checkpoint.prune(self.checkpoints, self.config.trainer.keep_checkpoints, up_to=state.step)
         self.record.update_state(step=state.step, seconds=state.seconds)
 

@@ -1,0 +1,90 @@
+"""Every predicted token's loss, rank, document and frequency, against slow and plain counting."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import SMALL, SMALL_GPT, make_config
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn.functional import log_softmax
+
+from tut.errors import TutError
+from tut.evaluate import targets_of
+from tut.objective import IGNORED, loss_and_rank, scores
+from tut.setting import Setting
+from tut.token_scores import TokenScores, load_token_scores
+
+
+@given(st.integers(1, 6), st.integers(2, 9), st.integers(0, 2**31), st.booleans())
+def test_loss_and_rank(predictions: int, vocabulary: int, seed: int, coarse: bool) -> None:
+    random = torch.Generator().manual_seed(seed)
+    logits = torch.randn(predictions, vocabulary, generator=random)
+    if coarse:  # so that many are equal
+        logits = logits.round()
+    targets = torch.randint(0, vocabulary, (predictions,), generator=random)
+    loss, rank = loss_and_rank(logits.bfloat16(), targets)
+    for row, target, own_loss, own_rank in zip(logits.bfloat16().float(), targets, loss, rank, strict=True):
+        order = sorted(range(vocabulary), key=lambda token: (-row[token].item(), token))
+        assert own_rank == 1 + order.index(target.item())
+        assert own_loss == pytest.approx(-log_softmax(row, 0)[target].item(), rel=1e-5, abs=1e-6)
+    total, correct = scores(logits.bfloat16(), targets)
+    assert correct == (rank == 1).sum()
+    assert total.item() == pytest.approx(loss.sum().item(), rel=1e-5, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "words", [SMALL, (*SMALL, "data.packing=lines"), SMALL_GPT, (*SMALL, "objective.masking=bernoulli")]
+)
+def test_targets_are_the_tokens_of_the_text(words: tuple[str, ...]) -> None:
+    setting = Setting(make_config(*words))
+    rows = setting.corpus.test
+    found = targets_of(setting.corpus, "test", setting.objective)
+    assert found.token.tolist() == rows.tokens[found.position].tolist()
+    starts = rows.documents.tolist()
+    assert starts[0] == 0
+    assert starts == sorted(set(starts))
+    for position, document in zip(found.position.tolist(), found.document.tolist(), strict=True):
+        following = starts[document + 1] if document + 1 < len(starts) else len(rows.tokens)
+        assert starts[document] <= position < following
+    counts = np.bincount(setting.corpus.train.tokens, minlength=len(setting.tokenizer))
+    assert found.train_count.tolist() == counts[found.token].tolist()
+    batches = setting.objective.batches(*rows.take(np.arange(len(rows))), np.random.default_rng(0))
+    if words == SMALL_GPT:  # every token but a row's first
+        assert len(found.token) == sum((batch.targets != IGNORED).sum().item() for batch in batches)
+
+
+@pytest.mark.parametrize("packing", ["blocks", "lines"])
+def test_documents_start_where_their_text_does(packing: str, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("TUT_HOME", str(tmp_path / "home"))
+    names = [f"{number}.txt" for number in range(40)]
+    for name in names:
+        (tmp_path / name).write_text(f"the file {name} has this line\n\nand this one too\n" * 30)
+    (tmp_path / "empty.txt").write_text("\n\n")
+    config = make_config(*SMALL, f"data.files={tmp_path}/*.txt", f"data.packing={packing}", "data.vocab_size=300")
+    setting = Setting(config)
+    rows = setting.corpus.train
+    texts = [setting.tokenizer.decode(part) for part in np.split(rows.tokens, rows.documents[1:])]
+    assert len(texts) > 20
+    for text in texts:
+        start = text.replace("[CLS]", "").replace(" ", "")[:20]
+        assert start.startswith("thefile"), text[:80]
+
+
+def test_saved_and_read_back(tmp_path: Path) -> None:
+    whole = np.arange(5, dtype=np.uint32)
+    saved = TokenScores(whole, whole, whole, whole, loss=np.full(5, math.log(2), np.float32), rank=whole + 1)
+    saved.save(tmp_path / "x.npz")
+    read = load_token_scores(tmp_path / "x.npz")
+    for name, array in vars(saved).items():
+        assert getattr(read, name).tolist() == array.tolist()
+    assert read.same_targets(saved)
+    assert [path.name for path in tmp_path.iterdir()] == ["x.npz"]
+    for damaged in (b"", (tmp_path / "x.npz").read_bytes()[:-40]):
+        (tmp_path / "y.npz").write_bytes(damaged)
+        with pytest.raises(TutError, match=r"y\.npz: cannot be read as scores of tokens"):
+            load_token_scores(tmp_path / "y.npz")
+    with pytest.raises(TutError, match="cannot be read"):
+        load_token_scores(tmp_path / "none.npz")
