@@ -311,40 +311,6 @@ def test_a_signal_saves_at_a_step_boundary_and_says_how_to_go_on(number: int, co
     assert manifest["step"] == state["step"] < state["total_steps"]
 
 
-def test_a_sweep_ends_with_the_table_of_its_arms(tmp_path: Path) -> None:
-    words = [*SMALL, "trainer.max_steps=6", "-m", "untie.step=0,3,null", "hydra.sweep.dir=sweep"]
-    done = command("tut.train", *words, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    *table, saving = done.stdout.splitlines()[-5:]
-    assert table[0].split() == ["untie", "seed", "test", "loss", "perplexity", "accuracy", "run", "folder"]
-    for index, arm in enumerate(("step=0", "step=3", "never")):
-        test = rows(tmp_path / f"sweep/{index}", "test")[0]
-        cells = [arm, "0", f"{test['loss']:.4f}", f"{test['perplexity']:.2f}", f"{test['acc']:.4f}", f"sweep/{index}"]
-        assert table[1 + index].split() == cells
-    assert saving == "15 steps of stages for 18 steps of runs: 17% saved by sharing"
-    again = command("tut.train", *words, cwd=tmp_path)
-    assert "0 steps to train" in again.stdout
-    assert again.stdout.splitlines()[-5:] == [*table, saving]
-
-
-def test_report_says_what_is_not_there(finished_run: Path, tmp_path: Path, capsys, monkeypatch) -> None:
-    from tut import report
-
-    for words, said in ((["/nowhere"], "/nowhere: no such folder"), ([str(tmp_path)], "no run in this folder")):
-        monkeypatch.setattr(sys, "argv", ["tut.report", *words])
-        with pytest.raises(SystemExit):
-            report.main()
-        assert said in capsys.readouterr().err
-    copy = tmp_path / "copy"
-    shutil.copytree(finished_run, copy)
-    Record(copy).update_state(status="failed")
-    monkeypatch.setattr(sys, "argv", ["tut.report", str(copy), str(finished_run)])
-    report.main()
-    out = capsys.readouterr().out
-    assert "failed" in out
-    assert f"{Record(finished_run).state['test']['loss']:.4f}" in out
-
-
 @pytest.mark.parametrize("model", ["bert", "transformer", "modernbert", "llama"])
 def test_every_model_trains_unties_and_is_scored(model: str, tmp_path: Path) -> None:
     small = "model.config={hidden_size: 32, num_attention_heads: 2, num_hidden_layers: 1, intermediate_size: 64"

@@ -288,6 +288,18 @@ class WandbConfig:
 
 
 @dataclass
+class ReportConfig:
+    """How the runs of a sweep are compared, once they are there. Nothing here changes a run."""
+
+    margin: float = 0.002
+    """The largest difference in loss (nats) that makes no difference to you: arms that surely differ by less than this
+    are called equivalent. Decide on it before you look."""
+
+    def __post_init__(self) -> None:
+        _positive("report", self, "margin")
+
+
+@dataclass
 class Config:
     """One run, whole."""
 
@@ -298,6 +310,7 @@ class Config:
     untie: UntieConfig = field(default_factory=UntieConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     wandb: WandbConfig = field(default_factory=WandbConfig)
+    report: ReportConfig = field(default_factory=ReportConfig)
     seed: int = 0
     """Decides initial weights, order of rows, masks and dropout. Runs of one seed see the same of each."""
     resume: str = "auto"

@@ -10,7 +10,7 @@ from tut.corpus import Corpus
 from tut.timeline import Timeline
 
 _ONLY_SHOWS = {
-    "command_line.py", "errors.py", "integrations.py", "overrides.py", "progress.py", "report.py", "store.py",
+    "command_line.py", "errors.py", "integrations.py", "overrides.py", "progress.py", "store.py",
     "tracking.py", "train.py",
 }  # fmt: skip
 

@@ -25,7 +25,7 @@ from tut.config import Config
 from tut.errors import TutError, one_line
 from tut.interrupt import Stopped
 from tut.record import Record
-from tut.report import find_runs, print_table
+from tut.report.at_end import show
 from tut.run import finished_loss
 from tut.sweep.config import LauncherConfig, LocalConfig, SlurmConfig, check_settings
 from tut.sweep.display import print_failures
@@ -194,8 +194,7 @@ class Sweep:
         outcomes = place.carry_out(work, self.folder)
         failed = [item.task for item in work if outcomes[item.task.name].status not in ("finished", "queued")]
         if failed:
-            if done := [job.folder for job in self.jobs if (job.folder / "state.json").exists()]:
-                print_table(find_runs(done))
+            show(self.folder.path)
             print_failures(self.folder, failed, self.command)
         return outcomes
 

@@ -1,0 +1,154 @@
+"""What is read from run folders, what is left out, and what is refused."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from planted import TOTAL, plant, plant_sweep, plant_tokens
+
+import tut.report
+from tut.errors import TutError
+from tut.record import TEST, Record
+from tut.token_scores import TokenScores, load_token_scores
+
+
+def test_one_row_a_run_and_one_a_metric_row(tmp_path: Path) -> None:
+    plant_sweep(tmp_path / "a", {"epoch=3": 0.1}, [0, 1])
+    loaded = tut.report.load(tmp_path / "a")
+    assert loaded.runs[["arm", "seed", "status", "untie_step"]].fillna(-1).to_numpy().tolist() == [
+        ["never", 0, "finished", -1], ["epoch=3", 0, "finished", 300],
+        ["never", 1, "finished", -1], ["epoch=3", 1, "finished", 300],
+    ]  # fmt: skip
+    assert set(loaded.runs["setting"]) == {""}
+    assert loaded.rows.groupby("split").size().to_dict() == {"train": 36, "valid": 36, "test": 4}
+    last = loaded.rows[(loaded.rows["split"] == "test") & (loaded.rows["seed"] == 1)]
+    assert last["loss"].tolist() == loaded.runs[loaded.runs["seed"] == 1]["test_loss"].tolist()
+    assert loaded.notes == ()
+
+
+def test_several_sweeps_are_one_table(tmp_path: Path) -> None:
+    plant_sweep(tmp_path / "a", {"epoch=3": 0.1}, [0])
+    plant_sweep(tmp_path / "b", {"epoch=3": 0.1}, [1])
+    assert len(tut.report.load([tmp_path / "a", str(tmp_path / "b")]).runs) == 4
+
+
+@pytest.mark.parametrize("status", ["failed", "running", "interrupted"])
+def test_runs_that_are_not_finished_have_rows_but_no_result(status: str, tmp_path: Path) -> None:
+    plant(tmp_path / "0", "never", 0, 5.0)
+    plant(tmp_path / "1", "epoch=3", 0, 5.0, status=status)
+    loaded = tut.report.load(tmp_path)
+    (run,) = loaded.runs[loaded.runs["arm"] == "epoch=3"].to_dict("records")
+    assert run["status"] == status
+    assert np.isnan(run["test_loss"])
+    assert len(loaded.rows[loaded.rows["folder"] == run["folder"]])
+    assert len(loaded.finished) == 1
+
+
+def test_half_written_rows_are_left_out_and_told(tmp_path: Path) -> None:
+    plant(tmp_path / "0", "never", 0, 5.0)
+    with (tmp_path / "0/train.jsonl").open("a") as file:
+        file.write('{"step": 900, "lo')
+    loaded = tut.report.load(tmp_path)
+    assert len(loaded.rows) == 9 + 9 + 1
+    (note,) = loaded.notes
+    assert note.endswith("train.jsonl: 1 half-written row left out")
+
+
+def test_a_damaged_state_is_told_and_the_rest_is_read(tmp_path: Path) -> None:
+    plant(tmp_path / "0", "never", 0, 5.0)
+    plant(tmp_path / "1", "never", 1, 5.0)
+    (tmp_path / "1/state.json").write_text("{")
+    loaded = tut.report.load(tmp_path)
+    assert len(loaded.runs) == 1
+    assert "1: its state.json is not a run's; left out" in loaded.notes[0]
+    (tmp_path / "0/state.json").write_text("[]")
+    with pytest.raises(TutError, match="no run here can be read"):
+        tut.report.load(tmp_path)
+
+
+def test_no_such_folder_and_no_run(tmp_path: Path) -> None:
+    with pytest.raises(TutError, match="no run in this folder"):
+        tut.report.load(tmp_path)
+    with pytest.raises(TutError, match="no such folder"):
+        tut.report.load(tmp_path / "not")
+
+
+def test_a_repeated_run_counts_once_and_a_contradiction_is_refused(tmp_path: Path) -> None:
+    plant(tmp_path / "0", "never", 0, 5.0)
+    shutil.copytree(tmp_path / "0", tmp_path / "1")
+    plant(tmp_path / "2", "never", 0, 5.0, status="failed")
+    loaded = tut.report.load(tmp_path)
+    assert loaded.runs["folder"].tolist() == [str(tmp_path / "0")]
+    assert loaded.notes == (f"never of seed 0 is there 3 times: {tmp_path / '0'} counts",)
+    plant(tmp_path / "3", "never", 0, 5.1)
+    with pytest.raises(TutError, match="all are never of seed 0, with different results"):
+        tut.report.load(tmp_path)
+
+
+def test_what_differs_beyond_untying_is_a_setting_of_its_own(tmp_path: Path) -> None:
+    for number, lr in enumerate((1e-3, 1e-4)):
+        plant(tmp_path / f"{number}0", "never", 0, 5.0, changes={"optimizer.lr": lr})
+        plant(tmp_path / f"{number}1", "epoch=3", 0, 5.0, changes={"optimizer.lr": lr, "untie.init": "fresh"})
+    loaded = tut.report.load(tmp_path)
+    assert loaded.runs.groupby(["setting", "arm"]).size().index.tolist() == [
+        ("optimizer.lr=0.0001", "epoch=3 init=fresh"), ("optimizer.lr=0.0001", "never"),
+        ("optimizer.lr=0.001", "epoch=3 init=fresh"), ("optimizer.lr=0.001", "never"),
+    ]  # fmt: skip
+
+
+def test_keys_that_change_no_result_do_not_part_runs(tmp_path: Path) -> None:
+    plant(tmp_path / "0", "never", 0, 5.0)
+    other = {"wandb.mode": "online", "trainer.device": "cuda", "trainer.evaluate_every_steps": 7, "resume": "never"}
+    plant(tmp_path / "1", "never", 1, 5.0, changes=other)
+    assert set(tut.report.load(tmp_path).runs["setting"]) == {""}
+
+
+def test_one_step_in_two_words_is_one_arm(tmp_path: Path) -> None:
+    plant(tmp_path / "0", "epoch=3", 0, 5.0)
+    Record(plant(tmp_path / "1", "epoch=3", 1, 5.0)).update_state(arm="fraction=0.3333")
+    assert tut.report.load(tmp_path).runs["arm"].tolist() == ["epoch=3", "epoch=3"]
+
+
+def test_other_data_is_refused_not_averaged_over(tmp_path: Path) -> None:
+    plant(tmp_path / "0", "never", 0, 5.0)
+    plant(tmp_path / "1", "epoch=3", 0, 5.0, fingerprint="other")
+    with pytest.raises(TutError, match=r"cannot be compared: their data's fingerprints differ \(other and abc\)"):
+        tut.report.load(tmp_path)
+    Record(tmp_path / "1").update_state(status="failed")
+    assert len(tut.report.load(tmp_path).runs) == 2
+
+
+def test_other_masks_are_refused(tmp_path: Path) -> None:
+    for number, arm in enumerate(("never", "epoch=3")):
+        plant_tokens(plant(tmp_path / str(number), arm, 0, 5.0), 5.0)
+    assert len(tut.report.load(tmp_path).runs) == 2
+    path = Record(tmp_path / "1").tokens_file(TEST)
+    arrays = dict(vars(load_token_scores(path)))
+    TokenScores(**arrays | {"position": arrays["position"] + np.uint32(1)}).save(path)
+    with pytest.raises(TutError, match="they were scored on different test tokens"):
+        tut.report.load(tmp_path)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(TutError, match="cannot be read as scores of tokens"):
+        tut.report.load(tmp_path)
+
+
+def test_a_loss_that_is_no_number_is_not_compared(tmp_path: Path) -> None:
+    plant(tmp_path / "0", "never", 0, float("nan"))
+    loaded = tut.report.load(tmp_path)
+    assert loaded.runs["test_loss"].isna().all()
+    assert "its test loss is nan; not compared" in loaded.notes[0]
+
+
+def test_a_real_run(finished_run: Path) -> None:
+    loaded = tut.report.load(finished_run)
+    (run,) = loaded.runs.to_dict("records")
+    assert run["arm"] == "step=10"
+    assert run["test_loss"] == Record(finished_run).state["test"]["loss"]
+    tokens = loaded.tokens(run["folder"])
+    assert tokens is not None
+    assert tokens.loss.mean(dtype=float) == run["test_loss"]
+    assert (tokens.rank == 1).mean() == run["test_acc"]
+
+
+assert TOTAL

@@ -1,0 +1,177 @@
+"""Planted effects: the sentence comes out right at every corner."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from planted import plant, plant_sweep, plant_tokens
+
+from tut.errors import TutError
+from tut.report.sentences import number, p_value
+from tut.report.write import Report, report_on
+
+SIX = range(6)
+
+
+def only(report: Report) -> tuple[str, str]:
+    (said,) = report.sentences
+    return said
+
+
+@pytest.mark.parametrize(
+    "effect, noise, verdict, said",
+    [
+        (-0.02, 0.002, "better", "untying at epoch 3 changes test loss by −0.0"),
+        (0.02, 0.002, "worse", "after Holm): worse than tied"),
+        (0.0, 0.0005, "equivalent", "untying at epoch 3: no difference in test loss larger than ±0.0020 to tied"),
+        (0.0, 0.02, "cannot tell", "untying at epoch 3: cannot tell (change in test loss "),
+        (0.001, 0.00002, "worse", "worse than tied, but by less than the margin of ±0.0020"),
+        (0.0, 0.0, "identical", "untying at epoch 3: no difference: test loss is the very same as tied's (6 seeds)"),
+    ],
+)
+def test_a_planted_effect_is_told(effect: float, noise: float, verdict: str, said: str, tmp_path: Path) -> None:
+    plant_sweep(tmp_path, {"epoch=3": effect}, SIX, noise)
+    found, words = only(report_on([tmp_path]))
+    assert found == verdict
+    assert said in words
+    assert "95% CI" in words or verdict == "identical"
+
+
+def test_what_could_be_told_with_more_seeds(tmp_path: Path) -> None:
+    plant_sweep(tmp_path, {"epoch=3": 0.0}, range(3), noise=0.004)
+    _, words = only(report_on([tmp_path]))
+    assert "3 seeds, p = " in words
+    assert ": with 3 seeds only differences above 0.0" in words
+    assert "seeds would resolve 0.0020" in words
+
+
+def test_the_first_epoch_is_the_start(tmp_path: Path) -> None:
+    plant_sweep(tmp_path, {"epoch=0": 0.1}, SIX)
+    assert only(report_on([tmp_path]))[1].startswith("untying from the start changes test loss by +0.0999 ")
+
+
+def test_one_seed_is_never_a_winner(tmp_path: Path) -> None:
+    plant_sweep(tmp_path, {"epoch=3": -1.0}, [0])
+    verdict, words = only(report_on([tmp_path]))
+    assert verdict == "cannot tell"
+    assert "one seed (change in test loss −" in words
+
+
+def test_few_seeds_rest_on_the_t_test_and_that_is_said(tmp_path: Path) -> None:
+    plant_sweep(tmp_path, {"epoch=3": -0.1}, range(5))
+    verdict, words = only(report_on([tmp_path]))
+    assert verdict == "better"
+    assert "with 5 seeds sign flips, which assume less, cannot go below p = 0.0625" in words
+
+
+def test_the_same_difference_in_every_seed(tmp_path: Path) -> None:
+    for seed in range(4):
+        plant(tmp_path / f"{seed}0", "never", seed, 5.0 + seed)
+        plant(tmp_path / f"{seed}1", "epoch=3", seed, 4.5 + seed)
+    verdict, words = only(report_on([tmp_path]))
+    assert verdict == "better"
+    assert "by −0.5000 (95% CI −0.5000 to −0.5000, 4 seeds, p < 0.001" in words
+
+
+def test_only_seeds_that_both_have_are_compared(tmp_path: Path) -> None:
+    plant_sweep(tmp_path / "a", {"epoch=3": -0.02}, SIX, noise=0.001)
+    plant(tmp_path / "b/0", "never", 6, 9.0)
+    plant(tmp_path / "b/1", "epoch=3", 7, 1.0)
+    plant(tmp_path / "b/2", "epoch=3", 6, 1.0, status="failed")
+    plant(tmp_path / "b/3", "epoch=3", 8, float("nan"))
+    plant(tmp_path / "b/4", "never", 8, 5.0)
+    report = report_on([tmp_path])
+    verdict, words = only(report)
+    assert verdict == "better"
+    assert "6 seeds" in words
+    assert any("its test loss is nan; not compared" in note for note in report.notes)
+
+
+def test_no_seed_in_common(tmp_path: Path) -> None:
+    plant(tmp_path / "0", "never", 0, 5.0)
+    plant(tmp_path / "1", "epoch=3", 1, 5.0)
+    verdict, words = only(report_on([tmp_path]))
+    assert verdict == "cannot tell"
+    assert "no seed has finished both it (seed 1) and tied (seed 0)" in words
+
+
+def test_no_baseline(tmp_path: Path) -> None:
+    plant(tmp_path / "0", "epoch=3", 0, 5.0)
+    plant(tmp_path / "1", "epoch=6", 0, 5.0)
+    report = report_on([tmp_path])
+    assert report.sentences == ()
+    assert report.notes == (
+        "no baseline: there is epoch=3 (seed 0), epoch=6 (seed 0), but not a run kept tied (untie.epoch=never); "
+        "nothing is compared to it",
+    )
+
+
+def test_another_baseline(tmp_path: Path) -> None:
+    plant_sweep(tmp_path, {"epoch=0": 0.1, "epoch=3": 0.05}, SIX)
+    tied, three = report_on([tmp_path], baseline="epoch=0").sentences
+    assert tied[1].startswith("staying tied changes test loss by −0.0999 ")
+    assert tied[1].endswith("better than epoch=0")
+    assert three[0] == "better"
+    with pytest.raises(TutError, match="--baseline epoch=1: no such arm; there are never, epoch=0, epoch=3; did you"):
+        report_on([tmp_path], baseline="epoch=1")
+
+
+def test_accuracy_is_better_when_it_is_higher(tmp_path: Path) -> None:
+    plant_sweep(tmp_path, {"epoch=3": -0.5}, SIX)  # planted: a lower loss is a higher accuracy
+    verdict, words = only(report_on([tmp_path], metric="acc"))
+    assert verdict == "better"
+    assert "changes test accuracy by +0.0050" in words
+    assert only(report_on([tmp_path], metric="perplexity", split="valid"))[1].startswith(
+        "untying at epoch 3 changes validation perplexity by −"
+    )
+
+
+def test_the_margin_is_the_runs_own_unless_another_is_asked_for(tmp_path: Path) -> None:
+    about = {"changes": {"report.margin": 0.05}}
+    plant_sweep(tmp_path / "a", {"epoch=3": 0.01}, SIX, noise=0.02, **about)
+    assert "larger than ±0.0500" in only(report_on([tmp_path]))[1]
+    assert only(report_on([tmp_path], margin=0.001))[0] == "cannot tell"
+    plant_sweep(tmp_path / "b", {"epoch=3": 0.01}, range(6, 12), noise=0.02)
+    assert (
+        "the runs name several margins, report.margin=0.002, 0.05: the smallest is used" in report_on([tmp_path]).notes
+    )
+
+
+def test_settings_are_compared_each_within_itself(tmp_path: Path) -> None:
+    for place, lr in enumerate((0.1, 0.2)):
+        about = {"changes": {"optimizer.lr": lr}}
+        plant_sweep(tmp_path / str(place), {"epoch=3": (-1) ** place * 0.1}, SIX, **about)
+    report = report_on([tmp_path])
+    assert [verdict for verdict, _ in report.sentences] == ["worse", "better"]
+    assert "untying at epoch 3 (optimizer.lr=0.2) changes" in report.sentences[1][1]
+    assert report.notes[0].startswith("2 settings: optimizer.lr=0.1; optimizer.lr=0.2.")
+
+
+def test_holm_is_over_all_arms(tmp_path: Path) -> None:
+    plant_sweep(tmp_path, {"epoch=1": 0.001, "epoch=3": 0.001, "epoch=6": 0.001}, SIX, noise=0.001)
+    found = report_on([tmp_path]).comparisons.comparisons
+    raw = sorted(one.paired.t_p or 1 for one in found)
+    assert min(one.p or 1 for one in found) == pytest.approx(3 * raw[0])
+
+
+def test_documents_are_resampled_where_tokens_are_recorded(tmp_path: Path) -> None:
+    plant_sweep(tmp_path, {"epoch=3": -0.02}, SIX, tokens=True)
+    (found,) = report_on([tmp_path]).comparisons.comparisons
+    assert found.documents_interval is not None
+    assert found.both_interval is not None
+    low, high = found.documents_interval
+    assert low < (found.paired.mean or 0) < high
+    wide_low, wide_high = found.both_interval
+    assert wide_high - wide_low > 0.9 * (high - low)
+    plant_tokens(tmp_path / "0", 5.0)
+    (tmp_path / "1/test_tokens.npz").unlink()
+    assert report_on([tmp_path]).comparisons.comparisons[0].documents_interval is None
+
+
+@pytest.mark.parametrize("say", [lambda: number(-0.00001234, "loss", signed=True), lambda: number(0.0, "loss")])
+def test_a_small_number_never_reads_as_zero(say: Callable[[], str]) -> None:
+    assert say() in ("−0.000012", "0.0000")
+
+
+def test_p_values() -> None:
+    assert [p_value(p) for p in (0.00001, 0.0123, 0.0999, 0.5)] == ["p < 0.001", "p = 0.012", "p = 0.10", "p = 0.50"]

@@ -1,0 +1,50 @@
+"""Compare the runs of any number of sweeps: does untying help, by how much, when, and can it be believed?
+
+python -m tut.report SWEEP_DIR                          print the result; write SWEEP_DIR/report/index.html
+python -m tut.report DIR [DIR ...] --output FOLDER      of several sweeps, or of any folders with runs below them
+python -m tut.report SWEEP_DIR --metric acc             compare on another metric: an exploration, not the endpoint
+python -m tut.report SWEEP_DIR --format latex           print the table of arms for a paper
+"""
+
+import sys
+from pathlib import Path
+
+from tut.command_line import Options, complain
+from tut.config import NEVER
+from tut.errors import TutError
+
+_BASELINE = "the arm that the others are compared to, such as epoch=0 (default: never)"
+_MARGIN = "the largest difference that makes none (default: the runs' report.margin, if they are compared on loss)"
+
+
+def main() -> None:
+    """Read the command line, print the result and write the report."""
+    from tut.report.results import METRICS, SPLITS
+    from tut.report.tables import FORMATS
+    from tut.report.write import formatted, print_report, report_on, write_report
+
+    parser = Options("tut.report", __doc__)
+    parser.add_argument("folders", metavar="DIR", nargs="+", type=Path, help="a run's folder, a sweep's, or any above")
+    parser.add_argument("--metric", choices=METRICS, default="loss", help="what to compare on (default: loss)")
+    parser.add_argument("--split", choices=SPLITS, default="test", help="whose scores (default: test)")
+    parser.add_argument("--baseline", metavar="ARM", default=NEVER, help=_BASELINE)
+    parser.add_argument("--margin", type=float, help=_MARGIN)
+    parser.add_argument("--format", choices=FORMATS, default="text", help="of what is printed (default: text)")
+    parser.add_argument("--output", metavar="FOLDER", type=Path, help="where to write (default: report/ in the first)")
+    asked = parser.parse_intermixed_args()
+    try:
+        if asked.margin is not None and not asked.margin > 0:
+            raise TutError(f"--margin {asked.margin}: must be above 0")
+        report = report_on(asked.folders, asked.metric, asked.split, asked.baseline, asked.margin)
+        page = write_report(report, asked.output or asked.folders[0] / "report")
+    except TutError as error:
+        complain(error)
+    if asked.format == "text":
+        print_report(report)
+        print(f"report: {page}")
+    else:
+        sys.stdout.write(formatted(report, asked.format))
+
+
+if __name__ == "__main__":
+    main()

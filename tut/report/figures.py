@@ -1,0 +1,297 @@
+"""The figures of a report. Each is one matplotlib figure, in colours that a page can turn to those of its theme."""
+
+import io
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from tut.config import NEVER
+from tut.record import TRAIN, VALID
+from tut.report.comparison import Arm, Comparison, Comparisons, Endpoint
+from tut.report.results import Results
+
+INK, MUTED = "#222222", "#8a8a8a"
+_PALETTE = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9")  # Okabe and Ito's, for all eyes
+_STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none", "svg.hashsalt": "tut", "font.family": "sans-serif", "font.size": 11, "axes.titlesize": 12,
+    "text.color": INK, "axes.edgecolor": MUTED, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK,
+    "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False, "lines.linewidth": 1.6,
+    "figure.constrained_layout.use": True, "axes.formatter.limits": (-4, 6),
+}  # fmt: skip
+_WORDS = {"loss": "cross-entropy (nats)", "perplexity": "perplexity", "acc": "accuracy"}
+_BAND = 0.18  # opacity
+
+
+def draw_all(results: Results, comparisons: Comparisons, frequency: pd.DataFrame) -> dict[str, Figure]:
+    """Return the figures that there are data for, by name."""
+    drawn: dict[str, Callable[[], Figure | None]] = {
+        "curves": lambda: curves(results, comparisons),
+        "difference": lambda: difference(results, comparisons),
+        "effect": lambda: effect(comparisons),
+        "gradients": lambda: roles(results, comparisons, "gradients"),
+        "parting": lambda: roles(results, comparisons, "parting"),
+        "frequency": lambda: loss_by_frequency(frequency, comparisons),
+    }
+    with mpl.rc_context(_STYLE):
+        return {name: figure for name, draw in drawn.items() if (figure := draw()) is not None}
+
+
+def save(figures: dict[str, Figure], folder: Path) -> None:
+    """Write each figure as PNG and SVG."""
+    for name, figure in figures.items():
+        figure.savefig(folder / f"{name}.png", dpi=160, facecolor="white")
+        (folder / f"{name}.svg").write_text(svg(figure))
+
+
+def svg(figure: Figure) -> str:
+    """Return a figure as SVG that needs nothing else, on no background."""
+    text = io.StringIO()
+    with mpl.rc_context(_STYLE):
+        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
+    return text.getvalue()
+
+
+def for_page(figure: Figure, name: str) -> str:
+    """Return a figure as SVG to stand in a page: with the page's own colours, and ids that no other figure has."""
+    drawn = svg(figure)
+    drawn = drawn[drawn.index("<svg") :].replace(INK, "var(--ink)").replace(MUTED, "var(--muted)")
+    for index, colour in enumerate(_PALETTE):
+        drawn = drawn.replace(colour, f"var(--arm-{index})")
+    drawn = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", drawn)
+    return re.sub(r'(<svg )width="\S*" height="\S*"', r"\1", drawn, count=1)  # the page decides how wide it is
+
+
+def _figure(*heights: float, title: str) -> tuple[Figure, list[Axes]]:
+    figure = Figure(figsize=(6.0, 0.9 + sum(heights)))
+    axes = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+    axes[0].set_title(title, loc="left")
+    return figure, list(axes)
+
+
+def _legend(figure: Figure, axes: Axes) -> None:
+    handles, names = axes.get_legend_handles_labels()
+    if handles:
+        columns = 3 if max(map(len, names)) < 16 else 2 if max(map(len, names)) < 28 else 1
+        figure.legend(handles, names, loc="outside lower center", ncols=columns, handlelength=1.6, columnspacing=1.4)
+
+
+def colours(comparisons: Comparisons) -> dict[str, str]:
+    """Return a colour for each arm: ink for those kept tied, then few that are easy to tell, or many in order."""
+    others = [arm.label for arm in comparisons.arms if arm.name != NEVER]
+    if len(others) <= len(_PALETTE):
+        own = dict(zip(others, _PALETTE, strict=False))
+    else:
+        scale = mpl.colormaps["plasma"]
+        own = {label: mpl.colors.to_hex(scale(0.05 + 0.8 * i / (len(others) - 1))) for i, label in enumerate(others)}
+    return {arm.label: own.get(arm.label, INK) for arm in comparisons.arms}
+
+
+def over_seeds(table: pd.DataFrame, by: str, value: str) -> pd.DataFrame:
+    """Return mean, low and high (95% t interval; the mean where there is one seed) of a value at each point."""
+    from scipy.stats import t
+
+    grouped = table.groupby(by)[value].agg(["mean", "std", "count"])
+    half = t.ppf(0.975, np.maximum(grouped["count"] - 1, 1)) * grouped["std"].fillna(0.0) / np.sqrt(grouped["count"])
+    return grouped.assign(low=grouped["mean"] - half, high=grouped["mean"] + half)
+
+
+def _line(axes: Axes, table: pd.DataFrame, value: str, colour: str, label: str | None, style: str = "-") -> None:
+    band = over_seeds(table.dropna(subset=[value]), "step", value)
+    axes.plot(
+        band.index, band["mean"], color=colour, label=label, marker="." if len(band) < 30 else "", linestyle=style
+    )
+    axes.fill_between(band.index, band["low"], band["high"], color=colour, alpha=_BAND, linewidth=0)
+
+
+def _rows_of(results: Results, arm: Arm, split: str) -> pd.DataFrame:
+    """Return the rows of an arm's finished runs; of all its runs if none is finished."""
+    rows = results.rows
+    if rows.empty:
+        return rows
+    own = rows[(rows["setting"] == arm.setting) & (rows["arm"] == arm.name) & (rows["split"] == split)]
+    done = own[own["folder"].isin(results.finished["folder"])]
+    return done if len(done) else own
+
+
+def _mark_untie_points(axes: Axes, arms: list[Arm], colour: dict[str, str]) -> None:
+    for arm in arms:
+        if arm.untie_step:
+            axes.axvline(arm.untie_step, color=colour[arm.label], linestyle=":", linewidth=1.2)
+
+
+def curves(results: Results, comparisons: Comparisons) -> Figure | None:
+    """Validation metric over steps, a line an arm, with a band over seeds."""
+    colour, metric = colours(comparisons), comparisons.endpoint.metric
+    figure, (axes,) = _figure(3.3, title="Validation " + ("accuracy" if metric == "acc" else metric))
+    drawn = [arm for arm in comparisons.arms if metric in (rows := _rows_of(results, arm, VALID)) and len(rows)]
+    for arm in drawn:
+        _line(axes, _rows_of(results, arm, VALID), metric, colour[arm.label], arm.label)
+    _mark_untie_points(axes, drawn, colour)
+    axes.set(xlabel="step; dotted: untie points", ylabel=_WORDS[metric])
+    _legend(figure, axes)
+    return figure if drawn else None
+
+
+def difference(results: Results, comparisons: Comparisons) -> Figure | None:
+    """The same, as paired differences to the baseline: where a small effect can be seen."""
+    colour, metric = colours(comparisons), comparisons.endpoint.metric
+    figure, (axes,) = _figure(3.3, title=f"Difference to {_baselines(comparisons)}, seed by seed")
+    drawn = []
+    for found in comparisons.comparisons:
+        ours, theirs = (_rows_of(results, arm, VALID) for arm in (found.arm, found.baseline))
+        if metric not in ours or metric not in theirs:
+            continue
+        both = ours.merge(theirs, on=["seed", "step"], suffixes=("", "_of_baseline"))
+        if both.empty:
+            continue
+        both["change"] = both[metric] - both[f"{metric}_of_baseline"]
+        _line(axes, both, "change", colour[found.arm.label], found.arm.label)
+        drawn.append(found.arm)
+    axes.axhline(0, color=INK, linewidth=1)
+    _mark_untie_points(axes, drawn, colour)
+    axes.set(xlabel="step; dotted: untie points", ylabel=_better_is(comparisons.endpoint))
+    _legend(figure, axes)
+    return figure if drawn else None
+
+
+def effect(comparisons: Comparisons) -> Figure | None:
+    """The difference at the end of training against the untie point: the answer of a sweep."""
+    endpoint, colour = comparisons.endpoint, colours(comparisons)
+    means = {one: mean for one in comparisons.comparisons if (mean := one.paired.mean) is not None}
+    if not means:
+        return None
+    figure, (axes,) = _figure(3.3, title=f"Change in {endpoint.words} by untying, against {_baselines(comparisons)}")
+    axes.axhline(0, color=INK, linewidth=1, label=_baselines(comparisons))
+    if endpoint.margin is not None:
+        axes.axhspan(-endpoint.margin, endpoint.margin, color=MUTED, alpha=0.25, linewidth=0, label="margin")
+    places = _places(list(means))
+    beside = (max(places) - min(places) or 1.0) / 60
+    axes.plot(places, list(means.values()), color=MUTED, linewidth=1, zorder=1)
+    for place, (one, mean) in zip(places, means.items(), strict=True):
+        low, high = one.paired.t_interval or (mean, mean)
+        own = colour[one.arm.label]
+        if one.arm.untie_step == 0:
+            axes.axhline(mean, color=own, linestyle="--", linewidth=1)
+        changes = list(one.differences.values())
+        axes.scatter([place + beside] * len(changes), changes, color=own, s=14, alpha=0.5, linewidth=0)
+        axes.plot([place, place], [low, high], color=own, linewidth=2.4, solid_capstyle="butt")
+        axes.plot([place], [mean], color=own, marker="o", markersize=7)
+    axes.set_xticks(places, [_tick(one) for one in means])
+    axes.margins(x=0.08)
+    axes.set(xlabel="untie point; bars: 95% CI, small dots: seeds", ylabel=_better_is(endpoint))
+    _legend(figure, axes)
+    return figure
+
+
+def _places(found: list[Comparison]) -> list[float]:
+    """Return where arms stand along the untie point: at their steps, or one beside the other if those are too close."""
+    steps = [float(one.arm.total_steps or 0 if one.arm.untie_step is None else one.arm.untie_step) for one in found]
+    gaps = np.diff(np.unique(steps))
+    distinct = len(gaps) == len(found) - 1 and (not len(gaps) or gaps.min() > 0.08 * (max(steps) - min(steps)))
+    alike = len({one.arm.setting for one in found}) == 1
+    return steps if distinct and alike else [float(index) for index in range(len(found))]
+
+
+def _tick(found: Comparison) -> str:
+    words = found.arm.label
+    return words.replace("=", " ") if len(words) < 12 else words.replace(" ", "\n").replace("=", "\n")
+
+
+def _baselines(comparisons: Comparisons) -> str:
+    names = {one.baseline.name for one in comparisons.comparisons}
+    return "the tied run" if names == {NEVER} else ", ".join(sorted(names)) or "the baseline"
+
+
+def _better_is(endpoint: Endpoint) -> str:
+    unit = {"loss": "nats", "perplexity": "perplexity", "acc": "accuracy"}[endpoint.metric]
+    return f"{unit}; {'above' if endpoint.sign > 0 else 'below'} 0 is better"
+
+
+_ROLES = {
+    "gradients": (
+        "The two roles' gradients, while tied",
+        {"input_grad_norm": "norm, as input", "output_grad_norm": "norm, as output"}, "role_grad_cosine",
+    ),
+    "parting": (
+        "How far E and U part, once untied",
+        {"embedding_distance": "distance"}, "embedding_row_cosine",
+    ),
+}  # fmt: skip
+
+
+def roles(results: Results, comparisons: Comparisons, which: str) -> Figure | None:
+    """What train.jsonl tells of the pair over steps: gradients of the two roles, or how far the matrices part."""
+    title, sizes, cosine = _ROLES[which]
+    if results.rows.empty or not {*sizes, cosine} <= set(results.rows):
+        return None
+    colour, drawn = colours(comparisons), False
+    figure, (above, below) = _figure(2.3, 1.5, title=title)
+    for arm in comparisons.arms:
+        rows = _rows_of(results, arm, TRAIN)
+        rows = rows[rows[cosine].notna()]
+        longest = which == "parting" or arm.name == NEVER  # other arms' tied parts are the tied arm's own
+        if rows.empty or not (longest or all(one.name != NEVER for one in comparisons.arms)):
+            continue
+        drawn = True
+        thinned = _thinned(rows)
+        for (column, words), style in zip(sizes.items(), ("-", "--"), strict=False):
+            label = arm.label if which == "parting" else f"{arm.label}: {words}"
+            _line(above, thinned, column, colour[arm.label], label, style)
+        _line(below, thinned, cosine, colour[arm.label], None)
+    if which == "gradients":
+        above.set_yscale("log")
+    above.set(ylabel="L2 norm" if which == "gradients" else "‖E − U‖")
+    below.set(xlabel="step", ylabel="cosine" if which == "gradients" else "cosine of rows")
+    _legend(figure, above)
+    return figure if drawn else None
+
+
+def _thinned(rows: pd.DataFrame, points: int = 150) -> pd.DataFrame:
+    """Return rows averaged over stretches of steps, for a line has no room for more points."""
+    steps = np.sort(rows["step"].unique())
+    if len(steps) <= points:
+        return rows
+    stretch = pd.cut(rows["step"], points, labels=False)
+    means = rows.groupby(["seed", stretch.rename("stretch")]).mean(numeric_only=True)
+    means["step"] = means.groupby("stretch")["step"].transform("mean")
+    return means.drop(columns="seed", errors="ignore").reset_index()
+
+
+def loss_by_frequency(frequency: pd.DataFrame, comparisons: Comparisons) -> Figure | None:
+    """Loss by how common the target is, and each arm's difference there to its baseline."""
+    if frequency.empty or not comparisons.comparisons:
+        return None
+    colour = colours(comparisons)
+    figure, (above, below) = _figure(
+        2.0, 2.4, title=f"{comparisons.endpoint.split.capitalize()} loss by frequency of the target"
+    )
+    names = frequency.drop_duplicates("number").set_index("number")["bucket"].sort_index()
+    place = {number: index for index, number in enumerate(names.index)}
+    shifts = np.linspace(-0.25, 0.25, len(comparisons.arms)) if len(comparisons.arms) > 1 else np.zeros(1)
+    for shift, arm in zip(shifts, comparisons.arms, strict=True):
+        own = frequency[(frequency["setting"] == arm.setting) & (frequency["arm"] == arm.name)]
+        found = comparisons.of(arm)
+        tables = [(above, own, "loss")]
+        if found is not None:
+            base = frequency[(frequency["setting"] == arm.setting) & (frequency["arm"] == found.baseline.name)]
+            both = own.merge(base, on=["seed", "number"], suffixes=("", "_of_baseline"))
+            tables.append((below, both.assign(change=both["loss"] - both["loss_of_baseline"]), "change"))
+        for axes, table, value in tables:
+            band = over_seeds(table, "number", value)
+            where = [place[number] + shift for number in band.index]
+            spread = [band["mean"] - band["low"], band["high"] - band["mean"]]
+            label = arm.label if axes is above else None
+            axes.errorbar(where, band["mean"], yerr=spread, color=colour[arm.label], fmt="o", markersize=4, label=label)
+    below.axhline(0, color=INK, linewidth=1)
+    below.set_xticks(list(place.values()), [name.replace(" to ", "–\n").replace(" or ", "\nor ") for name in names])
+    above.set(ylabel="nats")
+    below.set(xlabel="occurrences of the target in the training text", ylabel="difference (nats)")
+    _legend(figure, above)
+    return figure

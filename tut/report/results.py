@@ -1,0 +1,277 @@
+"""Run folders as tables: which runs there are, to which arm each belongs, and what they have recorded.
+
+An arm is the runs that differ only in seed. A setting is the arms that differ only in how they untie, so that within
+it they can be compared. Nothing but the files of the run folders is read.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from tut.config import NEVER
+from tut.errors import TutError
+from tut.record import TEST, TRAIN, VALID, Record
+from tut.token_scores import TokenScores, load_token_scores
+
+FINISHED = "finished"
+METRICS = ("loss", "perplexity", "acc")
+SPLITS = (TEST, VALID)
+_EFFECTS = {"init": "copy", "optimizer_state": "copy", "input_lr_multiplier": 1.0, "output_lr_multiplier": 1.0}
+"""What else decides what untying does, and its usual values."""
+_FREE = (
+    "seed", "resume", "tracker", "untie.", "wandb.", "report.",
+    "trainer.device", "trainer.evaluat", "trainer.log_", "trainer.checkpoint_", "trainer.keep_",
+)  # fmt: skip
+"""How the keys start in which runs of one setting may differ: none of them changes what an arm is."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """What some run folders hold."""
+
+    runs: pd.DataFrame
+    """A row a run: folder, setting, arm, seed, status, and whatever else is known of it once; `test_loss` and the like
+    are its final scores (missing unless it is finished)."""
+    rows: pd.DataFrame
+    """A row a metric row: folder, setting, arm, seed, split (`train`, `valid`, `test`), step, and the metrics."""
+    notes: tuple[str, ...]
+    """What a reader should know of how this was read: what is missing, left out, or unlike the rest."""
+
+    def tokens(self, folder: str, split: str = TEST) -> TokenScores | None:
+        """Return how a run did on every predicted token of a split; None if it has not recorded that."""
+        path = Record(Path(folder)).tokens_file(split)
+        return load_token_scores(path) if path.exists() else None
+
+    @property
+    def finished(self) -> pd.DataFrame:
+        """The runs that have come to their end."""
+        return self.runs[self.runs["status"] == FINISHED]
+
+
+def find_runs(folders: Iterable[Path]) -> list[Record]:
+    """Return the runs under some folders, each once, in the order of their folders' names.
+
+    Raises:
+        TutError: a folder holds no run.
+    """
+    found: set[Path] = set()
+    for folder in folders:
+        runs = {path.parent.resolve() for path in folder.rglob("state.json")}
+        if not runs:
+            raise TutError(f"{folder}: {'no run in this folder' if folder.is_dir() else 'no such folder'}")
+        found |= runs
+    return [Record(run) for run in sorted(found, key=lambda run: [(len(part), part) for part in run.parts])]
+
+
+def load(folders: Path | str | Sequence[Path | str]) -> Results:
+    """Read every run under some folders.
+
+    Raises:
+        TutError: a folder holds no run; or two runs that would be compared are of different data, or were scored on
+            different tokens.
+    """
+    planned.cache_clear()
+    several = [folders] if isinstance(folders, str | Path) else folders
+    notes: list[str] = []
+    read = [run for record in find_runs(Path(folder) for folder in several) if (run := _read(record, notes))]
+    if not read:
+        raise TutError(f"{', '.join(map(str, several))}: no run here can be read ({'; '.join(notes)})")
+    _name_arms([about for about, _ in read])
+    runs = pd.DataFrame([about for about, _ in read])
+    runs = _without_repeats(runs, notes)
+    kept = set(runs["folder"])
+    rows = pd.DataFrame([row for about, rows in read if about["folder"] in kept for row in _with_names(about, rows)])
+    for setting, group in runs.groupby("setting"):
+        _check_alike(str(setting), group, notes)
+    return Results(runs.drop(columns=["_config", "_untie"]).reset_index(drop=True), rows, tuple(notes))
+
+
+def _read(record: Record, notes: list[str]) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
+    """Return what is known of a run, and its metric rows; None if it cannot be read."""
+    folder = record.folder
+    try:
+        state = record.state
+        config = dict(state["config"])
+        seed, untie = int(config["seed"]), dict(config.get("untie") or {})
+    except (ValueError, KeyError, TypeError, OSError):
+        notes.append(f"{folder}: its state.json is not a run's; left out")
+        return None
+    rows = [row for split in (TRAIN, VALID, TEST) for row in _rows(record, split, notes)]
+    about: dict[str, Any] = {
+        "folder": str(folder),
+        "setting": "",
+        "arm": state.get("arm", NEVER),
+        "seed": seed,
+        "status": state.get("status", "running"),
+        "error": state.get("error"),
+        "untie_step": state.get("untie_step"),
+        "total_steps": state.get("total_steps"),
+        "steps_per_epoch": state.get("steps_per_epoch"),
+        "steps_of_its_own": _own_steps(folder),
+        "step": max((row["step"] for row in rows), default=state.get("step", 0)),
+        "seconds": max((row.get("seconds", 0.0) for row in rows), default=0.0),
+        "data": (state.get("data") or {}).get("fingerprint"),
+        "margin": (config.get("report") or {}).get("margin"),
+        "_config": {key: value for key, value in flat(config).items() if not key.startswith(_FREE)},
+        "_untie": untie,
+    }
+    sizes = state.get("parameters") or {}
+    about["parameters"] = sizes.get("tied" if about["arm"] == NEVER else "untied")
+    about |= {name: state.get(name) for name in ("command", "git_revision", "versions", "hardware")} | {
+        "config": config
+    }
+    if about["status"] == FINISHED:
+        for split in SPLITS:
+            about |= _final_scores(split, rows, folder, notes)
+    return about, rows
+
+
+def _own_steps(folder: Path) -> int | None:
+    """Return the steps of a run that its sweep trains for it alone; None if it is not of a sweep that shares any."""
+    for task in planned(folder.parent).get("tasks", []):
+        if task["ends_run"] and Path(task["record"]) == folder:
+            return int(task["end"] - task["start"])
+    return None
+
+
+@lru_cache(maxsize=64)
+def planned(sweep: Path) -> dict[str, Any]:
+    """Return what a sweep's sweep.json says; empty if there is none."""
+    path = sweep / "sweep.json"
+    plan: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    return plan
+
+
+def _final_scores(split: str, rows: list[dict[str, Any]], folder: Path, notes: list[str]) -> dict[str, float]:
+    of_split = [row for row in rows if row["split"] == split]
+    if not of_split:
+        notes.append(f"{folder}: finished, but its {split}.jsonl has no row")
+        return {}
+    last = of_split[-1]
+    scores = {f"{split}_{name}": float(last[name]) for name in METRICS if last.get(name) is not None}
+    if broken := [name for name, value in scores.items() if not math.isfinite(value)]:
+        notes.append(f"{folder}: its {broken[0].replace('_', ' ')} is {scores[broken[0]]}; not compared")
+    finite = {name: value if math.isfinite(value) else math.nan for name, value in scores.items()}
+    return finite | {f"{split}_predictions": float(last.get("predictions", math.nan))}
+
+
+def _rows(record: Record, split: str, notes: list[str]) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a file that are whole."""
+    path = record.rows_file(split)
+    broken = 0
+    for line in path.read_text(errors="replace").splitlines() if path.exists() else []:
+        try:
+            row = json.loads(line)
+            step = row["step"]
+        except (ValueError, KeyError, TypeError):
+            broken += 1
+            continue
+        yield {"split": split, **row, "step": int(step)}
+    if broken:
+        notes.append(f"{path}: {broken} half-written row{'s' if broken > 1 else ''} left out")
+
+
+def _with_names(about: dict[str, Any], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    names = {name: about[name] for name in ("folder", "setting", "arm", "seed")}
+    return [{**names, **row} for row in rows]
+
+
+def _name_arms(runs: list[dict[str, Any]]) -> None:
+    """Give each run the name of its setting and of its arm: what tells it from others, in the words of overrides."""
+    different = varying([run["_config"] for run in runs])
+    for run in runs:
+        run["setting"] = " ".join(f"{key}={run['_config'].get(key)}" for key in different)
+    same_point: dict[tuple[str, Any], str] = {}
+    for run in runs:
+        if run["arm"] == NEVER:
+            continue
+        effects = [f"{name}={run['_untie'].get(name, usual)}" for name, usual in _EFFECTS.items()
+                   if run["_untie"].get(name, usual) != usual]  # fmt: skip
+        step = run["arm"] if run["untie_step"] is None else run["untie_step"]
+        words = same_point.setdefault((run["setting"], step), run["arm"])  # other words for one step are one arm
+        run["arm"] = " ".join([words, *effects])
+
+
+def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return a nested dict as one of dotted keys, as they are written on the command line."""
+    found: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, dict) and value:
+            found |= flat(value, f"{prefix}{name}.")
+        else:
+            found[f"{prefix}{name}"] = value
+    return found
+
+
+def varying(dicts: Sequence[dict[str, Any]]) -> list[str]:
+    """Return the keys in which some dicts differ."""
+    keys = dict.fromkeys(key for one in dicts for key in one)
+    return [key for key in keys if len({repr(one.get(key)) for one in dicts}) > 1]
+
+
+def _without_repeats(runs: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
+    """Keep one of several runs of the same arm and seed.
+
+    Raises:
+        TutError: they have come to different ends, and which one to believe is not for a report to say.
+    """
+    drop: list[int] = []
+    for _, group in runs.groupby(["setting", "arm", "seed"], sort=False):
+        if len(group) == 1:
+            continue
+        done = group[group["status"] == FINISHED]
+        ends = done[[f"{split}_loss" for split in SPLITS if f"{split}_loss" in done]].drop_duplicates()
+        one = group.iloc[0]
+        if len(ends) > 1:
+            others = ", ".join(done.loc[ends.index, "folder"])
+            raise TutError(f"{others}: all are {one['arm']} of seed {one['seed']}, with different results; "
+                           "name only the folders to be compared")  # fmt: skip
+        kept = (done if len(done) else group).index[0]
+        drop += [index for index in group.index if index != kept]
+        notes.append(
+            f"{one['arm']} of seed {one['seed']} is there {len(group)} times: {runs.loc[kept, 'folder']} counts"
+        )
+    return runs.drop(index=drop)
+
+
+def _check_alike(setting: str, group: pd.DataFrame, notes: list[str]) -> None:
+    """See that finished runs to be compared had the same data, and were scored on the same tokens.
+
+    Raises:
+        TutError: they had not, or were not.
+    """
+    done = group[group["status"] == FINISHED]
+    where = f" with {setting}" if setting else ""
+    first: dict[str, tuple[str, Any]] = {}
+
+    def same(what: str, folder: str, value: Any) -> None:
+        there, expected = first.setdefault(what, (folder, value))
+        if value != expected:
+            raise TutError(f"{folder} and {there} cannot be compared: {what} differ{where} ({value} and {expected})")
+
+    scored: dict[str, tuple[str, TokenScores]] = {}
+    for run in done.itertuples():
+        folder = str(run.folder)
+        if run.data is not None:
+            same("their data's fingerprints", folder, run.data)
+        for split in SPLITS:
+            count = getattr(run, f"{split}_predictions", math.nan)
+            if not math.isnan(count):
+                same(f"their numbers of {split} predictions", folder, int(count))
+            path = Record(Path(folder)).tokens_file(split)
+            if path.exists():
+                tokens = load_token_scores(path)
+                there, reference = scored.setdefault(split, (folder, tokens))
+                if not tokens.same_targets(reference):
+                    raise TutError(
+                        f"{folder} and {there} cannot be compared: they were scored on different {split} tokens"
+                    )
+    for what in ("versions", "git_revision"):
+        if len({json.dumps(value, sort_keys=True) for value in done[what] if value}) > 1:
+            notes.append(f"runs{where} were made with different {what.replace('_', ' ')}: see results.json")

@@ -1,0 +1,110 @@
+"""What a comparison says, in words: one sentence an arm, and never more than the runs can carry."""
+
+import math
+
+from tut.config import NEVER
+from tut.report.comparison import Arm, Comparison, Endpoint
+from tut.report.statistics import ALPHA
+
+MINUS = "\N{MINUS SIGN}"
+_DECIMALS = {"loss": 4, "perplexity": 2, "acc": 4}
+
+
+def number(value: float, metric: str, signed: bool = False) -> str:
+    """Return a value of a metric as text: with the metric's usual decimals, more if it would read as zero."""
+    decimals = _DECIMALS[metric]
+    if value and abs(value) < 0.5 * 10**-decimals:
+        decimals = 1 - math.floor(math.log10(abs(value)))
+    text = f"{value:+.{decimals}f}" if signed else f"{value:.{decimals}f}"
+    return text.replace("-", MINUS)
+
+
+def p_value(p: float) -> str:
+    """Return `p = 0.012`, or `p < 0.001`."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}" if p < 0.0995 else f"p = {p:.2f}"
+
+
+def seeds(count: int) -> str:
+    """Return `1 seed` or `3 seeds`."""
+    return "1 seed" if count == 1 else f"{count} seeds"
+
+
+def what_was_done(arm: Arm) -> str:
+    """Return an arm's name as the beginning of a sentence: `untying at epoch 6`."""
+    point, *effects = arm.name.split()
+    key, _, value = point.partition("=")
+    if arm.name == NEVER:
+        words = "staying tied"
+    elif arm.untie_step == 0:
+        words = "untying from the start"
+    elif key == "fraction":
+        words = f"untying after {float(value):.3g} of training"
+    else:
+        words = f"untying at {key} {value}"
+    details = [effect.replace("_", " ").replace("=", " ") for effect in effects] + (
+        [arm.setting] if arm.setting else []
+    )
+    return f"{words} ({', '.join(details)})" if details else words
+
+
+def sentence(comparison: Comparison, endpoint: Endpoint) -> str:
+    """Return what may be said of an arm against its baseline, and how sure that is."""
+    subject, what, test = what_was_done(comparison.arm), endpoint.words, comparison.paired
+    baseline = "tied" if comparison.baseline.name == NEVER else comparison.baseline.name
+    if test.n == 0 or test.mean is None:
+        ours, theirs = comparison.arm.which_seeds, comparison.baseline.which_seeds
+        return f"{subject}: cannot be compared: no seed has finished both it ({ours}) and {baseline} ({theirs})"
+    change = number(test.mean, endpoint.metric, signed=True)
+    if comparison.verdict == "identical":
+        return f"{subject}: no difference: {what} is the very same as {baseline}'s ({seeds(test.n)})"
+    if test.t_interval is None or comparison.p is None:
+        return (
+            f"{subject}: cannot tell: one seed (change in {what} {change}) does not say what another would; "
+            f"run more of them, seed=0,1,2,3,4,5"
+        )
+    low, high = (number(end, endpoint.metric, signed=True) for end in test.t_interval)
+    interval = f"95% CI {low} to {high}, {seeds(test.n)}"
+    if comparison.verdict in ("better", "worse"):
+        return (
+            f"{subject} changes {what} by {change} ({interval}, {p_value(comparison.p)} after Holm): "
+            f"{comparison.verdict} than {baseline}{_reservations(comparison, endpoint)}"
+        )
+    if comparison.verdict == "equivalent":
+        assert endpoint.margin is not None
+        assert comparison.equivalence_p is not None
+        margin = number(endpoint.margin, endpoint.metric)
+        return (
+            f"{subject}: no difference in {what} larger than ±{margin} to {baseline} "
+            f"(equivalence {p_value(comparison.equivalence_p)} after Holm; change {change}, {interval})"
+        )
+    return (
+        f"{subject}: cannot tell (change in {what} {change}, {interval}, {p_value(comparison.p)} after Holm)"
+        f"{_what_would_show(comparison, endpoint)}"
+    )
+
+
+def _reservations(comparison: Comparison, endpoint: Endpoint) -> str:
+    """Say what a reader should hold against a difference that was found."""
+    said, test = "", comparison.paired
+    assert test.t_interval is not None
+    if endpoint.margin is not None and max(map(abs, test.t_interval)) < endpoint.margin:
+        said += f", but by less than the margin of ±{number(endpoint.margin, endpoint.metric)}"
+    if test.least_sign_flip_p is not None and test.least_sign_flip_p > ALPHA:
+        said += (
+            f"; this rests on the t-test, for with {seeds(test.n)} sign flips, which assume less, "
+            f"cannot go below p = {test.least_sign_flip_p:.4g}"
+        )
+    return said
+
+
+def _what_would_show(comparison: Comparison, endpoint: Endpoint) -> str:
+    if comparison.detectable is None:
+        return ""
+    n, margin = comparison.paired.n, endpoint.margin
+    said = f": with {seeds(n)} only differences above {number(comparison.detectable, endpoint.metric)} would show"
+    if margin is None:
+        return said
+    needed, size = comparison.seeds_needed, number(margin, endpoint.metric)
+    if needed is None:
+        return f"{said}; no number of seeds that can be run would resolve {size}"
+    return f"{said}; {seeds(needed)} would resolve {size}" if needed > n else said
