@@ -11,6 +11,7 @@ from tut.command_line import SWEEPS_DIR
 
 EXPECTED = {
     "demo": "4 runs, 6 stages",
+    "pydocs": "6 runs, 10 stages",
     "blog": "5 runs, 8 stages",
     "seeds": "1 runs, 1 stages",
     "state": "24 runs, 14 stages",
@@ -36,7 +37,7 @@ def test_each_is_planned(name: str, tmp_path: Path) -> None:
 def test_a_misspelt_one(tmp_path: Path) -> None:
     done = command("tut.train", "+sweeps=dmeo", cwd=tmp_path)
     assert done.returncode == 1
-    assert done.stderr == "tut: sweeps=dmeo: choose from blog, demo, seeds, state; did you mean 'demo'?\n"
+    assert done.stderr == "tut: sweeps=dmeo: choose from blog, demo, pydocs, seeds, state; did you mean 'demo'?\n"
 
 
 def test_status_from_another_shell(tmp_path: Path) -> None:
