@@ -76,7 +76,7 @@ BAD = [
     ("trainer.device=cuda", ["trainer.device=cuda", "no CUDA device"]),
     ("trainer.precision=fp16", ["trainer.precision=fp16: choose from auto, fp32, bf16"]),
     ("trainer=3", ["trainer=3: must be a mapping"]),
-    ("wandb.mode=of", ["wandb.mode=of: choose from offline, online, disabled"]),
+    ("wandb.mode=of", ["wandb.mode=of: choose from auto, online, offline, disabled"]),
     ("seed=-1", ["seed=-1: must be at least 0"]),
     ("resume=nevr", ["resume=nevr", "did you mean 'never'?"]),
     ("experiment=dmo", ["experiment=dmo: choose from blog, demo, seed; did you mean 'demo'?"]),

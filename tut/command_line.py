@@ -96,7 +96,8 @@ def preflight(arguments: list[str]) -> list[str]:
         if not only_asks:
             checked = set()
             for config, here in _configs(asked):
-                parts = repr((config.model, config.objective, config.data, config.trainer, config.resume))
+                names = ("model", "objective", "data", "trainer", "resume", "tracker")
+                parts = repr([getattr(config, name) for name in names])
                 if parts not in checked:  # the runs of a sweep are mostly alike in these
                     check(config, here)
                     checked.add(parts)
@@ -114,10 +115,12 @@ def check(config: Config, here: bool = True) -> None:
     from tut.documents import check_folder, check_source
     from tut.hardware import check_hardware
     from tut.model import check_model
+    from tut.tracking import check_tracker
 
     if config.resume not in RESUME_WORDS and not Path(config.resume).is_dir():
         near = did_you_mean(config.resume, RESUME_WORDS)
         raise TutError(f"resume={config.resume}: must be auto, never, or the folder of a checkpoint or run{near}")
+    check_tracker(config.tracker)
     if here:
         check_hardware(config.trainer)
     check_source(config.data)

@@ -17,6 +17,7 @@ from tut.errors import TutError, did_you_mean
 NEVER = "never"
 EPOCH_IS = f"a whole number or '{NEVER}'"
 RESUME_WORDS = ("auto", "never")
+TRACKERS = ("wandb", "tensorboard", "none")
 
 
 def _choice(key: str, value: str, choices: tuple[str, ...]) -> None:
@@ -272,8 +273,9 @@ class TrainerConfig:
 class WandbConfig:
     """The Weights & Biases view of a run. The jsonl files in the run folder are the record."""
 
-    mode: str = "offline"
-    """`offline` (written to the run folder; `wandb sync` uploads it), `online`, or `disabled`."""
+    mode: str = "auto"
+    """`online`, `offline` (written to the run folder; `wandb sync` uploads it), `disabled`, or `auto`: online where
+    there is a login, else offline."""
     project: str = "tut"
     """The project that runs appear in."""
     entity: str | None = None
@@ -284,7 +286,7 @@ class WandbConfig:
     """Labels for the run."""
 
     def __post_init__(self) -> None:
-        _choice("wandb.mode", self.mode, ("offline", "online", "disabled"))
+        _choice("wandb.mode", self.mode, ("auto", "online", "offline", "disabled"))
 
 
 @dataclass
@@ -313,12 +315,15 @@ class Config:
     report: ReportConfig = field(default_factory=ReportConfig)
     seed: int = 0
     """Decides initial weights, order of rows, masks and dropout. Runs of one seed see the same of each."""
+    tracker: str = "wandb"
+    """What shows the record while it grows: `wandb`, `tensorboard` (in the run folder's `tensorboard/`), or `none`."""
     resume: str = "auto"
     """`auto` (go on from the run folder's newest checkpoint), `never` (start over), or the path of a
     checkpoint, or of a run folder, to fork from."""
 
     def __post_init__(self) -> None:
         _check(0 <= self.seed < 2**63, "seed", self.seed, "at least 0 and below 2**63")
+        _choice("tracker", self.tracker, TRACKERS)
         untie, trainer = self.untie, self.trainer
         if trainer.max_steps is not None:
             ok = untie.step is None or untie.step < trainer.max_steps

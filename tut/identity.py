@@ -11,7 +11,7 @@ from tut.timeline import Timeline
 
 _ONLY_SHOWS = {
     "command_line.py", "errors.py", "integrations.py", "overrides.py", "progress.py", "store.py",
-    "tracking.py", "train.py",
+    "tensorboard_tracker.py", "tracking.py", "train.py", "wandb_tracker.py",
 }  # fmt: skip
 
 

@@ -20,6 +20,7 @@ class Record:
         self.folder = folder
         self.checkpoints = folder / "checkpoints"
         self.final = folder / "final"
+        self.tensorboard = folder / "tensorboard"
         self._state_file = folder / state_file
 
     def rows_file(self, split: str) -> Path:
@@ -59,7 +60,7 @@ class Record:
         """Remove what an earlier run left in the folder."""
         self.rewind(None)
         self._state_file.unlink(missing_ok=True)
-        for folder in (self.checkpoints, self.final, self.folder / "wandb"):
+        for folder in (self.checkpoints, self.final, self.folder / "wandb", self.tensorboard):
             shutil.rmtree(folder, ignore_errors=True)
 
     @property

@@ -34,7 +34,7 @@ from tut.record import TEST, VALID, Record, Row
 from tut.setting import Setting
 from tut.state import State, Window
 from tut.token_scores import TokenScores
-from tut.tracking import Tracker
+from tut.tracking import start_tracker
 from tut.trainer import Trainer
 from tut.tying import tie
 
@@ -164,7 +164,7 @@ def _run_recorded(config: Config, record: Record, parts: "_Run", stop: StopReque
 
 
 def _of_a_result(config: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in config.items() if key not in ("wandb", "report", "resume")}
+    return {key: value for key, value in config.items() if key not in ("wandb", "tracker", "report", "resume")}
 
 
 def _now() -> str:
@@ -208,7 +208,7 @@ class _Run:
         self.record.rewind(taken_up)
         self._describe(taken_up)
         tracked = self.assignment is None or self.assignment.ends_run
-        self.tracker = Tracker(self.config, self.record, run_id=self._run_id()) if tracked else None
+        self.tracker = start_tracker(self.config, self.record, self._run_id()) if tracked else None
         trainer = Trainer(
             self.config, self.state, self.model, self.setting.batches, self.setting.timeline, self.setting.precision,
             evaluate=lambda: self._score("validation", VALID), write=self._write, save=self._save,

@@ -43,29 +43,28 @@ def draw_all(results: Results, comparisons: Comparisons, frequency: pd.DataFrame
         return {name: figure for name, draw in drawn.items() if (figure := draw()) is not None}
 
 
-def save(figures: dict[str, Figure], folder: Path) -> None:
-    """Write each figure as PNG and SVG."""
+def save(figures: dict[str, Figure], folder: Path) -> dict[str, str]:
+    """Write each figure as PNG and SVG, and return the SVGs, which need nothing else and have no background."""
+    drawn = {}
     for name, figure in figures.items():
-        figure.savefig(folder / f"{name}.png", dpi=160, facecolor="white")
-        (folder / f"{name}.svg").write_text(svg(figure))
+        text = io.StringIO()
+        with mpl.rc_context(_STYLE):
+            figure.draw_without_rendering()
+            figure.set_layout_engine("none")  # it has done its part, and would take as long again for every file
+            figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
+            figure.savefig(folder / f"{name}.png", dpi=160, facecolor="white")
+        drawn[name] = text.getvalue()
+        (folder / f"{name}.svg").write_text(drawn[name])
+    return drawn
 
 
-def svg(figure: Figure) -> str:
-    """Return a figure as SVG that needs nothing else, on no background."""
-    text = io.StringIO()
-    with mpl.rc_context(_STYLE):
-        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
-    return text.getvalue()
-
-
-def for_page(figure: Figure, name: str) -> str:
-    """Return a figure as SVG to stand in a page: with the page's own colours, and ids that no other figure has."""
-    drawn = svg(figure)
-    drawn = drawn[drawn.index("<svg") :].replace(INK, "var(--ink)").replace(MUTED, "var(--muted)")
+def for_page(svg: str, name: str) -> str:
+    """Return an SVG of `save` to stand in a page: with the page's own colours, and ids that no other figure has."""
+    svg = svg[svg.index("<svg") :].replace(INK, "var(--ink)").replace(MUTED, "var(--muted)")
     for index, colour in enumerate(_PALETTE):
-        drawn = drawn.replace(colour, f"var(--arm-{index})")
-    drawn = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", drawn)
-    return re.sub(r'(<svg )width="\S*" height="\S*"', r"\1", drawn, count=1)  # the page decides how wide it is
+        svg = svg.replace(colour, f"var(--arm-{index})")
+    svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", svg)
+    return re.sub(r' (?:width|height)="[^"]*pt"', "", svg, count=2)  # the page decides how wide it is
 
 
 def _figure(*heights: float, title: str) -> tuple[Figure, list[Axes]]:
@@ -103,7 +102,7 @@ def over_seeds(table: pd.DataFrame, by: str, value: str) -> pd.DataFrame:
 
 
 def _line(axes: Axes, table: pd.DataFrame, value: str, colour: str, label: str | None, style: str = "-") -> None:
-    band = over_seeds(table.dropna(subset=[value]), "step", value)
+    band = over_seeds(_thinned(table.dropna(subset=[value])), "step", value)
     axes.plot(
         band.index, band["mean"], color=colour, label=label, marker="." if len(band) < 30 else "", linestyle=style
     )
@@ -240,11 +239,10 @@ def roles(results: Results, comparisons: Comparisons, which: str) -> Figure | No
         if rows.empty or not (longest or all(one.name != NEVER for one in comparisons.arms)):
             continue
         drawn = True
-        thinned = _thinned(rows)
         for (column, words), style in zip(sizes.items(), ("-", "--"), strict=False):
             label = arm.label if which == "parting" else f"{arm.label}: {words}"
-            _line(above, thinned, column, colour[arm.label], label, style)
-        _line(below, thinned, cosine, colour[arm.label], None)
+            _line(above, rows, column, colour[arm.label], label, style)
+        _line(below, rows, cosine, colour[arm.label], None)
     if which == "gradients":
         above.set_yscale("log")
     above.set(ylabel="L2 norm" if which == "gradients" else "‖E − U‖")

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from matplotlib.figure import Figure
 
 from tut.report import tables
 from tut.report.comparison import Comparisons
@@ -21,7 +20,7 @@ def page(
     results: Results,
     comparisons: Comparisons,
     sentences: Sequence[tuple[str, str]],
-    figures: dict[str, Figure],
+    figures: dict[str, str],
     notes: Sequence[str],
 ) -> str:
     """Return the page as HTML.
@@ -30,7 +29,7 @@ def page(
         results: what the runs have recorded.
         comparisons: what it comes to.
         sentences: a verdict, and what is said, for each arm that is compared.
-        figures: by the names that the template knows.
+        figures: SVG, by the names that the template knows.
         notes: what a reader should know besides.
     """
     environment = Environment(loader=PackageLoader("tut.report", "."), autoescape=True, undefined=StrictUndefined)
@@ -44,9 +43,10 @@ def page(
         f"{len(comparisons.arms)} arms, {spread} each; compared on {comparisons.endpoint.words}.",
         sentences=[(verdict.replace(" ", "-"), words) for verdict, words in sentences],
         notes=notes,
-        figures={name: Markup(for_page(figure, name)) for name, figure in figures.items()},
+        figures={name: Markup(for_page(svg, name)) for name, svg in figures.items()},
         arms=tables.text(comparisons),
         more=tables.more_text(comparisons),
+        runs=tables.of_runs(results, comparisons.endpoint),
         sharing=" ".join(tables.sharing(results)),
         commands=sorted({str(command) for command in runs["command"].dropna()}),
         made=_made(runs),

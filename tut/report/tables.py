@@ -1,10 +1,11 @@
 """The table of arms, as numbers and as text, in the formats that people ask for."""
 
+import math
 from pathlib import Path
 
 import pandas as pd
 
-from tut.report.comparison import Arm, Comparison, Comparisons, Interval
+from tut.report.comparison import Arm, Comparison, Comparisons, Endpoint, Interval
 from tut.report.results import METRICS, Results, planned
 from tut.report.sentences import MINUS, number
 
@@ -90,6 +91,20 @@ def more_text(comparisons: Comparisons) -> pd.DataFrame:
                 "seeds to resolve the margin": f"{found.seeds_needed or ''}",
             }
         rows.append(row)
+    return _readable(rows)
+
+
+def of_runs(results: Results, endpoint: Endpoint) -> pd.DataFrame:
+    """Return a row a run: what it is, how it stands, its score, and where it is."""
+    rows = []
+    for run in results.runs.to_dict("records"):
+        score = run.get(endpoint.column)
+        rows.append({
+            "untie": " ".join(filter(None, (run["setting"], run["arm"]))), "seed": str(run["seed"]),
+            "status": run["status"], "step": f"{run['step']:,}",
+            endpoint.words: "" if score is None or math.isnan(score) else number(score, endpoint.metric),
+            "error": run["error"] or "", "folder": run["folder"],
+        })  # fmt: skip
     return _readable(rows)
 
 

@@ -120,8 +120,7 @@ def write_report(report: Report, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     comparisons = report.comparisons
     frequency = by_frequency(report.results, comparisons)
-    figures = draw_all(report.results, comparisons, frequency)
-    save(figures, folder)
+    figures = save(draw_all(report.results, comparisons, frequency), folder)
     runs: pd.DataFrame = report.results.runs
     plain = runs.drop(columns=[name for name in ("versions", "hardware", "config") if name in runs])
     for name, table in {"arms": tables.numbers(comparisons), "runs": plain, "frequency": frequency}.items():

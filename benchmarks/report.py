@@ -1,0 +1,44 @@
+"""What a report costs, beside only starting its program.
+
+python -m benchmarks.report                     8 seeds of 5 arms, 2,000 rows in train.jsonl and as many in valid.jsonl
+python -m benchmarks.report --rows 20000        the same for runs ten times as long
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.report.planted import plant_sweep
+
+EFFECTS = {"epoch=0": 0.01, "epoch=1": 0.005, "epoch=3": 0.0, "epoch=6": -0.005}
+
+
+def timed(*words: str) -> float:
+    """Run `python -m tut.report` as from a shell, and return its wall time in seconds."""
+    started = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "tut.report", *words], check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    """Measure, and print a Markdown table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=2000, help="of each file of each run (default: 2000)")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folders = {rows: Path(name) / str(rows) for rows in (1, asked.rows)}
+        for rows, folder in folders.items():
+            plant_sweep(folder, EFFECTS, range(8), tokens=rows > 1, rows=rows)
+        start, few, many = timed("--help"), timed(str(folders[1])), timed(str(folders[asked.rows]))
+    print("| python -m tut.report | seconds | ratio |")
+    print("|---|---|---|")
+    print(f"| --help | {start:.1f} | {start / many:.2f} |")
+    print(f"| of 40 runs with a row each | {few:.1f} | {few / many:.2f} |")
+    print(f"| of 40 runs with {asked.rows:,} rows a file, and scores of tokens | {many:.1f} | 1.00 |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""TensorBoard, as a view of a run's record: `tensorboard --logdir SWEEP_DIR` shows every run below a folder."""
+
+import json
+import logging
+import os
+import shutil
+from textwrap import indent
+
+from tut.config import Config
+from tut.record import Record, Row
+from tut.tracking import metrics
+
+log = logging.getLogger(__name__)
+
+
+class TensorBoardTracker:
+    """One run in TensorBoard, in the run folder's `tensorboard/`. See `tut.tracking.Tracker`."""
+
+    def __init__(self, config: Config, record: Record) -> None:
+        """Start the run's event file anew: the rows of an earlier one are in the record, and are shown again.
+
+        Raises:
+            ImportError: there is no tensorboard package.
+            OSError: the folder cannot be written.
+        """
+        from torch.utils.tensorboard import SummaryWriter
+
+        shutil.rmtree(record.tensorboard, ignore_errors=True)
+        self._writer = SummaryWriter(str(record.tensorboard))
+        self._write_text("config", indent(json.dumps(config.to_dict(), indent=1), "    "))
+
+    def log(self, split: str, row: Row) -> None:
+        for name, value in metrics(split, row).items():
+            self._writer.add_scalar(name, value, row["step"])
+
+    def finish(self, status: str, untie_step: int | None) -> None:
+        point = "never untied" if untie_step is None else f"unties at step {untie_step}"
+        self._write_text("run", f"{status}; {point}")
+        self._writer.close()
+        log.info("TensorBoard: tensorboard --logdir %s", os.path.relpath(self._writer.log_dir))
+
+    def _write_text(self, name: str, text: str) -> None:
+        self._writer.add_text(name, text)
