@@ -23,6 +23,7 @@ SHARED = Path(tempfile.gettempdir()) / f"tut-tests-{os.environ.get('PYTEST_XDIST
 TEXT = SHARED / "topics.txt"
 CLUSTER = Path("/tmp/tut-tests-slurm")
 os.environ.update(TUT_SLURM=str(CLUSTER), TUT_SLURM_PORT="28900")
+UNREPORTED = "~hydra.callbacks.report_at_end"  # sweeps end sooner without
 TIMINGS = {"seconds", "tokens_per_second"}
 
 SMALL = (

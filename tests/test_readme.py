@@ -8,14 +8,14 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import TEXT, command
+from conftest import TEXT, UNREPORTED, command
 
 from tut.command_line import preflight
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 SMALL_TEXT = ["data=text", f"data.files={TEXT}", "data.vocab_size=500"]  # the same commands, on less text
-SMALL_RUNS = [*SMALL_TEXT, "trainer.epochs=7", "trainer.batch_size=64", "model.config.num_hidden_layers=1"]
+SMALL_RUNS = [*SMALL_TEXT, "trainer.epochs=7", "trainer.batch_size=64", "model.config.num_hidden_layers=1", UNREPORTED]
 
 
 def blocks(language: str) -> list[str]:
@@ -52,7 +52,9 @@ def test_training_commands(tmp_path: Path) -> None:
             done = command(program, *(word.replace("SWEEP_DIR", "runs/sweep") for word in words[3:]), cwd=tmp_path)
             assert done.returncode == 0, (words, done.stderr[-2000:])
             assert done.stdout
-    assert (tmp_path / "runs/sweep.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "runs/sweep/report/index.html").exists()
+    notebook, _ = blocks("python")
+    subprocess.run([sys.executable, "-c", notebook], cwd=tmp_path, check=True)
 
 
 def test_the_errors_it_shows_are_the_real_ones(tmp_path: Path) -> None:
@@ -72,7 +74,7 @@ def test_the_tree_it_shows_is_the_real_one(tmp_path: Path) -> None:
 
 
 def test_python_code(tmp_path: Path) -> None:
-    (code,) = blocks("python")
+    _, code = blocks("python")
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert "embedding_distance" in done.stdout
 

@@ -28,6 +28,7 @@ def test_a_sweep_ends_with_its_report(tmp_path: Path) -> None:
     again = command("tut.train", *words, cwd=tmp_path)
     assert "0 steps to train" in again.stdout
     assert again.stdout.splitlines()[-8:] == said
+    assert results(tmp_path / "sweep")["arms"] == found["arms"]
 
 
 def test_what_cannot_be_compared_fails_nothing(tmp_path: Path, capsys) -> None:

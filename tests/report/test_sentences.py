@@ -55,6 +55,9 @@ def test_one_seed_is_never_a_winner(tmp_path: Path) -> None:
     verdict, words = only(report_on([tmp_path]))
     assert verdict == "cannot tell"
     assert "one seed (change in test loss −" in words
+    for run in range(2):
+        plant_tokens(tmp_path / str(run), 5.0 + run, noise_seed=run)
+    assert "; these two models on other documents: +0." in only(report_on([tmp_path]))[1]
 
 
 def test_few_seeds_rest_on_the_t_test_and_that_is_said(tmp_path: Path) -> None:

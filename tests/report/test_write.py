@@ -107,6 +107,12 @@ def test_tables_are_csv_and_latex(sweep: Path) -> None:
     rows = list(csv.DictReader((sweep / "report/arms.csv").open()))
     assert [row["arm"] for row in rows] == ["never", "epoch=0", "epoch=3"]
     assert float(rows[2]["ci_low"]) < float(rows[2]["difference"]) < float(rows[2]["ci_high"])
+    pairs = list(csv.DictReader((sweep / "report/pairs.csv").open()))
+    assert [(row["arm"], row["seed"]) for row in pairs] == [
+        (f"epoch={n}", str(seed)) for n in (0, 3) for seed in range(3)
+    ]
+    for row in pairs:
+        assert float(row["documents_ci_low"]) < float(row["difference"]) < float(row["documents_ci_high"])
     frequency = list(csv.DictReader((sweep / "report/frequency.csv").open()))
     weighted = sum(int(row["predictions"]) * float(row["loss"]) for row in frequency
                    if (row["arm"], row["seed"]) == ("never", "0"))  # fmt: skip

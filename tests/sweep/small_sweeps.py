@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import psutil
-from conftest import SMALL, TEXT
+from conftest import SMALL, TEXT, UNREPORTED
 
 from tut.sweep.folder import SweepFolder, Task
 
@@ -23,7 +23,7 @@ TINY = (
 def start(*words: str, home: Path, folder: Path, **environment: str) -> subprocess.Popen[str]:
     """Start a sweep in a process group of its own, as a terminal does."""
     return subprocess.Popen(
-        [sys.executable, "-m", "tut.train", "-m", *words, f"hydra.sweep.dir={folder}"],
+        [sys.executable, "-m", "tut.train", "-m", *words, UNREPORTED, f"hydra.sweep.dir={folder}"],
         cwd=folder.parent,
         env={**os.environ, "TUT_HOME": str(home), **environment},
         stdout=subprocess.PIPE,

@@ -100,8 +100,10 @@ class Comparison:
     """The smallest true difference that would be found in 80% of such comparisons."""
     seeds_needed: int | None
     """How many seeds would find a difference as large as the margin, as often."""
+    pair_intervals: dict[int, Interval]
+    """Where the difference of each seed would lie on other documents: evaluation noise alone. Empty if unknown."""
     documents_interval: Interval | None
-    """Where the difference would lie on other documents, for these very models: evaluation noise alone."""
+    """Likewise for the mean over seeds, of these very models."""
     both_interval: Interval | None
     """Where it would lie for other seeds on other documents."""
     verdict: Verdict
@@ -203,14 +205,16 @@ def _comparisons(results: Results, pairs: list[tuple[Arm, Arm]], endpoint: Endpo
     for (arm, baseline), own, test, own_p, own_equivalence in zip(
         pairs, differences, paired, p, equivalence, strict=True
     ):
-        documents, both = _on_other_documents(results, arm, baseline, list(own), endpoint)
+        each, documents, both = _on_other_documents(results, arm, baseline, list(own), endpoint)
         detectable = needed = None
         if test.sd is not None:
             detectable = statistics.minimum_detectable_effect(test.sd, test.n, alpha)
             needed = None if margin is None else statistics.seeds_needed(test.sd, margin, alpha)
         verdict = _verdict(own, own_p, own_equivalence, endpoint)
         found.append(
-            Comparison(arm, baseline, own, test, own_p, own_equivalence, detectable, needed, documents, both, verdict)
+            Comparison(
+                arm, baseline, own, test, own_p, own_equivalence, detectable, needed, each, documents, both, verdict
+            )
         )
     return found
 
@@ -230,22 +234,22 @@ def _verdict(
 
 def _on_other_documents(
     results: Results, arm: Arm, baseline: Arm, seeds: list[int], endpoint: Endpoint
-) -> tuple[Interval | None, Interval | None]:
-    """Return the intervals of `Comparison` that resample documents; None where runs have no scores of tokens."""
-    if endpoint.metric == "perplexity":
-        return None, None  # it is no mean over tokens
-    sums, counts = [], None
+) -> tuple[dict[int, Interval], Interval | None, Interval | None]:
+    """Return the intervals of `Comparison` that resample documents; none where runs have no scores of tokens."""
+    sums, counts = {}, np.zeros(0)
     for seed in seeds:
         ours, theirs = (tokens_of(results, one, seed, endpoint.split) for one in (arm, baseline))
-        if ours is None or theirs is None:
-            return None, None
+        if ours is None or theirs is None or endpoint.metric == "perplexity":  # which is no mean over tokens
+            return {}, None, None
         difference = token_values(ours, endpoint.metric) - token_values(theirs, endpoint.metric)
-        sums.append(np.bincount(ours.document, weights=difference))
+        sums[seed] = np.bincount(ours.document, weights=difference)
         counts = np.bincount(ours.document).astype(np.float64)
-    if counts is None:
-        return None, None
-    matrix = np.stack(sums).astype(np.float64)
+    if not sums:
+        return {}, None, None
+    each = {seed: statistics.clustered_bootstrap(own, counts) for seed, own in sums.items()}
+    matrix = np.stack(list(sums.values()))
     return (
+        {seed: interval for seed, interval in each.items() if interval is not None},
         statistics.clustered_bootstrap(matrix.mean(axis=0), counts),
         statistics.two_level_bootstrap(matrix, counts),
     )

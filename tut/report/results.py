@@ -113,7 +113,7 @@ def _read(record: Record, notes: list[str]) -> tuple[dict[str, Any], list[dict[s
         "untie_step": state.get("untie_step"),
         "total_steps": state.get("total_steps"),
         "steps_per_epoch": state.get("steps_per_epoch"),
-        "steps_of_its_own": _own_steps(folder),
+        "steps_of_its_own": _own_steps(folder, state.get("lineage"), state.get("total_steps")),
         "step": max((row["step"] for row in rows), default=state.get("step", 0)),
         "seconds": max((row.get("seconds", 0.0) for row in rows), default=0.0),
         "data": (state.get("data") or {}).get("fingerprint"),
@@ -132,10 +132,10 @@ def _read(record: Record, notes: list[str]) -> tuple[dict[str, Any], list[dict[s
     return about, rows
 
 
-def _own_steps(folder: Path) -> int | None:
-    """Return the steps of a run that its sweep trains for it alone; None if it is not of a sweep that shares any."""
+def _own_steps(folder: Path, lineage: str | None, end: int | None) -> int | None:
+    """Return the steps of the last stage of a run, which its sweep trained for it alone; None if it has no stages."""
     for task in planned(folder.parent).get("tasks", []):
-        if task["ends_run"] and Path(task["record"]) == folder:
+        if task["end"] == end and task["checkpoint"] and Path(task["checkpoint"]).parent.name == lineage:
             return int(task["end"] - task["start"])
     return None
 

@@ -58,9 +58,10 @@ def sentence(comparison: Comparison, endpoint: Endpoint) -> str:
     if comparison.verdict == "identical":
         return f"{subject}: no difference: {what} is the very same as {baseline}'s ({seeds(test.n)})"
     if test.t_interval is None or comparison.p is None:
+        others = _on_other_documents(comparison, endpoint)
         return (
-            f"{subject}: cannot tell: one seed (change in {what} {change}) does not say what another would; "
-            f"run more of them, seed=0,1,2,3,4,5"
+            f"{subject}: cannot tell: one seed (change in {what} {change}{others}) does not say what another would; "
+            "run more of them, seed=0,1,2,3,4,5"
         )
     low, high = (number(end, endpoint.metric, signed=True) for end in test.t_interval)
     interval = f"95% CI {low} to {high}, {seeds(test.n)}"
@@ -81,6 +82,13 @@ def sentence(comparison: Comparison, endpoint: Endpoint) -> str:
         f"{subject}: cannot tell (change in {what} {change}, {interval}, {p_value(comparison.p)} after Holm)"
         f"{_what_would_show(comparison, endpoint)}"
     )
+
+
+def _on_other_documents(comparison: Comparison, endpoint: Endpoint) -> str:
+    if comparison.documents_interval is None:
+        return ""
+    low, high = (number(end, endpoint.metric, signed=True) for end in comparison.documents_interval)
+    return f"; these two models on other documents: {low} to {high}"
 
 
 def _reservations(comparison: Comparison, endpoint: Endpoint) -> str:

@@ -43,6 +43,17 @@ def _numbers(arm: Arm, found: Comparison | None, comparisons: Comparisons) -> di
     }  # fmt: skip
 
 
+def pairs(comparisons: Comparisons) -> pd.DataFrame:
+    """Return a row for each seed of each comparison: the two runs' endpoints, and their difference."""
+    rows = [
+        {"setting": found.arm.setting, "arm": found.arm.name, "baseline": found.baseline.name, "seed": seed,
+         "value": found.arm.values[seed], "value_of_baseline": found.baseline.values[seed], "difference": difference,
+         **_ends("documents_ci", found.pair_intervals.get(seed))}
+        for found in comparisons.comparisons for seed, difference in found.differences.items()
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
 def _ends(name: str, interval: Interval | None) -> dict[str, float | None]:
     low, high = interval or (None, None)
     return {f"{name}_low": low, f"{name}_high": high}

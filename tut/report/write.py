@@ -123,7 +123,8 @@ def write_report(report: Report, folder: Path) -> Path:
     figures = save(draw_all(report.results, comparisons, frequency), folder)
     runs: pd.DataFrame = report.results.runs
     plain = runs.drop(columns=[name for name in ("versions", "hardware", "config") if name in runs])
-    for name, table in {"arms": tables.numbers(comparisons), "runs": plain, "frequency": frequency}.items():
+    numbers = {"arms": tables.numbers(comparisons), "pairs": tables.pairs(comparisons), "runs": plain}
+    for name, table in (numbers | {"frequency": frequency.drop(columns="number")}).items():
         if len(table):
             table.to_csv(folder / f"{name}.csv", index=False)
     for name, table in {"arms": tables.text(comparisons), "more": tables.more_text(comparisons)}.items():
