@@ -184,19 +184,29 @@ def test_full_error_shows_the_traceback(tmp_path: Path) -> None:
     assert "must be a whole number or 'never'" in done.stderr
 
 
+@pytest.mark.parametrize("program", ["tut.store", "tut.sweep", "tut.report"])
+def test_what_only_looks_does_not_load_torch(program: str, tmp_path: Path) -> None:
+    assert not {"torch", "transformers", "wandb"} & loaded_by(program, "--help", cwd=tmp_path)[0]
+
+
+def loaded_by(*words: str, cwd: Path) -> tuple[set[str], str]:
+    """Return the modules that a program loads, and what it prints."""
+    timed = [sys.executable, "-X", "importtime", "-m", *words]
+    done = subprocess.run(timed, cwd=cwd, capture_output=True, text=True, check=True)
+    return {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}, done.stdout
+
+
 def test_help_is_ours_and_loads_nothing_heavy(tmp_path: Path) -> None:
-    words = [sys.executable, "-X", "importtime", "-m", TRAIN, "--help"]
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True)
-    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    loaded, said = loaded_by(TRAIN, "--help", cwd=tmp_path)
     assert "tut.train" not in loaded  # it is __main__
     assert "tut.command_line" in loaded
     assert not {"torch", "transformers", "wandb", "datasets", "submitit", "numpy"} & loaded
     for group in ("data: huggingface, pydocs, text, wikitext", "model: bert", "optimizer: adamw", "experiment: blog"):
-        assert group in done.stdout
+        assert group in said
     for key in ("untie.epoch=", "untie.init=", "untie.optimizer_state=", "seed=", "optimizer.lr=", "trainer.epochs=",
                 "trainer.batch_size=", "data.files=", "data.seq_len=", "hydra.run.dir="):  # fmt: skip
-        assert key in done.stdout
-    assert max(map(len, done.stdout.splitlines())) <= 120
+        assert key in said
+    assert max(map(len, said.splitlines())) <= 120
 
 
 def test_cfg_job_prints_the_config_and_runs_nothing(tmp_path: Path) -> None:

@@ -18,23 +18,21 @@ import os
 import shutil
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_model, save_model
 
 from tut.cache import digest, file_digest
 from tut.errors import TutError, one_line
-from tut.hardware import versions
-from tut.state import State
-from tut.tying import untie
+
+if TYPE_CHECKING:  # torch is not for those who only look at what is there
+    from tut.state import State
 
 _MANIFEST = "manifest.json"
 
 
 def save(
-    folder: Path, state: State, determinants: dict[str, Any], record: list[Path], keep: bool, parent: str | None
+    folder: Path, state: "State", determinants: dict[str, Any], record: list[Path], keep: bool, parent: str | None
 ) -> Path:
     """Write a checkpoint of `state` into the folder of a run's checkpoints, and return its path.
 
@@ -83,7 +81,12 @@ def _cannot_write(path: Path, error: Exception) -> str:
     return f"{path}: cannot be written: {reason}; earlier checkpoints are intact, the same command goes on from there"
 
 
-def _write(temporary: Path, state: State, about: dict[str, Any], record: list[Path]) -> None:
+def _write(temporary: Path, state: "State", about: dict[str, Any], record: list[Path]) -> None:
+    import torch
+    from safetensors.torch import save_model
+
+    from tut.hardware import versions
+
     save_model(state.network, str(temporary / "model.safetensors"))
     training = {
         "optimizers": [optimizer.state_dict() for optimizer in state.optimizers],
@@ -145,8 +148,13 @@ def saved(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*"), reverse=True)
 
 
-def load(checkpoint: Path, manifest: dict[str, Any], state: State) -> None:
+def load(checkpoint: Path, manifest: dict[str, Any], state: "State") -> None:
     """Put a verified checkpoint into a State that was just built from the same config."""
+    import torch
+    from safetensors.torch import load_model
+
+    from tut.tying import untie
+
     if not manifest["tied"] and state.pair.tied:
         untie(state.network)
     load_model(state.network, str(checkpoint / "model.safetensors"), device=str(state.device))

@@ -8,17 +8,15 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from tut.config import NEVER, ReportConfig
 from tut.errors import TutError, did_you_mean
 from tut.report import statistics
 from tut.report.results import METRICS, Results
-from tut.report.statistics import ALPHA, Paired
+from tut.report.statistics import ALPHA, Floats, Interval, Paired
 from tut.token_scores import TokenScores
 
-Interval = tuple[float, float]
 Verdict = Literal["better", "worse", "equivalent", "identical", "cannot tell"]
 
 
@@ -236,13 +234,14 @@ def _on_other_documents(
     results: Results, arm: Arm, baseline: Arm, seeds: list[int], endpoint: Endpoint
 ) -> tuple[dict[int, Interval], Interval | None, Interval | None]:
     """Return the intervals of `Comparison` that resample documents; none where runs have no scores of tokens."""
-    sums, counts = {}, np.zeros(0)
+    sums: dict[int, Floats] = {}
+    counts = np.zeros(0)
     for seed in seeds:
         ours, theirs = (tokens_of(results, one, seed, endpoint.split) for one in (arm, baseline))
         if ours is None or theirs is None or endpoint.metric == "perplexity":  # which is no mean over tokens
             return {}, None, None
         difference = token_values(ours, endpoint.metric) - token_values(theirs, endpoint.metric)
-        sums[seed] = np.bincount(ours.document, weights=difference)
+        sums[seed] = np.bincount(ours.document, weights=difference).astype(np.float64)
         counts = np.bincount(ours.document).astype(np.float64)
     if not sums:
         return {}, None, None
@@ -262,7 +261,7 @@ def tokens_of(results: Results, arm: Arm, seed: int, split: str) -> TokenScores 
     return results.tokens(str(own.iloc[0]["folder"]), split) if len(own) else None
 
 
-def token_values(tokens: TokenScores, metric: str) -> npt.NDArray[np.float64]:
+def token_values(tokens: TokenScores, metric: str) -> Floats:
     """Return a metric's value on each token, (predictions,): its loss, or 1 where it was the model's first choice."""
     return (tokens.rank == 1).astype(np.float64) if metric == "acc" else tokens.loss.astype(np.float64)
 

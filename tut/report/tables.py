@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from tut.report.comparison import Arm, Comparison, Comparisons, Endpoint, Interval
+from tut.report.comparison import Arm, Comparison, Comparisons, Endpoint
 from tut.report.results import METRICS, Results, planned
 from tut.report.sentences import MINUS, number
+from tut.report.statistics import Interval
 
 FORMATS = ("text", "csv", "markdown", "latex", "json")
 IN_SHORT = ("untie", "seeds", " loss", " perplexity", " accuracy", "difference", "95% CI", "p (Holm)", "verdict")
