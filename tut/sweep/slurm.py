@@ -84,6 +84,7 @@ class Slurm(Place):
                 print(f"job {submitted[item.task.name]}: {item.task.label}, steps {item.task.start}-{item.task.end}")
             print(f"to watch: python -m tut.sweep status {folder.path}")
             print(f"to stop:  python -m tut.sweep cancel {folder.path}")
+            print(f"to see what came of it, at any time: python -m tut.report {folder.path}")
             return {item.task.name: Outcome("queued") for item in work}
         return self._follow(work, folder, submitted)
 
