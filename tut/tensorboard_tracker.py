@@ -8,7 +8,7 @@ from textwrap import indent
 
 from tut.config import Config
 from tut.record import Record, Row
-from tut.tracking import metrics
+from tut.tracking import SHARED, check_room, metrics
 
 log = logging.getLogger(__name__)
 
@@ -26,12 +26,17 @@ class TensorBoardTracker:
         from torch.utils.tensorboard import SummaryWriter
 
         shutil.rmtree(record.tensorboard, ignore_errors=True)
-        self._writer = SummaryWriter(str(record.tensorboard))
+        self._step = 0
+        self._writer = SummaryWriter(str(record.tensorboard), flush_secs=10)
         self._write_text("config", indent(json.dumps(config.to_dict(), indent=1), "    "))
 
     def log(self, split: str, row: Row) -> None:
+        check_room(self._writer.log_dir)  # its thread would end with a traceback
+        again = row["step"] == self._step
+        self._step = row["step"]
         for name, value in metrics(split, row).items():
-            self._writer.add_scalar(name, value, row["step"])
+            if not (again and name in SHARED):
+                self._writer.add_scalar(name, value, self._step)
 
     def finish(self, status: str, untie_step: int | None) -> None:
         point = "never untied" if untie_step is None else f"unties at step {untie_step}"

@@ -5,6 +5,8 @@ package behind a tracker is loaded only if it is used.
 """
 
 import logging
+import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -48,6 +50,16 @@ def check_tracker(tracker: str) -> None:
     """
     if tracker == "tensorboard" and find_spec("tensorboard") is None:
         raise TutError("tracker=tensorboard: needs the tensorboard package: pip install 'tut-lm[tensorboard]'")
+
+
+def check_room(folder: str) -> None:
+    """Check that there is some space left for what a tracker writes.
+
+    Raises:
+        OSError: there is less than a megabyte.
+    """
+    if shutil.disk_usage(folder).free < 2**20:
+        raise OSError(f"{os.path.relpath(folder)}: the disk is full")
 
 
 def start_tracker(config: Config, record: Record, run_id: str) -> Tracker:

@@ -4,16 +4,16 @@ import logging
 import os
 from typing import Any
 
-from tut.config import Config
+from tut.config import NEVER, Config, UntieConfig
 from tut.errors import one_line
 from tut.record import VALID, Record, Row
-from tut.tracking import SHARED, SPLITS, metrics
+from tut.tracking import SHARED, SPLITS, check_room, metrics
 
 log = logging.getLogger(__name__)
 
 START_SECONDS = 20.0
-"""How long a run waits for the server before it is written offline."""
-END_SECONDS = 60.0
+"""How long a run waits for the server to open it."""
+END_SECONDS = 30.0
 """How long a run that is over waits for the rest of its rows to be uploaded."""
 _BEST = {"loss": min, "perplexity": min, "acc": max}
 
@@ -37,21 +37,11 @@ class WandbTracker:
         Raises:
             Exception: whatever the client may raise, if the run cannot even be written offline.
         """
-        import wandb
-
-        wandb.setup(wandb.Settings(silent=True))  # else it asks the server whose login this is, only to print it
         self._waiting: dict[str, Any] = {}
         self._best: dict[str, float] = {}
         for earlier in record.folder.glob("wandb/offline-run-*"):  # all its rows will be shown again
             earlier.rename(earlier.with_name(f"replaced-{earlier.name}"))
-        if wandb_mode(config.wandb.mode) == "offline":
-            self._run = _open("offline", config, record, run_id)
-        else:
-            try:
-                self._run = _open("online", config, record, run_id)
-            except Exception as error:
-                self._run = _open("offline", config, record, run_id)
-                log.warning("W&B: not online, this run is written offline (%s)", one_line(error))
+        self._run = _open(_mode(config.wandb.mode), config, record, run_id)
         for split in SPLITS:
             self._run.define_metric(f"{split}/*", step_metric="step")
         for name in SHARED:
@@ -70,6 +60,8 @@ class WandbTracker:
 
     def _send(self) -> None:
         if self._waiting:
+            if self._run.offline:
+                check_room(self._run.dir)  # the client would not say a word
             self._run.log(self._waiting, step=self._waiting["step"], commit=True)
             self._waiting = {}
 
@@ -83,22 +75,39 @@ class WandbTracker:
         try:
             run.finish(exit_code=0 if status == "finished" else 1)
         except TimeoutError as error:
-            raise TimeoutError(f"not all is uploaded after {END_SECONDS:.0f} s; later: wandb sync {folder}") from error
+            later = f"wandb sync --no-skip-online {folder}"
+            raise TimeoutError(f"not all is uploaded after {END_SECONDS:.0f} s; later: {later}") from error
         log.info("W&B: %s", f"to upload this run: wandb sync {folder}" if run.offline else run.url)
 
 
-def wandb_mode(mode: str) -> str:
-    """Return `online` or `offline`: what `wandb.mode` comes to, which for `auto` is where there is a login."""
+def _mode(asked: str) -> str:
+    """Return `online` or `offline`: online if that is asked for, or there is a login, and the server answers."""
     import wandb
 
-    if mode != "auto":
-        return mode
-    return "online" if wandb.login(prompt=False, verify=False) else "offline"
+    if asked == "offline":
+        return asked
+    wandb.setup(wandb.Settings(silent=True))  # else it asks the server for the user's name, only to print it
+    try:
+        found = wandb.login(prompt=False)  # in the environment, in .netrc, or in W&B's settings; and asks the server
+        reason = "" if found or asked == "auto" else "there is no login: see wandb login"
+    except wandb.errors.AuthenticationError as error:
+        found, reason = False, one_line(error)
+    if reason:
+        log.warning("W&B: not online, this run is written offline (%s)", reason)
+    return "online" if found else "offline"
+
+
+def _arm(untie: UntieConfig) -> str:
+    """Name an arm by its untie point, and by what else is unusual about its untying."""
+    usual = UntieConfig(untie.epoch, untie.step, untie.fraction)
+    unusual = [f"{name}={value}" for name, value in vars(untie).items() if value != getattr(usual, name)]
+    return " ".join(["untie", untie.arm, *(unusual if untie.arm != NEVER else [])])
 
 
 def _open(mode: str, config: Config, record: Record, run_id: str) -> Any:
     import wandb
 
+    arm = _arm(config.untie)
     return wandb.init(
         mode=mode,  # type: ignore[arg-type]
         dir=record.folder,
@@ -107,8 +116,8 @@ def _open(mode: str, config: Config, record: Record, run_id: str) -> Any:
         project=config.wandb.project,
         entity=config.wandb.entity,
         group=config.wandb.group,
-        job_type=f"untie {config.untie.arm}",
-        name=f"untie {config.untie.arm}, seed {config.seed}",
+        job_type=arm,
+        name=f"{arm}, seed {config.seed}",
         tags=config.wandb.tags,
         config=config.to_dict(),
         reinit="create_new",  # not the run that a tracker before this one may have had to give up
