@@ -5,8 +5,8 @@ python -m benchmarks.tracking --steps 5000     longer, where the machine is nois
 
 One run at the demo's size, whose rows go to W&B (offline), to TensorBoard and nowhere by turns, each row to the next of
 the three. A turn lasts from a row to the next one, at the default logging interval. So the three see the same machine,
-and what a tracker does meanwhile, in threads or processes of its own, falls into its own turn. The ratio is of medians
-over all turns.
+and what a tracker does meanwhile, in threads or processes of its own, falls into its own turn. A ratio is the median of
+those within each round of three turns, with its standard error.
 """
 
 import argparse
@@ -14,8 +14,9 @@ import os
 import tempfile
 import time
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
-from statistics import mean, median
+from statistics import mean, median, quantiles
 
 from hydra import compose, initialize_config_dir
 
@@ -76,16 +77,21 @@ def main() -> None:
         tut.run.start_tracker = start
         tut.run.run(config, folder / "run")
         seconds = [row["seconds"] for row in Record(folder / "run").rows(TRAIN)]
-    every = config.trainer.log_every_steps
-    turns = [(name, call, after - before) for (name, call), before, after
-             in zip(shown[0].turns, seconds, seconds[1:], strict=False)][3:]  # fmt: skip
-    step = {name: median(length for who, _, length in turns if who == name) / every for name in TRACKERS}
-    call = {name: mean(call for who, call, _ in turns if who == name) / every for name in TRACKERS}
-    print(f"| tracker, a row every {every} steps | ms a step | ratio | ms a step inside the tracker's calls | ratio |")
-    print("|---|---|---|---|---|")
-    for name in sorted(TRACKERS, key="none tensorboard wandb".index):
-        print(f"| {name} | {1000 * step[name]:.2f} | {step[name] / step['none']:.3f} "
-              f"| {1000 * call[name]:.4f} | {call[name] / step['none']:.5f} |")  # fmt: skip
+    every, names = config.trainer.log_every_steps, sorted(TRACKERS)
+    calls = shown[0].turns
+    steps_took = [(after - before) / every for before, after in pairwise(seconds)]
+    rounds = [dict(zip(names, steps_took[start : start + len(names)], strict=True))
+              for start in range(len(names), len(steps_took) - len(names) + 1, len(names))]  # fmt: skip
+    none = median(one["none"] for one in rounds)
+    print(f"| tracker, a row every {every} steps | ms a step | ratio | of it inside the tracker's calls |")
+    print("|---|---|---|---|")
+    for name in names:
+        ratios = [one[name] / one["none"] for one in rounds]
+        low, _, high = quantiles(ratios, n=4)
+        error = 0.93 * (high - low) / len(ratios) ** 0.5  # of a median, by the quartiles
+        inside = mean(took for who, took in calls if who == name) / every
+        print(f"| {name} | {1000 * median(one[name] for one in rounds):.2f} | {median(ratios):.3f} ± {error:.3f} "
+              f"| {inside / none:.4f} |")  # fmt: skip
 
 
 if __name__ == "__main__":

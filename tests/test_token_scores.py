@@ -35,6 +35,12 @@ def test_loss_and_rank(predictions: int, vocabulary: int, seed: int, coarse: boo
     assert total.item() == pytest.approx(loss.sum().item(), rel=1e-5, abs=1e-6)
 
 
+def test_what_is_no_number_is_no_first_choice() -> None:
+    logits = torch.tensor([[0.0, float("nan"), 1.0], [float("nan")] * 3])
+    _, rank = loss_and_rank(logits, torch.tensor([1, 0]))
+    assert (rank > 1).all()
+
+
 @pytest.mark.parametrize(
     "words", [SMALL, (*SMALL, "data.packing=lines"), SMALL_GPT, (*SMALL, "objective.masking=bernoulli")]
 )
@@ -82,7 +88,9 @@ def test_saved_and_read_back(tmp_path: Path) -> None:
         assert getattr(read, name).tolist() == array.tolist()
     assert read.same_targets(saved)
     assert [path.name for path in tmp_path.iterdir()] == ["x.npz"]
-    for damaged in (b"", (tmp_path / "x.npz").read_bytes()[:-40]):
+    good = (tmp_path / "x.npz").read_bytes()
+    flipped = good[:60] + bytes(255 - byte for byte in good[60:90]) + good[90:]
+    for damaged in (b"", good[:-40], flipped):
         (tmp_path / "y.npz").write_bytes(damaged)
         with pytest.raises(TutError, match=r"y\.npz: cannot be read as scores of tokens"):
             load_token_scores(tmp_path / "y.npz")

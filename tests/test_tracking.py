@@ -1,7 +1,6 @@
 """W&B: offline files read back, a loopback server, and a W&B that fails."""
 
 import json
-import os
 import re
 import shutil
 import struct
@@ -15,11 +14,12 @@ import pytest
 from conftest import SMALL, make_config, rows
 from test_run import interrupted
 from wandb.proto.wandb_internal_pb2 import Record as Message
-from wandb_server import Server
+from wandb_server import Server, serve
 
 import tut.wandb_tracker
+from tut.checkpoint import path_of
 from tut.record import Record
-from tut.run import run
+from tut.run import Assignment, run
 from tut.wandb_tracker import _arm, _mode
 
 WORDS = (*SMALL, "trainer.max_steps=12", "untie.step=6", "trainer.evaluate_every_steps=4",
@@ -75,16 +75,7 @@ def offline_history(folder: Path) -> dict[int, dict[str, Any]]:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    import wandb
-
-    wandb.teardown()  # it reads its environment once a process
-    loopback = Server()
-    monkeypatch.setenv("WANDB_BASE_URL", loopback.url)
-    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    monkeypatch.delenv("WANDB_MODE")
-    yield loopback
-    wandb.teardown()
-    loopback.stop()
+    yield from serve(monkeypatch)
 
 
 def test_offline_files_hold_the_record(tmp_path: Path, monkeypatch, caplog) -> None:
@@ -114,6 +105,7 @@ def test_offline_after_a_resume_is_one_whole_run(tmp_path: Path, monkeypatch) ->
     interrupted((*WORDS, "wandb.mode=offline"), tmp_path)
     run(make_config(*WORDS, "wandb.mode=offline"), tmp_path)
     assert offline_history(tmp_path) == expected(tmp_path)
+    assert len(list(tmp_path.glob("wandb/*run-*/*.wandb"))) == 1  # of which `wandb sync` would upload all
 
 
 TIMINGS = ("seconds", "tokens_per_second")
@@ -138,6 +130,16 @@ def assert_final(summary: dict[str, Any], folder: Path) -> None:
     wanted = {f"test/{name}": test[name] for name in ("loss", "perplexity", "acc")} | best_of(folder)
     wanted |= {"status": "finished", "untie_step": 6, "untied": 1}
     assert {key: summary[key] for key in wanted} == wanted
+
+
+def test_a_branch_has_its_trunk(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.delenv("WANDB_MODE")
+    config, trunk, branch = make_config(*WORDS, "wandb.mode=offline"), tmp_path / "trunk", tmp_path / "branch"
+    run(config, tmp_path / "stage", Assignment(lineage=trunk, fork=None, end=6, ends_run=False))
+    assert not (tmp_path / "stage/wandb").exists()
+    run(config, branch, Assignment(lineage=tmp_path / "on", fork=path_of(trunk, 6), end=12, ends_run=True))
+    assert min(offline_history(branch)) == 3
+    assert offline_history(branch) == expected(branch)
 
 
 def test_online(tmp_path: Path, server: Server, caplog) -> None:
@@ -327,16 +329,10 @@ def test_a_wandb_that_breaks_down_does_not_fail_the_run(tmp_path: Path, monkeypa
     assert Record(tmp_path).state["status"] == "finished"
 
 
-def test_disabled_does_not_load_the_client(tmp_path: Path) -> None:
-    code = (
-        "import sys; sys.argv = ['tut-train', *sys.argv[1:]]\n"
-        "from tut.command_line import register_schema\n"
-        "from conftest import make_config\n"
-        "from pathlib import Path\n"
-        "from tut.run import run\n"
-        "register_schema(); run(make_config(*sys.argv[1:]), Path('run'))\n"
-        "assert 'wandb' not in sys.modules"
-    )
-    words = [*SMALL, "trainer.max_steps=2", "wandb.mode=disabled"]
-    here = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
-    subprocess.run([sys.executable, "-c", code, *words], cwd=tmp_path, env=here, check=True)
+@pytest.mark.parametrize("words", ["wandb.mode=disabled", "tracker=none", "tracker=tensorboard"])
+def test_the_client_is_loaded_only_if_it_is_used(words: str, tmp_path: Path, monkeypatch, caplog) -> None:
+    monkeypatch.delenv("WANDB_MODE")
+    monkeypatch.setitem(sys.modules, "wandb", None)  # so that importing it would fail, and be told
+    run(make_config(*WORDS, words), tmp_path)
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+    assert not (tmp_path / "wandb").exists()

@@ -5,11 +5,18 @@ import gzip
 import json
 import re
 import threading
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import quote, unquote
+
+import pytest
 
 USER = "someone"
-PROJECT = {"id": base64.b64encode(b"Project").decode(), "name": "tut", "entity": {"id": "1", "name": USER}}
+PROJECT = {"id": base64.b64encode(b"Project").decode(), "name": "tut", "entity": {"id": "1", "name": USER},
+           "entityName": USER, "createdAt": "2026-01-01T00:00:00", "isBenchmark": False, "user": None}  # fmt: skip
+
+LAST_PAGE = {"endCursor": "1", "hasNextPage": False}
 
 
 class Run:
@@ -21,6 +28,7 @@ class Run:
         self.history: dict[int, dict[str, Any]] = {}
         self.summary: dict[str, Any] = {}
         self.exit_code: int | None = None
+        self.files: dict[str, bytes] = {}
 
     def bucket(self) -> dict[str, Any]:
         last = [json.dumps(self.history[max(self.history)])] if self.history else []
@@ -33,10 +41,11 @@ class Run:
 
 
 class Server:
-    """Serves until `stop`; `runs` holds what has arrived."""
+    """Serves until `stop`; `runs` and `views` (saved reports, by id) hold what has arrived."""
 
     def __init__(self) -> None:
         self.runs: dict[str, Run] = {}
+        self.views: dict[str, dict[str, Any]] = {}
         server = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -68,7 +77,8 @@ class Server:
                 self._reply({})
 
             def do_PUT(self) -> None:
-                self._body()
+                _, _, run, name = self.path.split("/", 3)
+                server.runs[run].files[unquote(name)] = self._body()
                 self._reply({})
 
             def do_POST(self) -> None:
@@ -114,6 +124,11 @@ class Server:
             "OrgFeatureFlags": lambda _: {"organization": {"featureFlags": []}},
             "ServerFeaturesQuery": lambda _: {"serverInfo": {"features": []}},
             "ServerInfo": lambda _: {"serverInfo": {"cliVersionInfo": {"max_cli_version": "99.0.0"}}},
+            "GetDefaultEntity": lambda _: {"viewer": {"id": "1", "entity": USER}},
+            "GetProjects": lambda _: {"models": {"edges": [{"cursor": "1", "node": PROJECT}], "pageInfo": LAST_PAGE}},
+            "ProjectInternalId": lambda _: {"project": {"id": PROJECT["id"], "internalId": PROJECT["id"]}},
+            "ProjectViews": self._views,
+            "upsertView": self._upsert_view,
             "Viewer": lambda _: {
                 "viewer": {"id": "1", "entity": USER, "username": USER, "email": "", "flags": "{}", "admin": False,
                            "teams": {"edges": []}}
@@ -124,7 +139,8 @@ class Server:
         return {"data": answers[operation](variables)}
 
     def _create_files(self, variables: dict[str, Any]) -> dict[str, Any]:
-        files = [{"name": name, "uploadUrl": f"{self.url}/storage/{name}"} for name in variables["files"]]
+        files = [{"name": name, "uploadUrl": f"{self.url}/storage/{variables['run']}/{quote(name)}"}
+                 for name in variables["files"]]  # fmt: skip
         return {"createRunFiles": {"runID": variables["run"], "uploadHeaders": [], "files": files}}
 
     def _upsert(self, variables: dict[str, Any]) -> dict[str, Any]:
@@ -134,6 +150,30 @@ class Server:
         run.upsert |= {key: value for key, value in variables.items() if value is not None}
         return {"upsertBucket": {"bucket": run.bucket(), "inserted": inserted}}
 
+    def _views(self, variables: dict[str, Any]) -> dict[str, Any]:
+        edges = [{"node": view, "cursor": view["id"]} for view in self.views.values()]
+        return {"project": {"allViews": {"edges": edges, "pageInfo": LAST_PAGE}}}
+
+    def _upsert_view(self, variables: dict[str, Any]) -> dict[str, Any]:
+        name = variables["id"] or f"view-{len(self.views)}"
+        project = {"id": PROJECT["id"], "name": variables["projectName"], "entityName": variables["entityName"]}
+        view = self.views[name] = {**variables, "id": name, "project": project, "updatedAt": "2026-01-01T00:00:00"}
+        return {"upsertView": {"view": view, "inserted": variables["id"] is None}}
+
     def _resume_status(self, variables: dict[str, Any]) -> dict[str, Any]:
         run = self.runs.get(variables["name"])
         return {"model": {**PROJECT, "bucket": None if run is None else run.bucket()}}
+
+
+def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """Have the client find a server by its environment, with a login; the body of a fixture."""
+    import wandb
+
+    wandb.teardown()  # it reads its environment once a process
+    loopback = Server()
+    monkeypatch.setenv("WANDB_BASE_URL", loopback.url)
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.delenv("WANDB_MODE")
+    yield loopback
+    wandb.teardown()
+    loopback.stop()

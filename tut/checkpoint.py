@@ -5,7 +5,7 @@ A checkpoint is a folder `checkpoints/step-00000357/`:
     model.safetensors            weights; while tied, the shared matrix once
     training.pt                  optimizers and running sums; only tensors and plain values, no pickled code
     train.jsonl, valid.jsonl     the metric rows up to here
-    valid_tokens.npz             the latest evaluation, token by token
+    valid_tokens.npz             the validation at the end of a run, token by token
     manifest.json                step, what determined the run so far, and a checksum of every file
 
 A checkpoint is either kept, for branches to fork from, or there only so that a stopped run can go on.

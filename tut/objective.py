@@ -139,7 +139,8 @@ def _batch(inputs: Ids, carried: Flags, targets: Ids, lengths: Ids | None) -> Ba
 def loss_and_rank(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Return the cross-entropy in nats of each target, in fp32, and its rank among all logits, in int64: 1 is highest.
 
-    Of equal logits, which bf16 makes common, the first in the vocabulary ranks first, as `argmax` has it.
+    Of equal logits, which bf16 makes common, the first in the vocabulary ranks first, as `argmax` has it. A logit that
+    is no number ranks behind all others.
 
     Args:
         logits: (predictions, vocabulary), of any floating type; the loss is computed in fp32.
@@ -148,7 +149,7 @@ def loss_and_rank(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     logits = logits.float()
     own = logits.gather(1, targets[:, None])
     before = torch.arange(logits.shape[1], device=logits.device) < targets[:, None]
-    rank = 1 + ((logits > own) | ((logits == own) & before)).sum(dim=1)
+    rank = 1 + (~(logits <= own) | ((logits == own) & before)).sum(dim=1)
     return cross_entropy(logits, targets, reduction="none"), rank
 
 

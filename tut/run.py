@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -192,7 +191,6 @@ class _Run:
             self.model = torch.compile(self.model)  # type: ignore[assignment]
         optimizers = build_optimizers(config.optimizer, network, pair)
         self.state = State(network, pair, optimizers, Window.on(setting.device))
-        self._targets = cache(lambda split: targets_of(setting.corpus, split, setting.objective))
         names_parent = config.resume not in RESUME_WORDS and not checkpoint.saved(self.checkpoints)
         self._parent = origin.named(config.resume, setting) if names_parent else None
 
@@ -236,12 +234,14 @@ class _Run:
         return float(validation["loss"])
 
     def _score(self, split: Split, name: str) -> Row:
-        """Score the model on a split. What it did on each token is left in the record, under the split's `name`."""
+        """Score the model on a split; at the end of the run, leave in its record how it did on each token."""
         setting, rows = self.setting, self.config.trainer.evaluation_batch_size
         batches = evaluation_batches(setting.corpus.split(split), setting.objective, rows)
         result = evaluate(self.model, batches, setting.device, setting.precision)
-        scored = TokenScores(**vars(self._targets(split)), loss=result.loss, rank=result.rank)
-        scored.save(self.record.tokens_file(name))
+        if self.state.step == setting.timeline.total_steps:
+            targets = targets_of(setting.corpus, split, setting.objective)
+            scored = TokenScores(**vars(targets), loss=result.loss, rank=result.rank)
+            scored.save(self.record.tokens_file(name))
         return result.row()
 
     def _write(self, split: str, row: Row) -> None:

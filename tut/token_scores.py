@@ -5,6 +5,7 @@ runs can be compared token by token, document by document, or by how common the 
 """
 
 import zipfile
+import zlib
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,6 @@ def load_token_scores(path: Path) -> TokenScores:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             read: dict[str, Any] = {one.name: arrays[one.name] for one in fields(TokenScores)}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise TutError(f"{path}: cannot be read as scores of tokens ({one_line(error)})") from error
     return TokenScores(**read)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 from typing import Any
 
 from tut.config import NEVER, Config, UntieConfig
@@ -39,8 +40,8 @@ class WandbTracker:
         """
         self._waiting: dict[str, Any] = {}
         self._best: dict[str, float] = {}
-        for earlier in record.folder.glob("wandb/offline-run-*"):  # all its rows will be shown again
-            earlier.rename(earlier.with_name(f"replaced-{earlier.name}"))
+        for earlier in record.folder.glob("wandb/offline-run-*"):  # it would be uploaded along with the whole run
+            shutil.rmtree(earlier)
         self._run = _open(_mode(config.wandb.mode), config, record, run_id)
         for split in SPLITS:
             self._run.define_metric(f"{split}/*", step_metric="step")
@@ -104,6 +105,20 @@ def _arm(untie: UntieConfig) -> str:
     return " ".join(["untie", untie.arm, *(unusual if untie.arm != NEVER else [])])
 
 
+def client_settings() -> Any:
+    """Return settings with which W&B's client says nothing itself, and gives up after a while."""
+    import wandb
+
+    return wandb.Settings(
+        silent=True,
+        console="off",
+        x_disable_stats=True,
+        init_timeout=START_SECONDS,
+        finish_timeout=END_SECONDS,
+        finish_timeout_raises=True,
+    )
+
+
 def _open(mode: str, config: Config, record: Record, run_id: str) -> Any:
     import wandb
 
@@ -121,12 +136,5 @@ def _open(mode: str, config: Config, record: Record, run_id: str) -> Any:
         tags=config.wandb.tags,
         config=config.to_dict(),
         reinit="create_new",  # not the run that a tracker before this one may have had to give up
-        settings=wandb.Settings(
-            silent=True,
-            console="off",
-            x_disable_stats=True,
-            init_timeout=START_SECONDS,
-            finish_timeout=END_SECONDS,
-            finish_timeout_raises=True,
-        ),
+        settings=client_settings(),
     )

@@ -1,11 +1,12 @@
 """What is read from run folders, what is left out, and what is refused."""
 
+import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from planted import TOTAL, plant, plant_sweep, plant_tokens
+from planted import plant, plant_sweep, plant_tokens
 
 import tut.report
 from tut.errors import TutError
@@ -133,6 +134,52 @@ def test_other_masks_are_refused(tmp_path: Path) -> None:
         tut.report.load(tmp_path)
 
 
+def test_the_end_is_the_last_step_and_not_an_earlier_row(tmp_path: Path) -> None:
+    plant(tmp_path / "0", "never", 0, 5.0)
+    path = tmp_path / "0/valid.jsonl"
+    path.write_text(path.read_text()[:-40])
+    loaded = tut.report.load(tmp_path)
+    assert loaded.runs["valid_loss"].isna().all()
+    assert loaded.runs["test_loss"].tolist() == [5.0]
+    assert any(note.endswith("its valid.jsonl has no row of the end") for note in loaded.notes)
+
+
+def test_rows_and_plans_that_make_no_sense_are_left_out(tmp_path: Path) -> None:
+    plant(tmp_path / "0", "never", 0, 5.0)
+    with (tmp_path / "0/train.jsonl").open("a") as file:
+        file.write('{"step": null}\n[1]\n7\n')
+    (tmp_path / "sweep.json").write_text("{")
+    (note,) = tut.report.load(tmp_path).notes
+    assert note.endswith("train.jsonl: 3 half-written rows left out")
+
+
+def test_runs_that_have_not_started_are_named(tmp_path: Path) -> None:
+    plant(tmp_path / "0", "epoch=3", 0, 5.0)
+    tasks = [{"label": f"run {n}", "record": str(tmp_path / str(n)), "ends_run": n < 6, "start": 0, "end": 900,
+              "checkpoint": f"/store/l{n}/step-00000900"} for n in range(8)]  # fmt: skip
+    plan = {"tasks": tasks, "steps": {"planned": 10, "without_sharing": 20}}
+    (tmp_path / "sweep.json").write_text(json.dumps(plan))
+    assert tut.report.load(tmp_path).notes == (f"{tmp_path}: 5 of its runs have not started: run 1, run 2, run 3, ...",)
+    assert tut.report.load(tmp_path / "0").notes == ()
+
+
+def test_the_same_data_in_other_words_is_one_setting(tmp_path: Path) -> None:
+    for number, files in enumerate(("x/*.txt", "/somewhere/x/*.txt")):
+        plant(tmp_path / str(number), "never", number, 5.0, changes={"data.files": files})
+    assert set(tut.report.load(tmp_path).runs["setting"]) == {""}
+    old = Record(tmp_path / "1")
+    config = old.state["config"]
+    del config["optimizer"]["wsd_decay_fraction"]
+    old.update_state(config=config)
+    assert set(tut.report.load(tmp_path).runs["setting"]) == {""}
+
+
+def test_a_run_that_does_not_tell_its_data_is_not_refused(tmp_path: Path) -> None:
+    plant(tmp_path / "0", "never", 0, 5.0)
+    Record(plant(tmp_path / "1", "epoch=3", 0, 5.0)).update_state(data=None, git_revision=None)
+    assert tut.report.load(tmp_path).notes == ()
+
+
 def test_a_loss_that_is_no_number_is_not_compared(tmp_path: Path) -> None:
     plant(tmp_path / "0", "never", 0, float("nan"))
     loaded = tut.report.load(tmp_path)
@@ -149,6 +196,3 @@ def test_a_real_run(finished_run: Path) -> None:
     assert tokens is not None
     assert tokens.loss.mean(dtype=float) == run["test_loss"]
     assert (tokens.rank == 1).mean() == run["test_acc"]
-
-
-assert TOTAL

@@ -8,6 +8,7 @@ from planted import plant, plant_sweep, plant_tokens
 
 from tut.errors import TutError
 from tut.report.sentences import number, p_value
+from tut.report.tables import text
 from tut.report.write import Report, report_on
 
 SIX = range(6)
@@ -64,7 +65,7 @@ def test_few_seeds_rest_on_the_t_test_and_that_is_said(tmp_path: Path) -> None:
     plant_sweep(tmp_path, {"epoch=3": -0.1}, range(5))
     verdict, words = only(report_on([tmp_path]))
     assert verdict == "better"
-    assert "with 5 seeds sign flips, which assume less, cannot go below p = 0.0625" in words
+    assert words.endswith("than tied; sign flips, which assume less, cannot go below p = 0.0625 with 5 seeds")
 
 
 def test_the_same_difference_in_every_seed(tmp_path: Path) -> None:
@@ -87,6 +88,7 @@ def test_only_seeds_that_both_have_are_compared(tmp_path: Path) -> None:
     verdict, words = only(report)
     assert verdict == "better"
     assert "6 seeds" in words
+    assert words.endswith("; untying at epoch 3 diverged in seed 8, not counted here")
     assert any("its test loss is nan; not compared" in note for note in report.notes)
 
 
@@ -113,7 +115,7 @@ def test_another_baseline(tmp_path: Path) -> None:
     plant_sweep(tmp_path, {"epoch=0": 0.1, "epoch=3": 0.05}, SIX)
     tied, three = report_on([tmp_path], baseline="epoch=0").sentences
     assert tied[1].startswith("staying tied changes test loss by −0.0999 ")
-    assert tied[1].endswith("better than epoch=0")
+    assert tied[1].endswith("better than epoch=0; by sign flips, which assume less, p = 0.062")
     assert three[0] == "better"
     with pytest.raises(TutError, match="--baseline epoch=1: no such arm; there are never, epoch=0, epoch=3; did you"):
         report_on([tmp_path], baseline="epoch=1")
@@ -174,6 +176,21 @@ def test_documents_are_resampled_where_tokens_are_recorded(tmp_path: Path) -> No
 @pytest.mark.parametrize("say", [lambda: number(-0.00001234, "loss", signed=True), lambda: number(0.0, "loss")])
 def test_a_small_number_never_reads_as_zero(say: Callable[[], str]) -> None:
     assert say() in ("−0.000012", "0.0000")
+
+
+def test_the_same_accuracy_is_not_the_same_model(tmp_path: Path) -> None:
+    for run, (arm, loss) in enumerate((("never", 5.0), ("epoch=3", 4.0))):
+        folder = plant(tmp_path / str(run), arm, 0, loss)
+        (folder / "test.jsonl").write_text(
+            (folder / "test.jsonl").read_text().replace('"acc": 0.4', '"acc": 0.25, "a": 0.4')
+        )
+    assert only(report_on([tmp_path], metric="acc"))[0] == "cannot tell"
+
+
+def test_a_huge_loss_is_told_in_few_letters(tmp_path: Path) -> None:
+    plant_sweep(tmp_path, {"epoch=3": 1e5}, range(3))
+    report = report_on([tmp_path])
+    assert max(len(cell) for cell in text(report.comparisons).to_numpy().ravel()) < 40
 
 
 def test_p_values() -> None:

@@ -151,7 +151,7 @@ def test_formats(sweep: Path, tmp_path: Path) -> None:
     "words, said",
     [
         (["--metric", "los"], "tut: argument --metric: invalid choice: 'los'"),
-        (["--margin", "-1"], "tut: --margin -1.0: must be above 0"),
+        (["--margin", "-1"], "tut: --margin -1.0: must be a finite number above 0"),
         (["--baseline", "epoch=4"], "tut: --baseline epoch=4: no such arm; there are never, epoch=0, epoch=3"),
         (["nowhere"], "tut: nowhere: no such folder"),
     ],

@@ -4,6 +4,7 @@ python -m tut.report SWEEP_DIR                          print the result; write 
 python -m tut.report DIR [DIR ...] --output FOLDER      of several sweeps, or of any folders with runs below them
 python -m tut.report SWEEP_DIR --metric acc             compare on another metric: an exploration, not the endpoint
 python -m tut.report SWEEP_DIR --format latex           print the table of arms for a paper
+python -m tut.report SWEEP_DIR --wandb                  save it as a W&B report too, beside the sweep's runs
 """
 
 import sys
@@ -21,7 +22,7 @@ def main() -> None:
     """Read the command line, print the result and write the report."""
     from tut.report.results import METRICS, SPLITS
     from tut.report.tables import FORMATS
-    from tut.report.write import formatted, print_report, report_on, write_report
+    from tut.report.write import formatted, print_report, publish_report, report_on, write_report
 
     parser = Options("tut.report", __doc__)
     parser.add_argument("folders", metavar="DIR", nargs="+", type=Path, help="a run's folder, a sweep's, or any above")
@@ -31,19 +32,22 @@ def main() -> None:
     parser.add_argument("--margin", type=float, help=_MARGIN)
     parser.add_argument("--format", choices=FORMATS, default="text", help="of what is printed (default: text)")
     parser.add_argument("--output", metavar="FOLDER", type=Path, help="where to write (default: report/ in the first)")
+    parser.add_argument("--wandb", action="store_true", help="save it in W&B too, as a report beside the runs")
     asked = parser.parse_intermixed_args()
     try:
-        if asked.margin is not None and not asked.margin > 0:
-            raise TutError(f"--margin {asked.margin}: must be above 0")
+        if asked.margin is not None and not 0 < asked.margin < float("inf"):
+            raise TutError(f"--margin {asked.margin}: must be a finite number above 0")
         report = report_on(asked.folders, asked.metric, asked.split, asked.baseline, asked.margin)
         page = write_report(report, asked.output or asked.folders[0] / "report")
-    except TutError as error:
+        if asked.format == "text":
+            print_report(report)
+            print(f"report: {page}")
+        else:
+            sys.stdout.write(formatted(report, asked.format))
+        if asked.wandb:
+            print(f"W&B: {publish_report(report, page.parent)}", file=sys.stderr)
+    except (TutError, OSError) as error:
         complain(error)
-    if asked.format == "text":
-        print_report(report)
-        print(f"report: {page}")
-    else:
-        sys.stdout.write(formatted(report, asked.format))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from tut.errors import TutError
+from tut.errors import one_line
 
 
 def show(sweep: Path) -> None:
@@ -18,8 +18,8 @@ def show(sweep: Path) -> None:
     try:
         report = report_on([sweep])
         page = write_report(report, sweep / "report")
-    except (TutError, OSError) as error:
-        print(f"no report: {error}")
+    except Exception as error:  # the runs are what matters
+        print(f"no report: {one_line(error)}")
         return
     print_report(report)
     print(f"report: {page}")

@@ -38,8 +38,14 @@ class Endpoint:
 
     @property
     def words(self) -> str:
+        """Its name in a sentence: `test loss`."""
         metric = {"acc": "accuracy"}.get(self.metric, self.metric)
         return f"{'validation' if self.split == 'valid' else self.split} {metric}"
+
+    @property
+    def is_primary(self) -> bool:
+        """Whether it is what a sweep is judged by; looking at anything else is exploration."""
+        return (self.metric, self.split) == ("loss", "test")
 
     @property
     def sign(self) -> int:
@@ -59,6 +65,8 @@ class Arm:
     steps_per_epoch: int | None
     values: dict[int, float]
     """The endpoint of each finished seed."""
+    diverged: tuple[int, ...]
+    """The seeds that came to their end with a loss that is no number."""
     scores: dict[str, tuple[float, float | None]]
     """Mean and standard deviation over seeds of every metric on the endpoint's split."""
     unfinished: dict[str, int]
@@ -73,6 +81,7 @@ class Arm:
 
     @property
     def label(self) -> str:
+        """Its name among the arms of all settings."""
         return " ".join(filter(None, (self.setting, self.name)))
 
     @property
@@ -92,6 +101,8 @@ class Comparison:
     paired: Paired
     p: float | None
     """Of the paired t-test, after Holm over all arms of the report."""
+    sign_flip_p: float | None
+    """Of the sign flips, likewise."""
     equivalence_p: float | None
     """Of the two one-sided tests, likewise."""
     detectable: float | None
@@ -131,7 +142,7 @@ def compare(results: Results, endpoint: Endpoint, baseline: str = NEVER) -> Comp
     """
     arms = _arms(results, endpoint)
     notes = []
-    wanted = baseline.removeprefix("untie.")
+    wanted = NEVER if baseline in ("untie.epoch=never", "epoch=never") else baseline.removeprefix("untie.")
     baselines = {arm.setting: arm for arm in arms if arm.name == wanted}
     if not baselines and wanted != NEVER:
         names = list(dict.fromkeys(arm.name for arm in arms))
@@ -149,7 +160,13 @@ def compare(results: Results, endpoint: Endpoint, baseline: str = NEVER) -> Comp
             notes.append(f"no baseline{where}: there is {there}, but not {kept_tied}; nothing is compared to it")
     pairs = [(arm, baselines[arm.setting]) for arm in arms
              if arm.setting in baselines and arm is not baselines[arm.setting]]  # fmt: skip
-    return Comparisons(endpoint, tuple(arms), tuple(_comparisons(results, pairs, endpoint)), tuple(notes))
+    found = _comparisons(results, pairs, endpoint)
+    bare = [one.arm.label for one in found if one.differences and one.documents_interval is None]
+    if bare and len(bare) < len(found):
+        notes.append(f"{', '.join(bare)}: not all runs have scores of tokens, so documents are not resampled")
+    if not endpoint.is_primary:
+        notes.append(f"compared on {endpoint.words}: an exploration, for the endpoint of a sweep is its test loss")
+    return Comparisons(endpoint, tuple(arms), tuple(found), tuple(notes))
 
 
 def _arms(results: Results, endpoint: Endpoint) -> list[Arm]:
@@ -167,14 +184,16 @@ def _arm(setting: str, name: str, runs: pd.DataFrame, endpoint: Endpoint) -> Arm
     scores = {}
     for metric in METRICS:
         values = column(f"{endpoint.split}_{metric}")
-        if len(values):
-            scores[metric] = (float(values.mean()), float(values.std()) if len(values) > 1 else None)
+        with np.errstate(over="ignore"):  # a perplexity may be as large as a float can be
+            if len(values):
+                scores[metric] = (float(values.mean()), float(np.std(values, ddof=1)) if len(values) > 1 else None)
     values = column(endpoint.column)
     steps = column("total_steps").astype(int)
     own = done["steps_of_its_own"].fillna(done["total_steps"]).dropna().astype(int)
     return Arm(
         setting, name, _first(runs["untie_step"]), _first(runs["total_steps"]), _first(runs["steps_per_epoch"]),
         values={int(done.loc[index, "seed"]): float(value) for index, value in values.items()},
+        diverged=tuple(done.loc[done[f"{endpoint.split}_diverged"].astype(bool), "seed"]),
         scores=scores,
         unfinished={str(status): int(n) for status, n in runs["status"].value_counts().items() if status != "finished"},
         parameters=_first(runs["parameters"]), steps=int(steps.sum()), own_steps=int(own.sum()),
@@ -193,27 +212,24 @@ def _comparisons(results: Results, pairs: list[tuple[Arm, Arm]], endpoint: Endpo
         for arm, baseline in pairs
     ]
     paired = [statistics.paired(list(one.values())) for one in differences]
-    p = statistics.holm([one.t_p for one in paired])
+    p, flips = (statistics.holm(raw) for raw in ([one.t_p for one in paired], [one.sign_flip_p for one in paired]))
     margin = endpoint.margin
     equivalence = statistics.holm(
         [None if margin is None else statistics.equivalence_p(list(one.values()), margin) for one in differences]
     )
     alpha = ALPHA / max(1, sum(one is not None for one in p))  # what the smallest of them is held to
     found = []
-    for (arm, baseline), own, test, own_p, own_equivalence in zip(
-        pairs, differences, paired, p, equivalence, strict=True
-    ):
+    for place, ((arm, baseline), own, test) in enumerate(zip(pairs, differences, paired, strict=True)):
         each, documents, both = _on_other_documents(results, arm, baseline, list(own), endpoint)
         detectable = needed = None
         if test.sd is not None:
             detectable = statistics.minimum_detectable_effect(test.sd, test.n, alpha)
             needed = None if margin is None else statistics.seeds_needed(test.sd, margin, alpha)
-        verdict = _verdict(own, own_p, own_equivalence, endpoint)
-        found.append(
-            Comparison(
-                arm, baseline, own, test, own_p, own_equivalence, detectable, needed, each, documents, both, verdict
-            )
-        )
+        verdict = _verdict(own, p[place], equivalence[place], endpoint)
+        found.append(Comparison(
+            arm, baseline, own, test, p[place], flips[place], equivalence[place], detectable, needed, each, documents,
+            both, verdict,
+        ))  # fmt: skip
     return found
 
 
@@ -221,7 +237,7 @@ def _verdict(
     differences: dict[int, float], p: float | None, equivalence_p: float | None, endpoint: Endpoint
 ) -> Verdict:
     values = list(differences.values())
-    if values and not any(values):
+    if values and not any(values) and endpoint.metric != "acc":  # equal counts are not yet equal models
         return "identical"
     if p is not None and p < ALPHA:
         return "better" if endpoint.sign * float(np.mean(values)) > 0 else "worse"

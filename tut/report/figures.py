@@ -4,6 +4,7 @@ import io
 import re
 from collections.abc import Callable
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import matplotlib as mpl
@@ -18,7 +19,9 @@ from tut.report.comparison import Arm, Comparison, Comparisons, Endpoint
 from tut.report.results import Results
 
 INK, MUTED = "#222222", "#8a8a8a"
-_PALETTE = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9")  # Okabe and Ito's, for all eyes
+_PALETTE = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9",  # Okabe and Ito's, for all eyes
+            "#8c564b", "#7f5fc7", "#9a9a00", "#0f8b8d")  # fmt: skip
+_LINES = ("-", "--", "-.", ":")  # one for each setting
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none", "svg.hashsalt": "tut", "font.family": "sans-serif", "font.size": 11, "axes.titlesize": 12,
     "text.color": INK, "axes.edgecolor": MUTED, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK,
@@ -29,18 +32,21 @@ _WORDS = {"loss": "cross-entropy (nats)", "perplexity": "perplexity", "acc": "ac
 _BAND = 0.18  # opacity
 
 
+FIGURES = ("curves", "difference", "effect", "gradients", "parting", "frequency")
+
+
 def draw_all(results: Results, comparisons: Comparisons, frequency: pd.DataFrame) -> dict[str, Figure]:
     """Return the figures that there are data for, by name."""
-    drawn: dict[str, Callable[[], Figure | None]] = {
-        "curves": lambda: curves(results, comparisons),
-        "difference": lambda: difference(results, comparisons),
-        "effect": lambda: effect(comparisons),
-        "gradients": lambda: roles(results, comparisons, "gradients"),
-        "parting": lambda: roles(results, comparisons, "parting"),
-        "frequency": lambda: loss_by_frequency(frequency, comparisons),
-    }
+    draw: tuple[Callable[[], Figure | None], ...] = (
+        lambda: curves(results, comparisons),
+        lambda: difference(results, comparisons),
+        lambda: effect(comparisons),
+        lambda: roles(results, comparisons, "gradients"),
+        lambda: roles(results, comparisons, "parting"),
+        lambda: loss_by_frequency(frequency, comparisons),
+    )
     with mpl.rc_context(_STYLE):
-        return {name: figure for name, draw in drawn.items() if (figure := draw()) is not None}
+        return {name: figure for name, each in zip(FIGURES, draw, strict=True) if (figure := each()) is not None}
 
 
 def save(figures: dict[str, Figure], folder: Path) -> dict[str, str]:
@@ -70,15 +76,17 @@ def for_page(svg: str, name: str) -> str:
 def _figure(*heights: float, title: str) -> tuple[Figure, list[Axes]]:
     figure = Figure(figsize=(6.0, 0.9 + sum(heights)))
     axes = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
-    axes[0].set_title(title, loc="left")
+    axes[0].set_title(fill(title, 58), loc="left")
     return figure, list(axes)
 
 
 def _legend(figure: Figure, axes: Axes) -> None:
     handles, names = axes.get_legend_handles_labels()
     if handles:
-        columns = 3 if max(map(len, names)) < 16 else 2 if max(map(len, names)) < 28 else 1
-        figure.legend(handles, names, loc="outside lower center", ncols=columns, handlelength=1.6, columnspacing=1.4)
+        longest = max(map(len, names))
+        columns = max(1, min(3, 64 // (longest + 6)))  # of the letters that a line has room for
+        wrapped = [fill(name, 58) for name in names]
+        figure.legend(handles, wrapped, loc="outside lower center", ncols=columns, handlelength=1.6, columnspacing=1.4)
 
 
 def colours(comparisons: Comparisons) -> dict[str, str]:
@@ -88,16 +96,17 @@ def colours(comparisons: Comparisons) -> dict[str, str]:
         own = dict(zip(others, _PALETTE, strict=False))
     else:
         scale = mpl.colormaps["plasma"]
-        own = {label: mpl.colors.to_hex(scale(0.05 + 0.8 * i / (len(others) - 1))) for i, label in enumerate(others)}
+        own = {label: mpl.colors.to_hex(scale(0.25 + 0.6 * i / (len(others) - 1))) for i, label in enumerate(others)}
     return {arm.label: own.get(arm.label, INK) for arm in comparisons.arms}
 
 
 def over_seeds(table: pd.DataFrame, by: str, value: str) -> pd.DataFrame:
-    """Return mean, low and high (95% t interval; the mean where there is one seed) of a value at each point."""
+    """Return mean, low and high (95% t interval; none for one seed) of a value at each point that all seeds have."""
     from scipy.stats import t
 
     grouped = table.groupby(by)[value].agg(["mean", "std", "count"])
-    half = t.ppf(0.975, np.maximum(grouped["count"] - 1, 1)) * grouped["std"].fillna(0.0) / np.sqrt(grouped["count"])
+    grouped = grouped[grouped["count"] == table["seed"].nunique()]
+    half = t.ppf(0.975, np.maximum(grouped["count"] - 1, 1)) * grouped["std"] / np.sqrt(grouped["count"])
     return grouped.assign(low=grouped["mean"] - half, high=grouped["mean"] + half)
 
 
@@ -107,6 +116,11 @@ def _line(axes: Axes, table: pd.DataFrame, value: str, colour: str, label: str |
         band.index, band["mean"], color=colour, label=label, marker="." if len(band) < 30 else "", linestyle=style
     )
     axes.fill_between(band.index, band["low"], band["high"], color=colour, alpha=_BAND, linewidth=0)
+
+
+def _style(arm: Arm, comparisons: Comparisons) -> str:
+    settings = list(dict.fromkeys(one.setting for one in comparisons.arms))
+    return _LINES[settings.index(arm.setting) % len(_LINES)]
 
 
 def _rows_of(results: Results, arm: Arm, split: str) -> pd.DataFrame:
@@ -131,7 +145,8 @@ def curves(results: Results, comparisons: Comparisons) -> Figure | None:
     figure, (axes,) = _figure(3.3, title="Validation " + ("accuracy" if metric == "acc" else metric))
     drawn = [arm for arm in comparisons.arms if metric in (rows := _rows_of(results, arm, VALID)) and len(rows)]
     for arm in drawn:
-        _line(axes, _rows_of(results, arm, VALID), metric, colour[arm.label], arm.label)
+        label = arm.label if arm.values else f"{arm.label} (not finished)"
+        _line(axes, _rows_of(results, arm, VALID), metric, colour[arm.label], label, _style(arm, comparisons))
     _mark_untie_points(axes, drawn, colour)
     axes.set(xlabel="step; dotted: untie points", ylabel=_WORDS[metric])
     _legend(figure, axes)
@@ -151,7 +166,8 @@ def difference(results: Results, comparisons: Comparisons) -> Figure | None:
         if both.empty:
             continue
         both["change"] = both[metric] - both[f"{metric}_of_baseline"]
-        _line(axes, both, "change", colour[found.arm.label], found.arm.label)
+        style = _style(found.arm, comparisons)
+        _line(axes, both, "change", colour[found.arm.label], found.arm.label, style)
         drawn.append(found.arm)
     axes.axhline(0, color=INK, linewidth=1)
     _mark_untie_points(axes, drawn, colour)
@@ -172,7 +188,12 @@ def effect(comparisons: Comparisons) -> Figure | None:
         axes.axhspan(-endpoint.margin, endpoint.margin, color=MUTED, alpha=0.25, linewidth=0, label="margin")
     places = _places(list(means))
     beside = (max(places) - min(places) or 1.0) / 60
-    axes.plot(places, list(means.values()), color=MUTED, linewidth=1, zorder=1)
+    for setting in {one.arm.setting for one in means}:
+        points = [
+            (place, mean) for place, (one, mean) in zip(places, means.items(), strict=True)
+            if one.arm.setting == setting and one.arm.name != NEVER
+        ]  # fmt: skip
+        axes.plot(*zip(*sorted(points), strict=True), color=MUTED, linewidth=1, zorder=1)
     for place, (one, mean) in zip(places, means.items(), strict=True):
         low, high = one.paired.t_interval or (mean, mean)
         own = colour[one.arm.label]
@@ -182,7 +203,9 @@ def effect(comparisons: Comparisons) -> Figure | None:
         axes.scatter([place + beside] * len(changes), changes, color=own, s=14, alpha=0.5, linewidth=0)
         axes.plot([place, place], [low, high], color=own, linewidth=2.4, solid_capstyle="butt")
         axes.plot([place], [mean], color=own, marker="o", markersize=7)
-    axes.set_xticks(places, [_tick(one) for one in means])
+    ticks = [_tick(one) for one in means]
+    crowded = len(ticks) > 7 or max(map(len, ticks)) > 24
+    axes.set_xticks(places, ticks, rotation=30 if crowded else 0, ha="right" if crowded else "center")
     axes.margins(x=0.08)
     axes.set(xlabel="untie point; bars: 95% CI, small dots: seeds", ylabel=_better_is(endpoint))
     _legend(figure, axes)
@@ -200,7 +223,7 @@ def _places(found: list[Comparison]) -> list[float]:
 
 def _tick(found: Comparison) -> str:
     words = found.arm.label
-    return words.replace("=", " ") if len(words) < 12 else words.replace(" ", "\n").replace("=", "\n")
+    return words.replace("=", " ") if len(words) < 12 else words.replace(" ", "\n")
 
 
 def _baselines(comparisons: Comparisons) -> str:

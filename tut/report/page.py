@@ -8,9 +8,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from tut.report import tables
+from tut.report.arms import flat, varying
 from tut.report.comparison import Comparisons
 from tut.report.figures import for_page
-from tut.report.results import Results, flat, varying
+from tut.report.results import Results
 from tut.report.sentences import seeds
 
 _ASIDE = ("wandb.", "resume", "tracker")
@@ -57,12 +58,12 @@ def page(
 
 def _made(runs: pd.DataFrame) -> pd.DataFrame:
     """Return what the runs were made with, and in what their configs differ: a row a thing, with all its values."""
-    things: dict[str, list[object]] = {"data fingerprint": [value for value in runs["data"] if value]}
+    things: dict[str, list[object]] = {"data fingerprint": list(runs["data"].dropna())}
     for column in ("versions", "hardware"):
-        known = [about for about in runs[column] if about]
+        known = list(runs[column].dropna())
         for name in dict.fromkeys(name for about in known for name in about):
             things[name] = [about.get(name) for about in known]
-    things["code"] = [value for value in runs["git_revision"] if value]
+    things["code"] = list(runs["git_revision"].dropna())
     configs = [flat(config) for config in runs["config"]]
     for key in varying(configs):
         if not key.startswith(_ASIDE):

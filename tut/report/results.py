@@ -1,8 +1,4 @@
-"""Run folders as tables: which runs there are, to which arm each belongs, and what they have recorded.
-
-An arm is the runs that differ only in seed. A setting is the arms that differ only in how they untie, so that within
-it they can be compared. Nothing but the files of the run folders is read.
-"""
+"""Run folders as tables: which runs there are, and what they have recorded. Nothing but their files is read."""
 
 import json
 import math
@@ -17,18 +13,13 @@ import pandas as pd
 from tut.config import NEVER
 from tut.errors import TutError
 from tut.record import TEST, TRAIN, VALID, Record
+from tut.report.arms import compared, name_arms
 from tut.token_scores import TokenScores, load_token_scores
 
 FINISHED = "finished"
 METRICS = ("loss", "perplexity", "acc")
 SPLITS = (TEST, VALID)
-_EFFECTS = {"init": "copy", "optimizer_state": "copy", "input_lr_multiplier": 1.0, "output_lr_multiplier": 1.0}
-"""What else decides what untying does, and its usual values."""
-_FREE = (
-    "seed", "resume", "tracker", "untie.", "wandb.", "report.",
-    "trainer.device", "trainer.evaluat", "trainer.log_", "trainer.checkpoint_", "trainer.keep_",
-)  # fmt: skip
-"""How the keys start in which runs of one setting may differ: none of them changes what an arm is."""
+_WHOLE = ("untie_step", "total_steps", "steps_per_epoch", "steps_of_its_own", "parameters")
 
 
 @dataclass(frozen=True)
@@ -40,18 +31,23 @@ class Results:
     are its final scores (missing unless it is finished)."""
     rows: pd.DataFrame
     """A row a metric row: folder, setting, arm, seed, split (`train`, `valid`, `test`), step, and the metrics."""
+    sweeps: tuple[Path, ...]
+    """The folders of the sweeps that were read whole."""
     notes: tuple[str, ...]
     """What a reader should know of how this was read: what is missing, left out, or unlike the rest."""
 
     def tokens(self, folder: str, split: str = TEST) -> TokenScores | None:
         """Return how a run did on every predicted token of a split; None if it has not recorded that."""
         path = Record(Path(folder)).tokens_file(split)
-        return load_token_scores(path) if path.exists() else None
+        return _tokens(path) if path.exists() else None
 
     @property
     def finished(self) -> pd.DataFrame:
         """The runs that have come to their end."""
         return self.runs[self.runs["status"] == FINISHED]
+
+
+_tokens = lru_cache(maxsize=64)(load_token_scores)  # a baseline's are compared with every arm's
 
 
 def find_runs(folders: Iterable[Path]) -> list[Record]:
@@ -77,19 +73,32 @@ def load(folders: Path | str | Sequence[Path | str]) -> Results:
             different tokens.
     """
     planned.cache_clear()
-    several = [folders] if isinstance(folders, str | Path) else folders
+    _tokens.cache_clear()
+    several = [Path(folders)] if isinstance(folders, str | Path) else [Path(folder) for folder in folders]
     notes: list[str] = []
-    read = [run for record in find_runs(Path(folder) for folder in several) if (run := _read(record, notes))]
+    read = [run for record in find_runs(several) if (run := _read(record, notes))]
     if not read:
         raise TutError(f"{', '.join(map(str, several))}: no run here can be read ({'; '.join(notes)})")
-    _name_arms([about for about, _ in read])
-    runs = pd.DataFrame([about for about, _ in read])
-    runs = _without_repeats(runs, notes)
+    name_arms([about for about, _ in read])
+    runs = _without_repeats(pd.DataFrame([about for about, _ in read]).astype(dict.fromkeys(_WHOLE, "Int64")), notes)
     kept = set(runs["folder"])
     rows = pd.DataFrame([row for about, rows in read if about["folder"] in kept for row in _with_names(about, rows)])
     for setting, group in runs.groupby("setting"):
         _check_alike(str(setting), group, notes)
-    return Results(runs.drop(columns=["_config", "_untie"]).reset_index(drop=True), rows, tuple(notes))
+    sweeps = _sweeps({Path(folder).parent for folder in runs["folder"]}, several, notes)
+    return Results(runs.drop(columns=["_config", "_untie"]).reset_index(drop=True), rows, sweeps, tuple(notes))
+
+
+def _sweeps(parents: Iterable[Path], named: Sequence[Path], notes: list[str]) -> tuple[Path, ...]:
+    """Return which folders are of sweeps that were read whole, and note what these have planned but not started."""
+    above = {folder.resolve() for folder in named}
+    found = [parent for parent in sorted(parents) if planned(parent) and above & {parent, *parent.parents}]
+    for sweep in found:
+        runs = [task for task in planned(sweep)["tasks"] if task["ends_run"]]
+        if missing := [task["label"] for task in runs if not (Path(task["record"]) / "state.json").exists()]:
+            some = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+            notes.append(f"{sweep}: {len(missing)} of its runs have not started: {some}")
+    return tuple(found)
 
 
 def _read(record: Record, notes: list[str]) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
@@ -118,17 +127,17 @@ def _read(record: Record, notes: list[str]) -> tuple[dict[str, Any], list[dict[s
         "seconds": max((row.get("seconds", 0.0) for row in rows), default=0.0),
         "data": (state.get("data") or {}).get("fingerprint"),
         "margin": (config.get("report") or {}).get("margin"),
-        "_config": {key: value for key, value in flat(config).items() if not key.startswith(_FREE)},
+        "_config": compared(config),
         "_untie": untie,
     }
     sizes = state.get("parameters") or {}
     about["parameters"] = sizes.get("tied" if about["arm"] == NEVER else "untied")
-    about |= {name: state.get(name) for name in ("command", "git_revision", "versions", "hardware")} | {
-        "config": config
-    }
-    if about["status"] == FINISHED:
-        for split in SPLITS:
-            about |= _final_scores(split, rows, folder, notes)
+    about |= {name: state.get(name) for name in ("command", "git_revision", "versions", "hardware")}
+    about["config"] = config
+    for split in SPLITS:
+        about |= {f"{split}_{name}": math.nan for name in METRICS} | {f"{split}_diverged": False}
+        if about["status"] == FINISHED:
+            about |= _final_scores(split, rows, about, notes)
     return about, rows
 
 
@@ -142,23 +151,29 @@ def _own_steps(folder: Path, lineage: str | None, end: int | None) -> int | None
 
 @lru_cache(maxsize=64)
 def planned(sweep: Path) -> dict[str, Any]:
-    """Return what a sweep's sweep.json says; empty if there is none."""
-    path = sweep / "sweep.json"
-    plan: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    return plan
-
-
-def _final_scores(split: str, rows: list[dict[str, Any]], folder: Path, notes: list[str]) -> dict[str, float]:
-    of_split = [row for row in rows if row["split"] == split]
-    if not of_split:
-        notes.append(f"{folder}: finished, but its {split}.jsonl has no row")
+    """Return what a sweep's sweep.json says; empty if there is none that can be read."""
+    try:
+        plan: dict[str, Any] = json.loads((sweep / "sweep.json").read_text())
+        return plan if {"tasks", "steps"} <= set(plan) else {}
+    except (OSError, ValueError):
         return {}
-    last = of_split[-1]
-    scores = {f"{split}_{name}": float(last[name]) for name in METRICS if last.get(name) is not None}
-    if broken := [name for name, value in scores.items() if not math.isfinite(value)]:
-        notes.append(f"{folder}: its {broken[0].replace('_', ' ')} is {scores[broken[0]]}; not compared")
-    finite = {name: value if math.isfinite(value) else math.nan for name, value in scores.items()}
-    return finite | {f"{split}_predictions": float(last.get("predictions", math.nan))}
+
+
+def _final_scores(
+    split: str, rows: list[dict[str, Any]], run: dict[str, Any], notes: list[str]
+) -> dict[str, float | bool]:
+    """Return a finished run's scores at its end; none of them if the loss there is no number, for it has diverged."""
+    last = next((row for row in reversed(rows) if row["split"] == split), None)
+    if last is None or last["step"] < (run["total_steps"] or 0):
+        notes.append(f"{run['folder']}: finished, but its {split}.jsonl has no row of the end")
+        return {}
+    scores = {name: float(last[name]) for name in METRICS if last.get(name) is not None}
+    diverged = not math.isfinite(scores.get("loss", 0.0))
+    if diverged:
+        notes.append(f"{run['folder']}: its {split} loss is {scores['loss']}; not compared")
+        scores = {}
+    found: dict[str, float | bool] = {f"{split}_{name}": value for name, value in scores.items()}
+    return found | {f"{split}_predictions": float(last.get("predictions", math.nan)), f"{split}_diverged": diverged}
 
 
 def _rows(record: Record, split: str, notes: list[str]) -> Iterator[dict[str, Any]]:
@@ -168,11 +183,9 @@ def _rows(record: Record, split: str, notes: list[str]) -> Iterator[dict[str, An
     for line in path.read_text(errors="replace").splitlines() if path.exists() else []:
         try:
             row = json.loads(line)
-            step = row["step"]
+            yield {"split": split, **row, "step": int(row["step"])}
         except (ValueError, KeyError, TypeError):
             broken += 1
-            continue
-        yield {"split": split, **row, "step": int(step)}
     if broken:
         notes.append(f"{path}: {broken} half-written row{'s' if broken > 1 else ''} left out")
 
@@ -180,39 +193,6 @@ def _rows(record: Record, split: str, notes: list[str]) -> Iterator[dict[str, An
 def _with_names(about: dict[str, Any], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     names = {name: about[name] for name in ("folder", "setting", "arm", "seed")}
     return [{**names, **row} for row in rows]
-
-
-def _name_arms(runs: list[dict[str, Any]]) -> None:
-    """Give each run the name of its setting and of its arm: what tells it from others, in the words of overrides."""
-    different = varying([run["_config"] for run in runs])
-    for run in runs:
-        run["setting"] = " ".join(f"{key}={run['_config'].get(key)}" for key in different)
-    same_point: dict[tuple[str, Any], str] = {}
-    for run in runs:
-        if run["arm"] == NEVER:
-            continue
-        effects = [f"{name}={run['_untie'].get(name, usual)}" for name, usual in _EFFECTS.items()
-                   if run["_untie"].get(name, usual) != usual]  # fmt: skip
-        step = run["arm"] if run["untie_step"] is None else run["untie_step"]
-        words = same_point.setdefault((run["setting"], step), run["arm"])  # other words for one step are one arm
-        run["arm"] = " ".join([words, *effects])
-
-
-def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return a nested dict as one of dotted keys, as they are written on the command line."""
-    found: dict[str, Any] = {}
-    for name, value in config.items():
-        if isinstance(value, dict) and value:
-            found |= flat(value, f"{prefix}{name}.")
-        else:
-            found[f"{prefix}{name}"] = value
-    return found
-
-
-def varying(dicts: Sequence[dict[str, Any]]) -> list[str]:
-    """Return the keys in which some dicts differ."""
-    keys = dict.fromkeys(key for one in dicts for key in one)
-    return [key for key in keys if len({repr(one.get(key)) for one in dicts}) > 1]
 
 
 def _without_repeats(runs: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
@@ -258,7 +238,7 @@ def _check_alike(setting: str, group: pd.DataFrame, notes: list[str]) -> None:
     scored: dict[str, tuple[str, TokenScores]] = {}
     for run in done.itertuples():
         folder = str(run.folder)
-        if run.data is not None:
+        if pd.notna(run.data):
             same("their data's fingerprints", folder, run.data)
         for split in SPLITS:
             count = getattr(run, f"{split}_predictions", math.nan)
@@ -266,12 +246,12 @@ def _check_alike(setting: str, group: pd.DataFrame, notes: list[str]) -> None:
                 same(f"their numbers of {split} predictions", folder, int(count))
             path = Record(Path(folder)).tokens_file(split)
             if path.exists():
-                tokens = load_token_scores(path)
+                tokens = _tokens(path)
                 there, reference = scored.setdefault(split, (folder, tokens))
                 if not tokens.same_targets(reference):
                     raise TutError(
                         f"{folder} and {there} cannot be compared: they were scored on different {split} tokens"
                     )
     for what in ("versions", "git_revision"):
-        if len({json.dumps(value, sort_keys=True) for value in done[what] if value}) > 1:
+        if len({json.dumps(value, sort_keys=True) for value in done[what].dropna()}) > 1:
             notes.append(f"runs{where} were made with different {what.replace('_', ' ')}: see results.json")

@@ -13,6 +13,8 @@ _DECIMALS = {"loss": 4, "perplexity": 2, "acc": 4}
 def number(value: float, metric: str, signed: bool = False) -> str:
     """Return a value of a metric as text: with the metric's usual decimals, more if it would read as zero."""
     decimals = _DECIMALS[metric]
+    if abs(value) >= 1e6:
+        return f"{value:+.3g}" if signed else f"{value:.3g}"
     if value and abs(value) < 0.5 * 10**-decimals:
         decimals = 1 - math.floor(math.log10(abs(value)))
     text = f"{value:+.{decimals}f}" if signed else f"{value:.{decimals}f}"
@@ -49,6 +51,10 @@ def what_was_done(arm: Arm) -> str:
 
 def sentence(comparison: Comparison, endpoint: Endpoint) -> str:
     """Return what may be said of an arm against its baseline, and how sure that is."""
+    return _finding(comparison, endpoint) + _left_out(comparison)
+
+
+def _finding(comparison: Comparison, endpoint: Endpoint) -> str:
     subject, what, test = what_was_done(comparison.arm), endpoint.words, comparison.paired
     baseline = "tied" if comparison.baseline.name == NEVER else comparison.baseline.name
     if test.n == 0 or test.mean is None:
@@ -97,12 +103,23 @@ def _reservations(comparison: Comparison, endpoint: Endpoint) -> str:
     assert test.t_interval is not None
     if endpoint.margin is not None and max(map(abs, test.t_interval)) < endpoint.margin:
         said += f", but by less than the margin of ±{number(endpoint.margin, endpoint.metric)}"
-    if test.least_sign_flip_p is not None and test.least_sign_flip_p > ALPHA:
-        said += (
-            f"; this rests on the t-test, for with {seeds(test.n)} sign flips, which assume less, "
-            f"cannot go below p = {test.least_sign_flip_p:.4g}"
-        )
+    if test.sd == 0:
+        said += "; the difference is the very same in every seed, which a t-test takes for certainty"
+    elif test.least_sign_flip_p > ALPHA:
+        least = f"p = {test.least_sign_flip_p:.4g}"
+        said += f"; sign flips, which assume less, cannot go below {least} with {seeds(test.n)}"
+    elif comparison.sign_flip_p is not None and comparison.sign_flip_p > ALPHA:
+        said += f"; by sign flips, which assume less, {p_value(comparison.sign_flip_p)}"
     return said
+
+
+def _left_out(comparison: Comparison) -> str:
+    """Say which seeds came to no number: what is said of the others is said of survivors."""
+    said = [
+        f"; {what_was_done(arm)} diverged in seed {', '.join(map(str, arm.diverged))}, not counted here"
+        for arm in (comparison.arm, comparison.baseline) if arm.diverged
+    ]  # fmt: skip
+    return "".join(said)
 
 
 def _what_would_show(comparison: Comparison, endpoint: Endpoint) -> str:

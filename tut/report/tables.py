@@ -1,7 +1,6 @@
 """The table of arms, as numbers and as text, in the formats that people ask for."""
 
 import math
-from pathlib import Path
 
 import pandas as pd
 
@@ -11,20 +10,25 @@ from tut.report.sentences import MINUS, number
 from tut.report.statistics import Interval
 
 FORMATS = ("text", "csv", "markdown", "latex", "json")
-IN_SHORT = ("untie", "seeds", " loss", " perplexity", " accuracy", "difference", "95% CI", "p (Holm)", "verdict")
-"""The endings of those columns of `text` for which a terminal has room."""
+_LEAVE_OUT = ("accuracy", "perplexity", "detectable", "sign flips", "equivalence", "p (Holm)", "95% CI")
+"""What of the columns of `text` goes first where there is no room for all."""
+_LATEX = {char: f"\\{char}" for char in "&%$#_{}"} | {
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "±": r"$\pm$", "<": "$<$",
+}  # fmt: skip
 _NAMES = {"loss": "loss", "perplexity": "perplexity", "acc": "accuracy"}
 
 
-def numbers(comparisons: Comparisons) -> pd.DataFrame:
-    """Return a row an arm, every value as a number."""
-    return pd.DataFrame([_numbers(arm, comparisons.of(arm), comparisons) for arm in comparisons.arms])
+def numbers(comparisons: Comparisons) -> list[dict[str, object]]:
+    """Return a row an arm, every value as a number; None where there is none."""
+    rows = [_numbers(arm, comparisons.of(arm), comparisons) for arm in comparisons.arms]
+    keys = dict.fromkeys(key for row in rows for key in row)
+    return [{key: row.get(key) for key in keys} for row in rows]
 
 
 def _numbers(arm: Arm, found: Comparison | None, comparisons: Comparisons) -> dict[str, object]:
     row: dict[str, object] = {
         "setting": arm.setting, "arm": arm.name, "untie_step": arm.untie_step, "seeds": len(arm.values),
-        "unfinished": sum(arm.unfinished.values()),
+        "diverged": len(arm.diverged), "unfinished": sum(arm.unfinished.values()),
     }  # fmt: skip
     for metric in METRICS:
         mean, sd = arm.scores.get(metric, (None, None))
@@ -36,6 +40,7 @@ def _numbers(arm: Arm, found: Comparison | None, comparisons: Comparisons) -> di
             **_ends("ci", test.t_interval), **_ends("bca", test.bca_interval),
             **_ends("documents_ci", found.documents_interval), **_ends("seeds_and_documents_ci", found.both_interval),
             "t_p": test.t_p, "t_p_holm": found.p, "sign_flip_p": test.sign_flip_p,
+            "sign_flip_p_holm": found.sign_flip_p,
             "equivalence_p_holm": found.equivalence_p, "margin": comparisons.endpoint.margin,
             "detectable": found.detectable, "seeds_needed": found.seeds_needed, "verdict": found.verdict,
         }  # fmt: skip
@@ -73,13 +78,25 @@ def text(comparisons: Comparisons) -> pd.DataFrame:
                 "difference": _value(test.mean, endpoint.metric, signed=True),
                 "95% CI": _interval(test.t_interval, endpoint.metric),
                 "p (Holm)": _p(found.p),
-                "p (sign flips)": _p(test.sign_flip_p),
+                "p (sign flips)": _p(found.sign_flip_p),
                 "p (equivalence)": _p(found.equivalence_p),
                 "detectable": _value(found.detectable, endpoint.metric),
                 "verdict": found.verdict if test.n else "",
             }
         rows.append(row)
     return _readable(rows)
+
+
+def narrowed(table: pd.DataFrame, width: int) -> pd.DataFrame:
+    """Return a table without the columns that do not fit into so many characters."""
+
+    def needed() -> int:
+        return sum(2 + max(len(str(name)), int(table[name].str.len().max())) for name in table)
+
+    for words in _LEAVE_OUT:
+        if needed() > width:
+            table = table[[name for name in table if words not in name]]
+    return table
 
 
 def more_text(comparisons: Comparisons) -> pd.DataFrame:
@@ -128,8 +145,9 @@ def _readable(rows: list[dict[str, str]]) -> pd.DataFrame:
 def sharing(results: Results) -> list[str]:
     """Say for each sweep how many steps it has saved by training shared stages once."""
     said = []
-    for sweep in dict.fromkeys(Path(folder).parent for folder in results.runs["folder"]):
-        if steps := planned(sweep).get("steps"):
+    for sweep in results.sweeps:
+        steps = planned(sweep)["steps"]
+        if steps:
             there, alone = steps["planned"], steps["without_sharing"]
             said.append(
                 f"{there:,} steps of stages for {alone:,} steps of runs: {1 - there / alone:.0%} saved by sharing"
@@ -139,22 +157,16 @@ def sharing(results: Results) -> list[str]:
 
 def latex(table: pd.DataFrame) -> str:
     """Return a table for a paper; it needs the package booktabs."""
-    plain = table.replace({MINUS: "-"}, regex=True).map(_math)
-    styled = plain.style.hide(axis="index").format(escape=None)
-    columns = [_escaped(str(name)) for name in plain.columns]
-    styled.columns = pd.Index(columns)
-    return str(styled.to_latex(hrules=True, column_format="l" + "r" * (len(columns) - 1)))
+    plain = table.map(_set_in_latex)
+    plain.columns = pd.Index([_set_in_latex(name) for name in table])
+    styled = plain.style.hide(axis="index")
+    return str(styled.to_latex(hrules=True, column_format="l" + "r" * (table.shape[1] - 1)))
 
 
-def _escaped(words: str) -> str:
-    for char in "&%$#_{}":
-        words = words.replace(char, f"\\{char}")
-    return words.replace("±", "$\\pm$").replace("<", "$<$")
-
-
-def _math(words: str) -> str:
-    """Return a cell with its minus signs set as such."""
-    return " ".join(f"${word}$" if word[:1] in "+-" and len(word) > 1 else _escaped(word) for word in words.split())
+def _set_in_latex(words: str) -> str:
+    """Return text with LaTeX's own characters escaped, and numbers with a sign as mathematics."""
+    escaped = "".join(_LATEX.get(char, char) for char in words.replace(MINUS, "-"))
+    return " ".join(f"${word}$" if word[:1] in "+-" and len(word) > 1 else word for word in escaped.split())
 
 
 def markdown(table: pd.DataFrame) -> str:
@@ -164,7 +176,8 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def _finished(arm: Arm) -> str:
-    others = ", ".join(f"{n} {status}" for status, n in arm.unfinished.items())
+    counts = arm.unfinished | ({"diverged": len(arm.diverged)} if arm.diverged else {})
+    others = ", ".join(f"{n} {status}" for status, n in counts.items())
     return f"{len(arm.values)} ({others})" if others else str(len(arm.values))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from tut.config import NEVER
+from tut.errors import TutError
 from tut.progress import console
 from tut.report import tables
 from tut.report.comparison import Comparisons, compare, endpoint_of
@@ -18,6 +19,7 @@ from tut.report.results import Results, load
 from tut.report.sentences import sentence
 
 PAGE = "index.html"
+_CSV = ("arms.csv", "pairs.csv", "runs.csv", "frequency.csv")
 
 
 @dataclass(frozen=True)
@@ -52,23 +54,21 @@ def report_on(
 
 def print_report(report: Report) -> None:
     """Print the table of arms, a sentence for each, and the notes."""
+    from rich.markup import escape
     from rich.table import Table
 
-    said = tables.text(report.comparisons)
-    said = said[[name for name in said.columns if name.endswith(tables.IN_SHORT)]]
+    to = console()
+    said = tables.narrowed(tables.text(report.comparisons), to.width)
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in said.columns:
-        table.add_column(str(name), justify="left" if name == "untie" else "right", no_wrap=True)
+        folds = name == "untie"
+        table.add_column(str(name), justify="left" if folds else "right", no_wrap=not folds, overflow="fold")
     for row in said.itertuples(index=False):
-        table.add_row(*row)
-    to = console()
+        table.add_row(*map(escape, row))
     to.print(table)
-    for _, words in report.sentences:
-        to.print(words, soft_wrap=True)
-    for line in tables.sharing(report.results):
-        to.print(line, soft_wrap=True)
-    for note in report.notes:
-        to.print(f"note: {note}", soft_wrap=True)
+    lines = [words for _, words in report.sentences] + tables.sharing(report.results)
+    for line in lines + [f"note: {note}" for note in report.notes]:
+        to.print(line, soft_wrap=True, markup=False)
 
 
 def formatted(report: Report, format_name: str) -> str:
@@ -76,15 +76,35 @@ def formatted(report: Report, format_name: str) -> str:
     if format_name == "json":
         return json.dumps(as_json(report), indent=1)
     if format_name == "csv":
-        return str(tables.numbers(report.comparisons).to_csv(index=False))
+        return str(pd.DataFrame(tables.numbers(report.comparisons)).to_csv(index=False))
     table = tables.text(report.comparisons)
     return tables.latex(table) if format_name == "latex" else tables.markdown(table)
+
+
+def publish_report(report: Report, folder: Path) -> str:
+    """Save a written report in W&B, beside the runs that it is of, and return its URL.
+
+    Raises:
+        TutError: the runs are not in one project of W&B, or it cannot be saved there.
+    """
+    from tut.report.wandb_view import publish
+
+    settings = [config.get("wandb") or {} for config in report.results.runs["config"]]
+    places = {(each.get("project"), each.get("entity")) for each in settings}
+    if len(places) > 1:
+        raise TutError(f"--wandb: the runs are in {len(places)} projects of W&B; report on each by itself")
+    ((project, entity),) = places
+    if project is None:
+        raise TutError("--wandb: the runs do not say which project of W&B they are in")
+    groups = list(dict.fromkeys(each["group"] for each in settings if each.get("group")))
+    findings = "".join(f"- {words}\n" for _, words in report.sentences)
+    return publish(folder, project, entity, groups, f"{findings}\n{formatted(report, 'markdown')}")
 
 
 def as_json(report: Report) -> dict[str, Any]:
     """Return all numbers of a report as plain data: null where there is none."""
     comparisons, runs = report.comparisons, report.results.runs
-    arms = tables.numbers(comparisons).to_dict("records")
+    arms = tables.numbers(comparisons)
     for arm, row in zip(comparisons.arms, arms, strict=True):
         row["seeds"] = list(arm.values)
         row["values"] = list(arm.values.values())
@@ -105,25 +125,25 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(one) for one in value]
-    if hasattr(value, "item"):
+    if hasattr(value, "item"):  # NumPy's
         value = value.item()
-    if isinstance(value, float):
-        return None if not math.isfinite(value) else int(value) if value.is_integer() and abs(value) > 1e3 else value
-    return value
+    return None if value is pd.NA or (isinstance(value, float) and not math.isfinite(value)) else value
 
 
 def write_report(report: Report, folder: Path) -> Path:
     """Write the page, figures (PNG and SVG), tables (CSV and LaTeX) and results.json; return the page's path."""
-    from tut.report.figures import draw_all, save
+    from tut.report.figures import FIGURES, draw_all, save
     from tut.report.page import page
 
     folder.mkdir(parents=True, exist_ok=True)
+    for name in (*(f"{figure}.{ending}" for figure in FIGURES for ending in ("png", "svg")), *_CSV):
+        (folder / name).unlink(missing_ok=True)  # an earlier report may have had more
     comparisons = report.comparisons
     frequency = by_frequency(report.results, comparisons)
     figures = save(draw_all(report.results, comparisons, frequency), folder)
     runs: pd.DataFrame = report.results.runs
     plain = runs.drop(columns=[name for name in ("versions", "hardware", "config") if name in runs])
-    numbers = {"arms": tables.numbers(comparisons), "pairs": tables.pairs(comparisons), "runs": plain}
+    numbers = {"arms": pd.DataFrame(tables.numbers(comparisons)), "pairs": tables.pairs(comparisons), "runs": plain}
     for name, table in (numbers | {"frequency": frequency.drop(columns="number")}).items():
         if len(table):
             table.to_csv(folder / f"{name}.csv", index=False)

@@ -1,0 +1,93 @@
+"""The saved view in W&B, as it arrives at a loopback server."""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from wandb_server import USER, Server, serve
+
+from tut.errors import TutError
+from tut.report.wandb_view import publish
+
+pytestmark = pytest.mark.filterwarnings("ignore:Pydantic V1")  # in wandb-workspaces itself
+
+GROUPS = ["it's the first", 'the "second"']
+SUMMARY = "Untying later is better.\n\n| arm | loss |\n|---|---|\n| `epoch=3` | 5.60 |\n"
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    yield from serve(monkeypatch)
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Path:
+    """As much of a report's folder as is published."""
+    for number, name in enumerate(("curves", "difference", "effect")):
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / f"{name}.png")
+    (tmp_path / "index.html").write_text("<title>Does untying help?</title>")
+    return tmp_path
+
+
+def grids(view: dict[str, Any]) -> list[dict[str, Any]]:
+    return [block["metadata"] for block in json.loads(view["spec"])["blocks"] if block["type"] == "panel-grid"]
+
+
+def panels(grid: dict[str, Any]) -> list[dict[str, Any]]:
+    return [panel["config"] for panel in grid["panelBankSectionConfig"]["panels"]]
+
+
+def filters(grid: dict[str, Any]) -> list[tuple[str, str, Any]]:
+    (runs,) = grid["runSets"]
+    return [(one["key"]["name"], one["op"], one["value"]) for one in runs["filters"]["filters"]]
+
+
+def test_what_arrives(written: Path, server: Server) -> None:
+    url = publish(written, "tut", None, GROUPS, SUMMARY)
+    ((name, view),) = server.views.items()
+    assert url.startswith(f"{server.url}/{USER}/tut/reports/")
+    assert url.endswith(name)
+    assert view["displayName"] == f"TUT: {', '.join(GROUPS)}"
+    assert [block["content"] for block in json.loads(view["spec"])["blocks"] if "content" in block] == [SUMMARY]
+    ((run_id, run),) = server.runs.items()
+    assert (run.upsert["groupName"], run.upsert["jobType"], run.exit_code) == (GROUPS[0], "report", 0)
+    figures, curves, page = grids(view)
+    assert filters(figures) == filters(page) == [("name", "=", run_id)]
+    assert [panel["mediaKeys"] for panel in panels(figures)] == [["effect"], ["curves"], ["difference"]]
+    assert [panel["mediaKeys"] for panel in panels(page)] == [["page"]]
+    assert filters(curves) == [("group", "IN", GROUPS), ("jobType", "!=", "report")]
+    assert curves["runSets"][0]["grouping"] == [{"section": "run", "name": "jobType"}]
+    assert [one["metrics"] for one in panels(curves)] == [["valid/loss"], ["train/loss"]]
+    assert {one["xAxis"] for one in panels(curves)} == {"step"}
+    (logged,) = run.history.values()
+    for key in ("effect", "curves", "difference"):
+        assert run.files[logged[key]["path"]] == (written / f"{key}.png").read_bytes()
+    assert run.files[logged["page"]["path"]].decode() == (written / "index.html").read_text()
+
+
+def test_publishing_again_replaces(written: Path, server: Server) -> None:
+    for summary in ("before", "after"):
+        url = publish(written, "tut", USER, GROUPS, summary)
+    assert len(server.runs) == len(server.views) == 1
+    assert '"after"' in server.views[url.rpartition("--")[2]]["spec"]
+
+
+def test_what_it_needs(written: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(TutError, match="W&B: these runs are in no group"):
+        publish(written, "tut", None, [], SUMMARY)
+    with monkeypatch.context() as patch, pytest.raises(TutError, match=r"pip install 'tut-lm\[workspaces\]'"):
+        patch.setitem(sys.modules, "wandb_workspaces", None)
+        publish(written, "tut", None, GROUPS, SUMMARY)
+    with monkeypatch.context() as patch, pytest.raises(TutError, match="W&B: there is no login"):
+        patch.delenv("WANDB_API_KEY")
+        patch.setenv("NETRC", str(written / "none"))
+        patch.setenv("WANDB_CONFIG_DIR", str(written))
+        publish(written, "tut", None, GROUPS, SUMMARY)
+    monkeypatch.setenv("WANDB_HTTP_TIMEOUT", "1")
+    server.stop()
+    with pytest.raises(TutError, match=f"W&B: Failed to authenticate with {server.url}"):
+        publish(written, "tut", None, GROUPS, SUMMARY)
