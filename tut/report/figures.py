@@ -86,18 +86,20 @@ def _legend(figure: Figure, axes: Axes) -> None:
         longest = max(map(len, names))
         columns = max(1, min(3, 64 // (longest + 6)))  # of the letters that a line has room for
         wrapped = [fill(name, 58) for name in names]
+        lines = sum(name.count("\n") + 1 for name in wrapped) / columns
+        figure.set_figheight(figure.get_figheight() + 0.2 * max(0.0, lines - 2))
         figure.legend(handles, wrapped, loc="outside lower center", ncols=columns, handlelength=1.6, columnspacing=1.4)
 
 
 def colours(comparisons: Comparisons) -> dict[str, str]:
-    """Return a colour for each arm: ink for those kept tied, then few that are easy to tell, or many in order."""
-    others = [arm.label for arm in comparisons.arms if arm.name != NEVER]
-    if len(others) <= len(_PALETTE):
-        own = dict(zip(others, _PALETTE, strict=False))
+    """Return a colour for each arm, by its label: ink for those kept tied; arms of one name have one in all settings."""
+    names = list(dict.fromkeys(arm.name for arm in comparisons.arms if arm.name != NEVER))
+    if len(names) <= len(_PALETTE):
+        own = dict(zip(names, _PALETTE, strict=False))
     else:
         scale = mpl.colormaps["plasma"]
-        own = {label: mpl.colors.to_hex(scale(0.25 + 0.6 * i / (len(others) - 1))) for i, label in enumerate(others)}
-    return {arm.label: own.get(arm.label, INK) for arm in comparisons.arms}
+        own = {name: mpl.colors.to_hex(scale(0.25 + 0.6 * i / (len(names) - 1))) for i, name in enumerate(names)}
+    return {arm.label: own.get(arm.name, INK) for arm in comparisons.arms}
 
 
 def over_seeds(table: pd.DataFrame, by: str, value: str) -> pd.DataFrame:
@@ -203,9 +205,11 @@ def effect(comparisons: Comparisons) -> Figure | None:
         axes.scatter([place + beside] * len(changes), changes, color=own, s=14, alpha=0.5, linewidth=0)
         axes.plot([place, place], [low, high], color=own, linewidth=2.4, solid_capstyle="butt")
         axes.plot([place], [mean], color=own, marker="o", markersize=7)
-    ticks = [_tick(one) for one in means]
-    crowded = len(ticks) > 7 or max(map(len, ticks)) > 24
-    axes.set_xticks(places, ticks, rotation=30 if crowded else 0, ha="right" if crowded else "center")
+    ticks = [one.arm.label for one in means]
+    if len(ticks) > 7 or sum(map(len, ticks)) > 60:  # more than a line has room for
+        axes.set_xticks(places, ticks, rotation=35, ha="right", rotation_mode="anchor", fontsize=9)
+    else:
+        axes.set_xticks(places, ticks)
     axes.margins(x=0.08)
     axes.set(xlabel="untie point; bars: 95% CI, small dots: seeds", ylabel=_better_is(endpoint))
     _legend(figure, axes)
@@ -219,11 +223,6 @@ def _places(found: list[Comparison]) -> list[float]:
     distinct = len(gaps) == len(found) - 1 and (not len(gaps) or gaps.min() > 0.08 * (max(steps) - min(steps)))
     alike = len({one.arm.setting for one in found}) == 1
     return steps if distinct and alike else [float(index) for index in range(len(found))]
-
-
-def _tick(found: Comparison) -> str:
-    words = found.arm.label
-    return words.replace("=", " ") if len(words) < 12 else words.replace(" ", "\n")
 
 
 def _baselines(comparisons: Comparisons) -> str:
