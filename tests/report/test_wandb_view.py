@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from planted import plant_sweep, results
 from wandb_server import USER, Server, serve
 
 from tut.errors import TutError
+from tut.report.__main__ import main
 from tut.report.wandb_view import publish
 
 pytestmark = pytest.mark.filterwarnings("ignore:Pydantic V1")  # in wandb-workspaces itself
@@ -67,6 +69,26 @@ def test_what_arrives(written: Path, server: Server) -> None:
     for key in ("effect", "curves", "difference"):
         assert run.files[logged[key]["path"]] == (written / f"{key}.png").read_bytes()
     assert run.files[logged["page"]["path"]].decode() == (written / "index.html").read_text()
+
+
+def test_the_command_line(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    about = {"changes": {"wandb.group": "the sweep"}}
+    plant_sweep(tmp_path, {"epoch=3": -0.02}, range(3), **about)
+    monkeypatch.setattr(sys, "argv", ["tut.report", str(tmp_path), "--wandb"])
+    main()
+    said = capsys.readouterr()
+    assert f"W&B: {server.url}/{USER}/tut/reports/" in said.err
+    assert "report: " in said.out
+    (view,) = server.views.values()
+    (markdown,) = [block["content"] for block in json.loads(view["spec"])["blocks"] if "content" in block]
+    (finding,) = results(tmp_path)["sentences"]
+    assert f"- {finding['sentence']}\n" in markdown
+    assert "| never | 3 |" in markdown
+    assert [run.upsert["groupName"] for run in server.runs.values()] == ["the sweep"]
+    plant_sweep(tmp_path / "more", {"epoch=3": -0.02}, range(3, 5), changes={"wandb.project": "other"})
+    with pytest.raises(SystemExit):
+        main()
+    assert capsys.readouterr().err.startswith("tut: --wandb: the runs are in 2 projects of W&B")
 
 
 def test_publishing_again_replaces(written: Path, server: Server) -> None:

@@ -1,11 +1,6 @@
-"""The figures of a report. Each is one matplotlib figure, in colours that a page can turn to those of its theme."""
+"""The figures of a report, each as one matplotlib figure."""
 
-import io
-import re
 from collections.abc import Callable
-from pathlib import Path
-from textwrap import fill
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -16,23 +11,11 @@ from matplotlib.figure import Figure
 from tut.config import NEVER
 from tut.record import TRAIN, VALID
 from tut.report.comparison import Arm, Comparison, Comparisons, Endpoint
+from tut.report.drawing import INK, MUTED, STYLE, add_legend, colours, draw_line, line_style, over_seeds, panels
 from tut.report.results import Results
 
-INK, MUTED = "#222222", "#8a8a8a"
-_PALETTE = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9",  # Okabe and Ito's, for all eyes
-            "#8c564b", "#7f5fc7", "#9a9a00", "#0f8b8d")  # fmt: skip
-_LINES = ("-", "--", "-.", ":")  # one for each setting
-_STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none", "svg.hashsalt": "tut", "font.family": "sans-serif", "font.size": 11, "axes.titlesize": 12,
-    "text.color": INK, "axes.edgecolor": MUTED, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK,
-    "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False, "lines.linewidth": 1.6,
-    "figure.constrained_layout.use": True, "axes.formatter.limits": (-4, 6),
-}  # fmt: skip
-_WORDS = {"loss": "cross-entropy (nats)", "perplexity": "perplexity", "acc": "accuracy"}
-_BAND = 0.18  # opacity
-
-
 FIGURES = ("curves", "difference", "effect", "gradients", "parting", "frequency")
+_WORDS = {"loss": "cross-entropy (nats)", "perplexity": "perplexity", "acc": "accuracy"}
 
 
 def draw_all(results: Results, comparisons: Comparisons, frequency: pd.DataFrame) -> dict[str, Figure]:
@@ -45,84 +28,8 @@ def draw_all(results: Results, comparisons: Comparisons, frequency: pd.DataFrame
         lambda: roles(results, comparisons, "parting"),
         lambda: loss_by_frequency(frequency, comparisons),
     )
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         return {name: figure for name, each in zip(FIGURES, draw, strict=True) if (figure := each()) is not None}
-
-
-def save(figures: dict[str, Figure], folder: Path) -> dict[str, str]:
-    """Write each figure as PNG and SVG, and return the SVGs, which need nothing else and have no background."""
-    drawn = {}
-    for name, figure in figures.items():
-        text = io.StringIO()
-        with mpl.rc_context(_STYLE):
-            figure.draw_without_rendering()
-            figure.set_layout_engine("none")  # it has done its part, and would take as long again for every file
-            figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
-            figure.savefig(folder / f"{name}.png", dpi=160, facecolor="white")
-        drawn[name] = text.getvalue()
-        (folder / f"{name}.svg").write_text(drawn[name])
-    return drawn
-
-
-def for_page(svg: str, name: str) -> str:
-    """Return an SVG of `save` to stand in a page: with the page's own colours, and ids that no other figure has."""
-    svg = svg[svg.index("<svg") :].replace(INK, "var(--ink)").replace(MUTED, "var(--muted)")
-    for index, colour in enumerate(_PALETTE):
-        svg = svg.replace(colour, f"var(--arm-{index})")
-    svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", svg)
-    return re.sub(r' (?:width|height)="[^"]*pt"', "", svg, count=2)  # the page decides how wide it is
-
-
-def _figure(*heights: float, title: str) -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=(6.0, 0.9 + sum(heights)))
-    axes = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
-    axes[0].set_title(fill(title, 58), loc="left")
-    return figure, list(axes)
-
-
-def _legend(figure: Figure, axes: Axes) -> None:
-    handles, names = axes.get_legend_handles_labels()
-    if handles:
-        longest = max(map(len, names))
-        columns = max(1, min(3, 64 // (longest + 6)))  # of the letters that a line has room for
-        wrapped = [fill(name, 58) for name in names]
-        lines = sum(name.count("\n") + 1 for name in wrapped) / columns
-        figure.set_figheight(figure.get_figheight() + 0.2 * max(0.0, lines - 2))
-        figure.legend(handles, wrapped, loc="outside lower center", ncols=columns, handlelength=1.6, columnspacing=1.4)
-
-
-def colours(comparisons: Comparisons) -> dict[str, str]:
-    """Return a colour for each arm, by its label: ink for those kept tied; arms of one name have one in all settings."""
-    names = list(dict.fromkeys(arm.name for arm in comparisons.arms if arm.name != NEVER))
-    if len(names) <= len(_PALETTE):
-        own = dict(zip(names, _PALETTE, strict=False))
-    else:
-        scale = mpl.colormaps["plasma"]
-        own = {name: mpl.colors.to_hex(scale(0.25 + 0.6 * i / (len(names) - 1))) for i, name in enumerate(names)}
-    return {arm.label: own.get(arm.name, INK) for arm in comparisons.arms}
-
-
-def over_seeds(table: pd.DataFrame, by: str, value: str) -> pd.DataFrame:
-    """Return mean, low and high (95% t interval; none for one seed) of a value at each point that all seeds have."""
-    from scipy.stats import t
-
-    grouped = table.groupby(by)[value].agg(["mean", "std", "count"])
-    grouped = grouped[grouped["count"] == table["seed"].nunique()]
-    half = t.ppf(0.975, np.maximum(grouped["count"] - 1, 1)) * grouped["std"] / np.sqrt(grouped["count"])
-    return grouped.assign(low=grouped["mean"] - half, high=grouped["mean"] + half)
-
-
-def _line(axes: Axes, table: pd.DataFrame, value: str, colour: str, label: str | None, style: str = "-") -> None:
-    band = over_seeds(_thinned(table.dropna(subset=[value])), "step", value)
-    axes.plot(
-        band.index, band["mean"], color=colour, label=label, marker="." if len(band) < 30 else "", linestyle=style
-    )
-    axes.fill_between(band.index, band["low"], band["high"], color=colour, alpha=_BAND, linewidth=0)
-
-
-def _style(arm: Arm, comparisons: Comparisons) -> str:
-    settings = list(dict.fromkeys(one.setting for one in comparisons.arms))
-    return _LINES[settings.index(arm.setting) % len(_LINES)]
 
 
 def _rows_of(results: Results, arm: Arm, split: str) -> pd.DataFrame:
@@ -144,21 +51,21 @@ def _mark_untie_points(axes: Axes, arms: list[Arm], colour: dict[str, str]) -> N
 def curves(results: Results, comparisons: Comparisons) -> Figure | None:
     """Validation metric over steps, a line an arm, with a band over seeds."""
     colour, metric = colours(comparisons), comparisons.endpoint.metric
-    figure, (axes,) = _figure(3.3, title="Validation " + ("accuracy" if metric == "acc" else metric))
+    figure, (axes,) = panels(3.3, title="Validation " + ("accuracy" if metric == "acc" else metric))
     drawn = [arm for arm in comparisons.arms if metric in (rows := _rows_of(results, arm, VALID)) and len(rows)]
     for arm in drawn:
         label = arm.label if arm.values else f"{arm.label} (not finished)"
-        _line(axes, _rows_of(results, arm, VALID), metric, colour[arm.label], label, _style(arm, comparisons))
+        draw_line(axes, _rows_of(results, arm, VALID), metric, colour[arm.label], label, line_style(arm, comparisons))
     _mark_untie_points(axes, drawn, colour)
     axes.set(xlabel="step; dotted: untie points", ylabel=_WORDS[metric])
-    _legend(figure, axes)
+    add_legend(figure, axes)
     return figure if drawn else None
 
 
 def difference(results: Results, comparisons: Comparisons) -> Figure | None:
     """The same, as paired differences to the baseline: where a small effect can be seen."""
     colour, metric = colours(comparisons), comparisons.endpoint.metric
-    figure, (axes,) = _figure(3.3, title=f"Difference to {_baselines(comparisons)}, seed by seed")
+    figure, (axes,) = panels(3.3, title=f"Difference to {_baselines(comparisons)}, seed by seed")
     drawn = []
     for found in comparisons.comparisons:
         ours, theirs = (_rows_of(results, arm, VALID) for arm in (found.arm, found.baseline))
@@ -168,13 +75,13 @@ def difference(results: Results, comparisons: Comparisons) -> Figure | None:
         if both.empty:
             continue
         both["change"] = both[metric] - both[f"{metric}_of_baseline"]
-        style = _style(found.arm, comparisons)
-        _line(axes, both, "change", colour[found.arm.label], found.arm.label, style)
+        style = line_style(found.arm, comparisons)
+        draw_line(axes, both, "change", colour[found.arm.label], found.arm.label, style)
         drawn.append(found.arm)
     axes.axhline(0, color=INK, linewidth=1)
     _mark_untie_points(axes, drawn, colour)
     axes.set(xlabel="step; dotted: untie points", ylabel=_better_is(comparisons.endpoint))
-    _legend(figure, axes)
+    add_legend(figure, axes)
     return figure if drawn else None
 
 
@@ -184,7 +91,7 @@ def effect(comparisons: Comparisons) -> Figure | None:
     means = {one: mean for one in comparisons.comparisons if (mean := one.paired.mean) is not None}
     if not means:
         return None
-    figure, (axes,) = _figure(3.3, title=f"Change in {endpoint.words} by untying, against {_baselines(comparisons)}")
+    figure, (axes,) = panels(3.3, title=f"Change in {endpoint.words} by untying, against {_baselines(comparisons)}")
     axes.axhline(0, color=INK, linewidth=1, label=_baselines(comparisons))
     if endpoint.margin is not None:
         axes.axhspan(-endpoint.margin, endpoint.margin, color=MUTED, alpha=0.25, linewidth=0, label="margin")
@@ -212,7 +119,7 @@ def effect(comparisons: Comparisons) -> Figure | None:
         axes.set_xticks(places, ticks)
     axes.margins(x=0.08)
     axes.set(xlabel="untie point; bars: 95% CI, small dots: seeds", ylabel=_better_is(endpoint))
-    _legend(figure, axes)
+    add_legend(figure, axes)
     return figure
 
 
@@ -253,7 +160,7 @@ def roles(results: Results, comparisons: Comparisons, which: str) -> Figure | No
     if results.rows.empty or not {*sizes, cosine} <= set(results.rows):
         return None
     colour, drawn = colours(comparisons), False
-    figure, (above, below) = _figure(2.3, 1.5, title=title)
+    figure, (above, below) = panels(2.3, 1.5, title=title)
     for arm in comparisons.arms:
         rows = _rows_of(results, arm, TRAIN)
         rows = rows[rows[cosine].notna()]
@@ -263,25 +170,14 @@ def roles(results: Results, comparisons: Comparisons, which: str) -> Figure | No
         drawn = True
         for (column, words), style in zip(sizes.items(), ("-", "--"), strict=False):
             label = arm.label if which == "parting" else f"{arm.label}: {words}"
-            _line(above, rows, column, colour[arm.label], label, style)
-        _line(below, rows, cosine, colour[arm.label], None)
+            draw_line(above, rows, column, colour[arm.label], label, style)
+        draw_line(below, rows, cosine, colour[arm.label], None)
     if which == "gradients":
         above.set_yscale("log")
     above.set(ylabel="L2 norm" if which == "gradients" else "‖E − U‖")
     below.set(xlabel="step", ylabel="cosine" if which == "gradients" else "cosine of rows")
-    _legend(figure, above)
+    add_legend(figure, above)
     return figure if drawn else None
-
-
-def _thinned(rows: pd.DataFrame, points: int = 150) -> pd.DataFrame:
-    """Return rows averaged over stretches of steps, for a line has no room for more points."""
-    steps = np.sort(rows["step"].unique())
-    if len(steps) <= points:
-        return rows
-    stretch = pd.cut(rows["step"], points, labels=False)
-    means = rows.groupby(["seed", stretch.rename("stretch")]).mean(numeric_only=True)
-    means["step"] = means.groupby("stretch")["step"].transform("mean")
-    return means.drop(columns="seed", errors="ignore").reset_index()
 
 
 def loss_by_frequency(frequency: pd.DataFrame, comparisons: Comparisons) -> Figure | None:
@@ -289,7 +185,7 @@ def loss_by_frequency(frequency: pd.DataFrame, comparisons: Comparisons) -> Figu
     if frequency.empty or not comparisons.comparisons:
         return None
     colour = colours(comparisons)
-    figure, (above, below) = _figure(
+    figure, (above, below) = panels(
         2.0, 2.4, title=f"{comparisons.endpoint.split.capitalize()} loss by frequency of the target"
     )
     names = frequency.drop_duplicates("number").set_index("number")["bucket"].sort_index()
@@ -313,5 +209,5 @@ def loss_by_frequency(frequency: pd.DataFrame, comparisons: Comparisons) -> Figu
     below.set_xticks(list(place.values()), [name.replace(" to ", "–\n").replace(" or ", "\nor ") for name in names])
     above.set(ylabel="nats")
     below.set(xlabel="occurrences of the target in the training text", ylabel="difference (nats)")
-    _legend(figure, above)
+    add_legend(figure, above)
     return figure

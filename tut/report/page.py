@@ -10,7 +10,7 @@ from markupsafe import Markup
 from tut.report import tables
 from tut.report.arms import flat, varying
 from tut.report.comparison import Comparisons
-from tut.report.figures import for_page
+from tut.report.drawing import for_page
 from tut.report.results import Results
 from tut.report.sentences import seeds
 

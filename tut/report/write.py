@@ -132,7 +132,8 @@ def _plain(value: Any) -> Any:
 
 def write_report(report: Report, folder: Path) -> Path:
     """Write the page, figures (PNG and SVG), tables (CSV and LaTeX) and results.json; return the page's path."""
-    from tut.report.figures import FIGURES, draw_all, save
+    from tut.report.drawing import save
+    from tut.report.figures import FIGURES, draw_all
     from tut.report.page import page
 
     folder.mkdir(parents=True, exist_ok=True)
