@@ -86,7 +86,7 @@ def test_make_targets_and_links() -> None:
         plan = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=True).stdout
         assert ("tut.train +sweeps=demo" in plan) == (target == "demo")
         assert ("pytest" in plan) == (target == "test")
-    for link in re.findall(r"\]\(([^)]+)\)", README):
+    for link in re.findall(r"""\]\(([^)]+)\)""", README) + re.findall(r'src="([^"]+)"', README):
         assert link.startswith("https://") or (ROOT / link).exists(), link
 
 

@@ -116,7 +116,7 @@ def effect(comparisons: Comparisons) -> Figure | None:
     if len(ticks) > 7 or sum(map(len, ticks)) > 60:  # more than a line has room for
         axes.set_xticks(places, ticks, rotation=35, ha="right", rotation_mode="anchor", fontsize=9)
     else:
-        axes.set_xticks(places, ticks)
+        axes.set_xticks(places, ticks, fontsize=9)
     axes.margins(x=0.08)
     axes.set(xlabel="untie point; bars: 95% CI, small dots: seeds", ylabel=_better_is(endpoint))
     add_legend(figure, axes)
