@@ -63,8 +63,9 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the tests on SLURM first: they mostly wait, and one worker does them while the other does the rest."""
-    items.sort(key=lambda item: "test_slurm" not in item.nodeid)
+    """Put the longest first: those on SLURM, which one worker does and mostly waits, then whole sweeps and programs."""
+    long = ("test_slurm", "test_readme", "sweep/", "test_exactness", "test_run")
+    items.sort(key=lambda item: next((place for place, name in enumerate(long) if name in item.nodeid), len(long)))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

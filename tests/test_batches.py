@@ -34,7 +34,7 @@ def objective(**settings) -> Objective:
 
 def blocks(count: int, seq_len: int, seed: int = 0) -> Rows:
     tokens = np.random.default_rng(seed).integers(5, VOCABULARY, count * seq_len).astype(np.uint16)
-    return Rows(tokens, seq_len, np.arange(count + 1) * seq_len, None)
+    return Rows(tokens, seq_len, np.arange(count + 1) * seq_len, None, documents=np.zeros(1, np.int64))
 
 
 @given(rows=st.integers(1, 6), seq_len=st.integers(4, 40), probability=st.floats(0.1, 0.9), seed=st.integers(0, 99))
@@ -109,7 +109,7 @@ def test_parts_of_a_batch_are_the_batch(name: str) -> None:
 @settings(max_examples=40, deadline=None)
 def test_an_epoch_sees_each_row_at_most_once_and_all_but_a_batch(n: int, size: int, seed: int) -> None:
     tokens = np.repeat(np.arange(n), 4).astype(np.uint16)  # each row is its own number
-    rows = Rows(tokens, 4, np.arange(n + 1) * 4, None)
+    rows = Rows(tokens, 4, np.arange(n + 1) * 4, None, documents=np.zeros(1, np.int64))
     batches = TrainingBatches(rows, Objective(ObjectiveConfig(name="clm"), _wide(n)), size, 1, seed)
     assert batches.steps_per_epoch == n // size
     seen = [row for step in range(batches.steps_per_epoch) for row in batches[step][0].input_ids[:, 0].tolist()]
