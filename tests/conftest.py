@@ -63,8 +63,11 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest first: those on SLURM, which one worker does and mostly waits, then whole sweeps and programs."""
-    long = ("test_slurm", "test_readme", "sweep/", "test_exactness", "test_run")
+    """Put the longest first, into the first worker's share: it starts with those on SLURM, where it mostly waits.
+
+    The other workers, done with theirs, take from the end of that share, so none is left with a long one in the end.
+    """
+    long = ("test_slurm", "sweep/", "test_exactness", "test_run", "test_readme")
     items.sort(key=lambda item: next((place for place, name in enumerate(long) if name in item.nodeid), len(long)))
 
 

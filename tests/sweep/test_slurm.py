@@ -21,7 +21,6 @@ from tut.record import Record
 from tut.run import run
 from tut.sweep.folder import SweepFolder, last_row
 
-pytestmark = pytest.mark.xdist_group("slurm")  # one at a time, on the one cluster
 SCRIPTS = Path(__file__).parent.parent / "slurm"
 ON_SLURM = ("hydra/launcher=slurm", "hydra.launcher.cpus=1", "hydra.launcher.mem=2GB", "hydra.launcher.time=10")
 LONG = (*TINY, "trainer.max_steps=4000", "untie.step=null,2000", "trainer.checkpoint_every_steps=4000",
