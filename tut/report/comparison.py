@@ -13,7 +13,7 @@ import pandas as pd
 from tut.config import NEVER, ReportConfig
 from tut.errors import TutError, did_you_mean
 from tut.report import statistics
-from tut.report.results import METRICS, Results
+from tut.report.results import FINISHED, METRICS, Results
 from tut.report.statistics import ALPHA, Floats, Interval, Paired
 from tut.token_scores import TokenScores
 
@@ -62,7 +62,6 @@ class Arm:
     untie_step: int | None
     """None for one kept tied."""
     total_steps: int | None
-    steps_per_epoch: int | None
     values: dict[int, float]
     """The endpoint of each finished seed."""
     diverged: tuple[int, ...]
@@ -176,10 +175,10 @@ def _arms(results: Results, endpoint: Endpoint) -> list[Arm]:
 
 
 def _arm(setting: str, name: str, runs: pd.DataFrame, endpoint: Endpoint) -> Arm:
-    done = runs[runs["status"] == "finished"].sort_values("seed")
+    done = runs[runs["status"] == FINISHED].sort_values("seed")
 
     def column(wanted: str) -> "pd.Series[float]":
-        return done[wanted].dropna().astype(float) if wanted in done else pd.Series(dtype=float)
+        return done[wanted].dropna().astype(float)
 
     scores = {}
     for metric in METRICS:
@@ -191,11 +190,11 @@ def _arm(setting: str, name: str, runs: pd.DataFrame, endpoint: Endpoint) -> Arm
     steps = column("total_steps").astype(int)
     own = done["steps_of_its_own"].fillna(done["total_steps"]).dropna().astype(int)
     return Arm(
-        setting, name, _first(runs["untie_step"]), _first(runs["total_steps"]), _first(runs["steps_per_epoch"]),
+        setting, name, _first(runs["untie_step"]), _first(runs["total_steps"]),
         values={int(done.loc[index, "seed"]): float(value) for index, value in values.items()},
         diverged=tuple(done.loc[done[f"{endpoint.split}_diverged"].astype(bool), "seed"]),
         scores=scores,
-        unfinished={str(status): int(n) for status, n in runs["status"].value_counts().items() if status != "finished"},
+        unfinished={str(status): int(n) for status, n in runs["status"].value_counts().items() if status != FINISHED},
         parameters=_first(runs["parameters"]), steps=int(steps.sum()), own_steps=int(own.sum()),
         seconds=float(done["seconds"].sum()),
     )  # fmt: skip

@@ -206,7 +206,7 @@ def _without_repeats(runs: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
         if len(group) == 1:
             continue
         done = group[group["status"] == FINISHED]
-        ends = done[[f"{split}_loss" for split in SPLITS if f"{split}_loss" in done]].drop_duplicates()
+        ends = done[[f"{split}_loss" for split in SPLITS]].drop_duplicates()
         one = group.iloc[0]
         if len(ends) > 1:
             others = ", ".join(done.loc[ends.index, "folder"])

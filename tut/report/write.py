@@ -143,7 +143,7 @@ def write_report(report: Report, folder: Path) -> Path:
     frequency = by_frequency(report.results, comparisons)
     figures = save(draw_all(report.results, comparisons, frequency), folder)
     runs: pd.DataFrame = report.results.runs
-    plain = runs.drop(columns=[name for name in ("versions", "hardware", "config") if name in runs])
+    plain = runs.drop(columns=["versions", "hardware", "config"])
     numbers = {"arms": pd.DataFrame(tables.numbers(comparisons)), "pairs": tables.pairs(comparisons), "runs": plain}
     for name, table in (numbers | {"frequency": frequency.drop(columns="number")}).items():
         if len(table):
