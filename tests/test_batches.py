@@ -6,13 +6,12 @@ import torch
 from conftest import SMALL, SMALL_GPT, make_config
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.nn.functional import cross_entropy
 
 from tut.batches import TrainingBatches, evaluation_batches
 from tut.config import ObjectiveConfig
 from tut.corpus import Rows
 from tut.errors import TutError
-from tut.objective import IGNORED, Objective, scores
+from tut.objective import IGNORED, Objective
 from tut.randomness import derived_seed, generator
 
 VOCABULARY, MASK, SPECIAL, PAD = 100, 4, [0, 1, 2, 3, 4], 0
@@ -199,17 +198,6 @@ def test_two_arms_of_a_seed_train_on_the_same_batches(tmp_path, monkeypatch) -> 
 def test_too_few_rows_for_a_batch() -> None:
     with pytest.raises(TutError, match="trainer.batch_size=9: the training split has only 8 rows"):
         TrainingBatches(blocks(8, 4), objective(), 9, 1, 0)
-
-
-def test_scores_ignore_what_is_carried_along() -> None:
-    logits = torch.randn(6, 10)
-    targets = torch.tensor([1, IGNORED, 3, 9, IGNORED, logits[5].argmax().item()])
-    loss, correct = scores(logits, targets)
-    kept = targets != IGNORED
-    expected = cross_entropy(logits[kept], targets[kept], reduction="sum")
-    torch.testing.assert_close(loss, expected)
-    assert correct.item() == (logits[kept].argmax(-1) == targets[kept]).sum().item()
-    assert correct.item() >= 1
 
 
 def test_purposes_do_not_share_their_random_numbers() -> None:

@@ -90,11 +90,11 @@ def test_killed_and_resumed_is_straight(case: str, straight: Callable[[str], Pat
     folder = tmp_path / "killed"
     config = make_config(*CASES[case], "trainer.keep_checkpoints=9")
     moments = [
-        kill_at_call(tut.trainer, "scores", random.Random(case).randint(11, 18)),
+        kill_at_call(tut.trainer, "autocast", random.Random(case).randint(11, 18)),
         kill_at_call(safetensors.torch, "save_model", 2),
         kill_at_call(checkpoint, "_flush", 8),
         kill_at_call(torch, "save", 2),
-        kill_at_call(tut.trainer, "scores", 5),
+        kill_at_call(tut.trainer, "autocast", 5),
     ]
     for moment in moments:
         assert killed(config, folder, moment) == -signal.SIGKILL

@@ -2,13 +2,16 @@ import pytest
 import torch
 from conftest import SMALL, make_config
 from tiny_models import tiny_bert
+from torch.nn.functional import cross_entropy
 from transformers import OPTConfig, OPTForCausalLM, PreTrainedTokenizerFast
 
 from tut.architectures import TutTransformerConfig, TutTransformerForMaskedLM
 from tut.config import Config, ModelConfig, ObjectiveConfig
 from tut.documents import open_source
 from tut.errors import TutError
+from tut.loss import loss_and_rank, summed_cross_entropy
 from tut.model import PredictsAt, build_model, check_model
+from tut.objective import IGNORED, Batch
 from tut.tokenizer import load_tokenizer
 
 ARCHITECTURES = {
@@ -34,12 +37,27 @@ def test_logits_at_positions_are_those_of_the_whole(objective: str, name: str, t
     check_model(config)
     network = build_model(config, tokenizers[objective]).eval()
     ids, positions = torch.arange(20, 36).reshape(2, 8), torch.tensor([0, 3, 9, 15])
+    batch = Batch(ids, None, positions, torch.tensor([30, 31, IGNORED, 33]), n_tokens=16, n_predictions=3)
     with torch.no_grad():
-        some = PredictsAt(network)(ids, None, positions)
+        model = PredictsAt(network)
+        some = model.logits(batch)
         whole = network(input_ids=ids).logits
+        torch.testing.assert_close(model(batch, 0.5), summed_cross_entropy(some, batch.targets, 0.5))
+        torch.testing.assert_close(model.loss_and_rank(batch), loss_and_rank(some[[0, 1, 3]], batch.targets[[0, 1, 3]]))
     assert some.shape == (4, 500)
     torch.testing.assert_close(some, whole.flatten(0, 1)[positions], rtol=1e-4, atol=1e-5)
     assert whole.shape == (2, 8, 500)
+
+
+def test_what_comes_after_the_output_embedding_is_not_left_out(tokenizers) -> None:
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2,
+             "intermediate_size": 64, "head_dim": 8, "final_logit_softcapping": 0.5}  # fmt: skip
+    config = Config(model=ModelConfig("gemma2", sizes), objective=ObjectiveConfig(name="clm"))
+    network = build_model(config, tokenizers["clm"]).eval()
+    ids = torch.arange(20, 36).reshape(2, 8)
+    batch = Batch(ids, None, torch.arange(16), ids.flatten(), n_tokens=16, n_predictions=16)
+    expected = cross_entropy(network(input_ids=ids).logits.flatten(0, 1), ids.flatten(), reduction="sum")
+    torch.testing.assert_close(PredictsAt(network)(batch)[0], expected)
 
 
 @pytest.mark.parametrize("name", ["bert", "roberta"])
@@ -68,7 +86,9 @@ def test_a_network_that_goes_round_its_trunk() -> None:
                                    ffn_dim=32, word_embed_proj_dim=16)).eval()  # fmt: skip
     ids, positions = torch.arange(3, 19).reshape(2, 8), torch.tensor([1, 12])
     expected = opt(input_ids=ids).logits.flatten(0, 1)[positions]
-    torch.testing.assert_close(PredictsAt(opt)(ids, None, positions), expected)
+    batch = Batch(ids, None, positions, positions, n_tokens=16, n_predictions=2)
+    torch.testing.assert_close(PredictsAt(opt).logits(batch), expected)
+    torch.testing.assert_close(PredictsAt(opt)(batch), summed_cross_entropy(expected, positions, 1.0))
 
 
 @pytest.mark.parametrize("name", ["tut_bert", "tut_transformer"])

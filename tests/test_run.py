@@ -178,7 +178,7 @@ def interrupted(words: tuple[str, ...], folder: Path) -> None:
     class Killed(BaseException):
         pass
 
-    calls, original = iter(range(1, 10**6)), tut.trainer.scores
+    calls, original = iter(range(1, 10**6)), tut.trainer.autocast
     count = 10
 
     def deadly(*arguments):
@@ -186,13 +186,13 @@ def interrupted(words: tuple[str, ...], folder: Path) -> None:
             raise Killed
         return original(*arguments)
 
-    tut.trainer.scores = deadly
+    tut.trainer.autocast = deadly
     try:
         run(make_config(*words), folder)
     except Killed:
         pass
     finally:
-        tut.trainer.scores = original
+        tut.trainer.autocast = original
 
 
 def test_a_damaged_checkpoint_is_named_and_the_one_before_used(tmp_path: Path, caplog) -> None:

@@ -5,40 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from conftest import SMALL, SMALL_GPT, make_config
-from hypothesis import given
-from hypothesis import strategies as st
-from torch.nn.functional import log_softmax
 
 from tut.errors import TutError
 from tut.evaluate import targets_of
-from tut.objective import IGNORED, loss_and_rank, scores
+from tut.objective import IGNORED
 from tut.setting import Setting
 from tut.token_scores import TokenScores, load_token_scores
-
-
-@given(st.integers(1, 6), st.integers(2, 9), st.integers(0, 2**31), st.booleans())
-def test_loss_and_rank(predictions: int, vocabulary: int, seed: int, coarse: bool) -> None:
-    random = torch.Generator().manual_seed(seed)
-    logits = torch.randn(predictions, vocabulary, generator=random)
-    if coarse:  # so that many are equal
-        logits = logits.round()
-    targets = torch.randint(0, vocabulary, (predictions,), generator=random)
-    loss, rank = loss_and_rank(logits.bfloat16(), targets)
-    for row, target, own_loss, own_rank in zip(logits.bfloat16().float(), targets, loss, rank, strict=True):
-        order = sorted(range(vocabulary), key=lambda token: (-row[token].item(), token))
-        assert own_rank == 1 + order.index(target.item())
-        assert own_loss == pytest.approx(-log_softmax(row, 0)[target].item(), rel=1e-5, abs=1e-6)
-    total, correct = scores(logits.bfloat16(), targets)
-    assert correct == (rank == 1).sum()
-    assert total.item() == pytest.approx(loss.sum().item(), rel=1e-5, abs=1e-6)
-
-
-def test_what_is_no_number_is_no_first_choice() -> None:
-    logits = torch.tensor([[0.0, float("nan"), 1.0], [float("nan")] * 3])
-    _, rank = loss_and_rank(logits, torch.tensor([1, 0]))
-    assert (rank > 1).all()
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,6 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
 
 from tut.batches import evaluation_batches
 from tut.config import Config
@@ -23,7 +22,8 @@ from tut.corpus import Corpus, open_corpus
 from tut.documents import SPLITS, Split, open_source
 from tut.errors import TutError, did_you_mean
 from tut.hardware import autocast, choose_device
-from tut.objective import IGNORED, Batch, Objective, loss_and_rank
+from tut.model import PredictsAt, load_model, place
+from tut.objective import IGNORED, Batch, Objective
 from tut.record import Record
 from tut.token_scores import Targets
 
@@ -57,18 +57,15 @@ class Evaluation:
         }
 
 
-@torch.no_grad()
-def evaluate(model: nn.Module, batches: Iterable[Batch], device: torch.device, precision: str) -> Evaluation:
+@torch.inference_mode()
+def evaluate(model: PredictsAt, batches: Iterable[Batch], device: torch.device, precision: str) -> Evaluation:
     """Score every prediction of a split."""
     started = time.perf_counter()
     model.eval()
     losses, ranks, tokens = [torch.zeros(0)], [torch.zeros(0, dtype=torch.int64)], 0
     for batch in batches:
-        here = batch.to(device)
         with autocast(device, precision):
-            logits = model(here.input_ids, here.attention_mask, here.positions)
-        real = here.targets != IGNORED
-        loss, rank = loss_and_rank(logits[real], here.targets[real])
+            loss, rank = model.loss_and_rank(batch.to(device))
         losses.append(loss.cpu())
         ranks.append(rank.cpu())
         tokens += batch.n_tokens
@@ -100,8 +97,6 @@ def score_again(folder: Path, split: Split) -> dict[str, Any]:
     """
     from transformers import AutoTokenizer
     from transformers.utils import logging
-
-    from tut.model import PredictsAt, load_model, place
 
     logging.disable_progress_bar()
     record = Record(folder)

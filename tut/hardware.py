@@ -70,6 +70,8 @@ def make_deterministic(deterministic: bool) -> None:
     """Choose between kernels that repeat bit for bit and the fastest ones, for this whole process."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS needs it to be deterministic
     torch.use_deterministic_algorithms(deterministic)
+    # Otherwise every new tensor is written twice, to show up kernels that read what they did not write.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = not deterministic
 
 

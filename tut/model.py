@@ -24,6 +24,8 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, 
 import tut.architectures  # noqa: F401  (makes TUT's own networks known)
 from tut.config import Config, ModelConfig
 from tut.errors import TutError, did_you_mean, one_line
+from tut.loss import linear_cross_entropy, linear_loss_and_rank, loss_and_rank, summed_cross_entropy
+from tut.objective import IGNORED, Batch
 from tut.randomness import derived_seed
 
 _AUTO = {"mlm": AutoModelForMaskedLM, "clm": AutoModelForCausalLM}
@@ -160,25 +162,53 @@ def _build(model: ModelConfig, network_config: PreTrainedConfig, objective: str)
 
 
 class PredictsAt(nn.Module):
-    """A language model that computes logits only at chosen positions.
+    """A language model and its loss, at chosen positions only.
 
     The trunk runs on whole rows; its head, whatever that is, then sees the chosen positions as one row. With a
-    quarter of the tokens masked, that leaves out three quarters of the largest matrix product.
+    quarter of the tokens masked, that leaves out three quarters of the largest matrix product. Where the head ends in
+    its output embedding, as nearly all do, the logits are never all held at once; see `tut.loss`.
     """
 
     def __init__(self, network: PreTrainedModel) -> None:
         super().__init__()
         self.network = network
+        self._output = network.get_output_embeddings()
+        self._forward = self._output.forward
         self._positions: Tensor | None = None
         self._options = {"use_cache": False} if hasattr(network.config, "use_cache") else {}
+        self._ends_in_output = isinstance(self._output, nn.Linear) and _hands_out(network, self._output)
+        self._stops_short = False
         network.base_model.register_forward_hook(self._after_trunk)
-        network.get_output_embeddings().register_forward_pre_hook(self._before_output)
+        self._output.forward = self._in_output
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor | None, positions: Tensor) -> Tensor:
-        """Return logits, (predictions, vocabulary), at positions that index the flattened rows."""
-        self._positions = positions
-        logits: Tensor = self.network(input_ids=input_ids, attention_mask=attention_mask, **self._options).logits
+    def forward(self, batch: Batch, scale: float = 1.0) -> tuple[Tensor, Tensor]:
+        """Return `scale` times the summed loss in nats, and how many targets have the highest logit; both scalars."""
+        if not self._ends_in_output:
+            return summed_cross_entropy(self.logits(batch), batch.targets, scale)
+        weight, bias = self._output.weight, self._output.bias
+        return linear_cross_entropy(self._hidden(batch), weight, bias, batch.targets, scale)
+
+    def loss_and_rank(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the loss in nats and the rank of each target that counts; see `tut.loss.loss_and_rank`."""
+        real = batch.targets != IGNORED
+        if not self._ends_in_output:
+            return loss_and_rank(self.logits(batch)[real], batch.targets[real])
+        weight, bias = self._output.weight, self._output.bias
+        return linear_loss_and_rank(self._hidden(batch)[real], weight, bias, batch.targets[real])
+
+    def logits(self, batch: Batch) -> Tensor:
+        """Return logits at the batch's positions, (predictions, vocabulary)."""
+        self._positions = batch.positions
+        inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
+        logits: Tensor = self.network(**inputs, **self._options).logits
         return logits.squeeze(0)
+
+    def _hidden(self, batch: Batch) -> Tensor:
+        """Return what the output embedding would turn into logits, (predictions, width)."""
+        self._stops_short = True
+        hidden = self.logits(batch)
+        self._stops_short = False
+        return hidden
 
     def _choose(self, hidden: Tensor) -> Tensor:
         assert self._positions is not None
@@ -194,6 +224,26 @@ class PredictsAt(nn.Module):
         output["last_hidden_state"] = self._choose(output[0])
         return output
 
-    def _before_output(self, _output: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Choose here if the network went round its own trunk module, as OPT does."""
-        return inputs if self._positions is None else (self._choose(inputs[0]), *inputs[1:])
+    def _in_output(self, hidden: Tensor) -> Tensor:
+        """Stand in for the output embedding's own forward."""
+        if self._positions is not None:  # the network went round its own trunk module, as OPT does
+            hidden = self._choose(hidden)
+        logits: Tensor = hidden if self._stops_short else self._forward(hidden)
+        return logits
+
+
+@torch.no_grad()
+def _hands_out(network: PreTrainedModel, output: nn.Module) -> bool:
+    """Return whether a network's logits are what its output embedding returns, with no soft cap or scale after it."""
+    returned: list[Tensor] = []
+
+    def replace(_output: nn.Module, _inputs: Any, logits: Tensor) -> Tensor:
+        returned.append(torch.linspace(-99, 99, logits.numel(), device=logits.device).view_as(logits))
+        return returned[0]
+
+    ids = torch.arange(8, device=network.device)[None] % network.config.vocab_size
+    hook, was_training = output.register_forward_hook(replace), network.training
+    logits = network.eval()(input_ids=ids).logits
+    hook.remove()
+    network.train(was_training)
+    return torch.equal(logits, returned[0])

@@ -1,4 +1,4 @@
-"""What is predicted: which positions of which rows, with which targets, and the loss over them.
+"""What is predicted: which positions of which rows, with which targets.
 
 Masked language modelling is BERT's (Devlin et al., 2019, section 3.1): of the chosen tokens 80% become the mask
 token, 10% a random one, 10% stay. Causal language modelling predicts every token but a row's first.
@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 from transformers import PreTrainedTokenizerBase
 
 from tut.config import ObjectiveConfig
@@ -134,32 +133,3 @@ def _batch(inputs: Ids, carried: Flags, targets: Ids, lengths: Ids | None) -> Ba
         n_tokens=int(inputs.size if lengths is None else lengths.sum()),
         n_predictions=int((chosen != IGNORED).sum()),
     )
-
-
-def loss_and_rank(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the cross-entropy in nats of each target, in fp32, and its rank among all logits, in int64: 1 is highest.
-
-    Of equal logits, which bf16 makes common, the first in the vocabulary ranks first, as `argmax` has it. A logit that
-    is no number ranks behind all others.
-
-    Args:
-        logits: (predictions, vocabulary), of any floating type; the loss is computed in fp32.
-        targets: (predictions,); none of them `IGNORED`.
-    """
-    logits = logits.float()
-    own = logits.gather(1, targets[:, None])
-    before = torch.arange(logits.shape[1], device=logits.device) < targets[:, None]
-    rank = 1 + (~(logits <= own) | ((logits == own) & before)).sum(dim=1)
-    return cross_entropy(logits, targets, reduction="none"), rank
-
-
-def scores(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Return summed cross-entropy in nats, and how many targets have the highest logit. Both are scalars.
-
-    Args:
-        logits: (predictions, vocabulary), of any floating type; the loss is computed in fp32.
-        targets: (predictions,); `IGNORED` counts for nothing.
-    """
-    logits = logits.float()
-    loss = cross_entropy(logits, targets, ignore_index=IGNORED, reduction="sum")
-    return loss, (logits.detach().argmax(dim=-1) == targets).sum()

@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import torch
 from filelock import FileLock, Timeout
 
 from tut import checkpoint, origin
@@ -186,9 +185,9 @@ class _Run:
         self.until = setting.timeline.total_steps if assignment is None else assignment.end
         network = place(build_model(config, setting.tokenizer), setting.device, setting.precision)
         pair = tie(network)
-        self.model: torch.nn.Module = PredictsAt(network)
+        self.model = PredictsAt(network)
         if config.trainer.compile:
-            self.model = torch.compile(self.model)  # type: ignore[assignment]
+            network.compile()
         optimizers = build_optimizers(config.optimizer, network, pair)
         self.state = State(network, pair, optimizers, Window.on(setting.device))
         names_parent = config.resume not in RESUME_WORDS and not checkpoint.saved(self.checkpoints)

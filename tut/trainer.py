@@ -21,7 +21,6 @@ from tut.config import Config
 from tut.errors import TutError
 from tut.hardware import autocast
 from tut.interrupt import Stopped, StopRequest
-from tut.objective import scores
 from tut.optimizer import learning_rate, set_learning_rate
 from tut.progress import progress
 from tut.randomness import derived_seed
@@ -96,10 +95,9 @@ class Trainer:
             batch = part.to(state.device)
             torch.manual_seed(derived_seed(config.seed, "dropout", state.step, index))
             with autocast(state.device, self.precision):
-                logits = self.model(batch.input_ids, batch.attention_mask, batch.positions)
-            loss, correct = scores(logits, batch.targets)
-            (loss / max(1, predictions)).backward()
-            state.window.loss += loss.detach()
+                loss, correct = self.model(batch, 1 / max(1, predictions))
+            loss.backward()
+            state.window.loss += loss.detach() * predictions
             state.window.correct += correct
         if config.optimizer.clip_grad_norm is not None:
             clip_grad_norm_(state.network.parameters(), config.optimizer.clip_grad_norm)
