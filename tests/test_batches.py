@@ -7,11 +7,11 @@ from conftest import SMALL, SMALL_GPT, make_config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tut.batches import TrainingBatches, evaluation_batches
+from tut.batches import PreparedAhead, TrainingBatches, evaluation_batches
 from tut.config import ObjectiveConfig
 from tut.corpus import Rows
 from tut.errors import TutError
-from tut.objective import IGNORED, Objective
+from tut.objective import IGNORED, Batch, Objective
 from tut.randomness import derived_seed, generator
 
 VOCABULARY, MASK, SPECIAL, PAD = 100, 4, [0, 1, 2, 3, 4], 0
@@ -138,6 +138,17 @@ def test_batches_depend_on_seed_and_step_alone() -> None:
     assert not torch.equal(other.input_ids, order[0].input_ids)
     masks = [batches[step][0].positions for step in (1, 2)]
     assert not torch.equal(*masks)
+
+
+def test_prepared_ahead_they_are_the_same(monkeypatch) -> None:
+    monkeypatch.setattr(Batch, "pinned", lambda self: self)  # which takes a GPU
+    plain = TrainingBatches(blocks(40, 8), objective(), 4, 2, seed=1)
+    ahead = PreparedAhead(plain)
+    for step in (0, 1, 2, 7, 8, 3, 3):
+        for mine, theirs in zip(ahead[step], plain[step], strict=True):
+            assert torch.equal(mine.input_ids, theirs.input_ids)
+            assert torch.equal(mine.positions, theirs.positions)
+            assert torch.equal(mine.targets, theirs.targets)
 
 
 @given(size=st.integers(1, 17))

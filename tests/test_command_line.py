@@ -74,7 +74,7 @@ BAD = [
     ("trainer.device=gpu", ["trainer.device=gpu: choose from auto, cpu, mps, cuda"]),
     ("trainer.device=cpu:1", ["trainer.device=cpu:1: must be"]),
     ("trainer.device=cuda", ["trainer.device=cuda", "no CUDA device"]),
-    ("trainer.precision=fp16", ["trainer.precision=fp16: choose from auto, fp32, bf16"]),
+    ("trainer.precision=fp16", ["trainer.precision=fp16: choose from auto, fp32, tf32, bf16"]),
     ("trainer=3", ["trainer=3: must be a mapping"]),
     ("wandb.mode=of", ["wandb.mode=of: choose from auto, online, offline, disabled"]),
     ("seed=-1", ["seed=-1: must be at least 0"]),

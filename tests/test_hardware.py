@@ -25,6 +25,8 @@ def test_devices_that_are_not_there() -> None:
         with pytest.raises(TutError, match=re.escape(f"trainer.device={wanted}: torch finds no CUDA device here")):
             hardware.check_hardware(TrainerConfig(device=wanted))
     assert hardware.choose_device(TrainerConfig(device="cpu")) == CPU
+    with pytest.raises(TutError, match="trainer.precision=tf32: cpu has no TF32"):
+        hardware.check_hardware(TrainerConfig(device="cpu", precision="tf32"))
 
 
 def test_a_gpu_that_is_not_counted_or_has_no_bf16(monkeypatch) -> None:
@@ -37,6 +39,11 @@ def test_a_gpu_that_is_not_counted_or_has_no_bf16(monkeypatch) -> None:
     with pytest.raises(TutError, match="trainer.precision=bf16: this GPU has no bf16"):
         hardware.check_hardware(TrainerConfig(device="cuda:1", precision="bf16"))
     assert hardware.choose_precision(TrainerConfig(), torch.device("cuda")) == "fp32"
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    with pytest.raises(TutError, match="trainer.precision=tf32: cuda:1 has no TF32; choose from auto, fp32, bf16"):
+        hardware.check_hardware(TrainerConfig(device="cuda:1", precision="tf32"))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
+    hardware.check_hardware(TrainerConfig(device="cuda:1", precision="tf32"))
 
 
 def test_what_is_said_about_the_machine() -> None:

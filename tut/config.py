@@ -238,7 +238,8 @@ class TrainerConfig:
     device: str = "auto"
     """`auto` (the best there is), `cpu`, `mps`, `cuda`, or `cuda:N`."""
     precision: str = "auto"
-    """`fp32`, `bf16` (autocast; weights stay fp32), or `auto`: bf16 where the device is good at it."""
+    """`fp32`, `tf32` (products of fp32 matrices on CUDA's tensor cores, from 10 bits of mantissa), `bf16` (autocast;
+    weights stay fp32), or `auto`: bf16 where the device is good at it."""
     compile: bool = False
     """Whether the model goes through torch.compile."""
     deterministic: bool = True
@@ -259,7 +260,7 @@ class TrainerConfig:
     def __post_init__(self) -> None:
         names = [name for name, kind in TrainerConfig.__annotations__.items() if kind in (int, int | None)]
         _at_least(1, "trainer", self, *names)
-        _choice("trainer.precision", self.precision, ("auto", "fp32", "bf16"))
+        _choice("trainer.precision", self.precision, ("auto", "fp32", "tf32", "bf16"))
         device, colon, index = self.device.partition(":")
         _choice("trainer.device", device, ("auto", "cpu", "mps", "cuda"))
         ok = not colon or (device == "cuda" and index.isdecimal())

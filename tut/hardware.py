@@ -28,6 +28,8 @@ def check_hardware(config: TrainerConfig) -> None:
     device = choose_device(config)
     if config.precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
         raise TutError("trainer.precision=bf16: this GPU has no bf16; choose from auto, fp32")
+    if config.precision == "tf32" and not _has_tf32(device):
+        raise TutError(f"trainer.precision=tf32: {device} has no TF32; choose from auto, fp32, bf16")
 
 
 def choose_device(config: TrainerConfig) -> torch.device:
@@ -49,8 +51,12 @@ def _has_mps() -> bool:
     return torch.backends.mps.is_available()
 
 
+def _has_tf32(device: torch.device) -> bool:
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+
+
 def choose_precision(config: TrainerConfig, device: torch.device) -> str:
-    """Return `fp32` or `bf16`. `auto` takes bf16 where the device multiplies bf16 matrices natively."""
+    """Return `fp32`, `tf32` or `bf16`. `auto` takes bf16 where the device multiplies bf16 matrices natively."""
     if config.precision != "auto":
         return config.precision
     if device.type == "cuda":

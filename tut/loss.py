@@ -54,6 +54,15 @@ def linear_loss_and_rank(hidden: Tensor, weight: Tensor, bias: Tensor | None, ta
     return torch.cat(losses), torch.cat(ranks)
 
 
+def bytes_at_once(predictions: int, weight: Tensor) -> int:
+    """Return the memory that `linear_cross_entropy` takes beside its inputs and the gradient of the weight."""
+    vocabulary, width = weight.shape
+    held = min(predictions * vocabulary, LOGITS_AT_ONCE)
+    in_cache = min(held, _LOGITS_IN_CACHE) if weight.device.type == "cpu" else held
+    in_fp32 = held + predictions * width + vocabulary * width  # logits, gradient of the hidden states, a product
+    return 4 * (in_fp32 + 3 * in_cache)
+
+
 def summed_cross_entropy(logits: Tensor, targets: Tensor, scale: float) -> tuple[Tensor, Tensor]:
     """Return what `linear_cross_entropy` does, from logits of shape (predictions, vocabulary)."""
     logits = logits.float()
@@ -120,7 +129,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
 
 def _become_gradient(logits: Tensor, targets: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-    """Overwrite logits with the gradient of `scale` times their loss; return that loss / `scale`, and the number right."""
+    """Overwrite logits with the gradient of `scale` times their loss; return the loss itself, and the number right."""
     real = targets != IGNORED
     index = targets.clamp(min=0)[:, None]
     values = logits.float()

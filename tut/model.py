@@ -81,7 +81,8 @@ def _check_causal(network: PreTrainedModel, architecture: str) -> None:
 
 
 def place(network: PreTrainedModel, device: torch.device, precision: str) -> PreTrainedModel:
-    """Move a model to its device, and have it compute attention in the way that is fastest there."""
+    """Move a model to its device, and have this process compute there in that precision, attention in the fastest way."""
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
     if device.type == "cpu" and precision == "bf16":
         network.set_attn_implementation("eager")  # torch's fused kernel takes twice as long, in this case only
     network.to(device)  # type: ignore[arg-type]
@@ -172,29 +173,29 @@ class PredictsAt(nn.Module):
     def __init__(self, network: PreTrainedModel) -> None:
         super().__init__()
         self.network = network
-        self._output = network.get_output_embeddings()
-        self._forward = self._output.forward
+        output = network.get_output_embeddings()
+        self._forward = output.forward
         self._positions: Tensor | None = None
         self._options = {"use_cache": False} if hasattr(network.config, "use_cache") else {}
-        self._ends_in_output = isinstance(self._output, nn.Linear) and _hands_out(network, self._output)
+        self._ends_in_output = isinstance(output, nn.Linear) and _hands_out(network, output)
         self._stops_short = False
         network.base_model.register_forward_hook(self._after_trunk)
-        self._output.forward = self._in_output
+        output.forward = self._in_output
 
     def forward(self, batch: Batch, scale: float = 1.0) -> tuple[Tensor, Tensor]:
         """Return `scale` times the summed loss in nats, and how many targets have the highest logit; both scalars."""
         if not self._ends_in_output:
             return summed_cross_entropy(self.logits(batch), batch.targets, scale)
-        weight, bias = self._output.weight, self._output.bias
-        return linear_cross_entropy(self._hidden(batch), weight, bias, batch.targets, scale)
+        output = self.network.get_output_embeddings()
+        return linear_cross_entropy(self.hidden(batch), output.weight, output.bias, batch.targets, scale)
 
     def loss_and_rank(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the loss in nats and the rank of each target that counts; see `tut.loss.loss_and_rank`."""
         real = batch.targets != IGNORED
         if not self._ends_in_output:
             return loss_and_rank(self.logits(batch)[real], batch.targets[real])
-        weight, bias = self._output.weight, self._output.bias
-        return linear_loss_and_rank(self._hidden(batch)[real], weight, bias, batch.targets[real])
+        output = self.network.get_output_embeddings()
+        return linear_loss_and_rank(self.hidden(batch)[real], output.weight, output.bias, batch.targets[real])
 
     def logits(self, batch: Batch) -> Tensor:
         """Return logits at the batch's positions, (predictions, vocabulary)."""
@@ -203,8 +204,8 @@ class PredictsAt(nn.Module):
         logits: Tensor = self.network(**inputs, **self._options).logits
         return logits.squeeze(0)
 
-    def _hidden(self, batch: Batch) -> Tensor:
-        """Return what the output embedding would turn into logits, (predictions, width)."""
+    def hidden(self, batch: Batch) -> Tensor:
+        """Return what the output embedding turns into logits, (predictions, width)."""
         self._stops_short = True
         hidden = self.logits(batch)
         self._stops_short = False

@@ -4,6 +4,7 @@ Masked language modelling is BERT's (Devlin et al., 2019, section 3.1): of the c
 token, 10% a random one, 10% stay. Causal language modelling predicts every token but a row's first.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -42,13 +43,22 @@ class Batch:
     """Positions whose target is not ignored."""
 
     def to(self, device: torch.device) -> "Batch":
+        """Return the batch on a device. From pinned memory it is copied while the host goes on."""
+        return self.map(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pinned(self) -> "Batch":
+        """Return the batch in memory that a CUDA device can copy from by itself."""
+        return self.map(Tensor.pin_memory)
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        """Return the batch with every tensor changed."""
         mask = self.attention_mask
         return replace(
             self,
-            input_ids=self.input_ids.to(device, non_blocking=True),
-            attention_mask=None if mask is None else mask.to(device, non_blocking=True),
-            positions=self.positions.to(device, non_blocking=True),
-            targets=self.targets.to(device, non_blocking=True),
+            input_ids=change(self.input_ids),
+            attention_mask=None if mask is None else change(mask),
+            positions=change(self.positions),
+            targets=change(self.targets),
         )
 
 

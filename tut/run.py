@@ -16,8 +16,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from tut import checkpoint, origin
-from tut.batches import evaluation_batches
+from tut import checkpoint, memory, origin
+from tut.batches import PreparedAhead, evaluation_batches
 from tut.cache import digest
 from tut.config import RESUME_WORDS, Config
 from tut.documents import SPLITS, Split
@@ -186,9 +186,10 @@ class _Run:
         network = place(build_model(config, setting.tokenizer), setting.device, setting.precision)
         pair = tie(network)
         self.model = PredictsAt(network)
+        optimizers = build_optimizers(config.optimizer, network, pair)
+        self.memory = memory.estimate(self.model, optimizers, setting.batches[0][0], setting.device, setting.precision)
         if config.trainer.compile:
             network.compile()
-        optimizers = build_optimizers(config.optimizer, network, pair)
         self.state = State(network, pair, optimizers, Window.on(setting.device))
         names_parent = config.resume not in RESUME_WORDS and not checkpoint.saved(self.checkpoints)
         self._parent = origin.named(config.resume, setting) if names_parent else None
@@ -206,8 +207,10 @@ class _Run:
         self._describe(taken_up)
         tracked = self.assignment is None or self.assignment.ends_run
         self.tracker = start_tracker(self.config, self.record, self._run_id()) if tracked else None
+        setting = self.setting
+        batches = PreparedAhead(setting.batches) if setting.device.type == "cuda" else setting.batches
         trainer = Trainer(
-            self.config, self.state, self.model, self.setting.batches, self.setting.timeline, self.setting.precision,
+            self.config, self.state, self.model, batches, setting.timeline, setting.precision,
             evaluate=lambda: self._score("validation", VALID), write=self._write, save=self._save,
         )  # fmt: skip
         status = "failed"
@@ -225,7 +228,7 @@ class _Run:
             if self.tracker is not None:
                 self.tracker.finish(status, self.setting.timeline.untie_step)
         *_, validation = self.record.rows(VALID)
-        self.record.update_state(validation=validation, test=test)
+        self.record.update_state(validation=validation, test=test, peak_memory=memory.peak(self.state.device))
         log.info(
             "test loss %.4f, perplexity %.2f, accuracy %.4f; model in %s",
             test["loss"], test["perplexity"], test["acc"], self.record.final,
@@ -260,7 +263,7 @@ class _Run:
         name = None if parent is None else f"{parent.parent.name}/{parent.name}"
         checkpoint.save(self.checkpoints, state, known, self.record.kept_with_checkpoints, keep, name)
         checkpoint.prune(self.checkpoints, self.config.trainer.keep_checkpoints, up_to=state.step)
-        self.record.update_state(step=state.step, seconds=state.seconds)
+        self.record.update_state(step=state.step, seconds=state.seconds, peak_memory=memory.peak(state.device))
 
     def _land(self) -> None:
         """Leave a finished stage's checkpoint in the store, and show it in the folder of a run that ends there."""
@@ -302,6 +305,7 @@ class _Run:
             | {f"{split}_tokens": len(corpus.split(split).tokens) for split in SPLITS},
             parameters={"tied": size - pair.output.numel(), "untied": size},
             hardware={**hardware(setting.device), "precision": setting.precision},
+            memory_estimate=self.memory,
         )
         when = "never" if timeline.untie_step is None else f"at step {timeline.untie_step}"
         log.info(
@@ -309,6 +313,7 @@ class _Run:
             self.record.folder, timeline.total_steps, self.config.trainer.batch_size, timeline.steps_per_epoch, when,
             f"{size - pair.output.numel():,}", f"{size:,}", setting.precision, setting.device,
         )  # fmt: skip
+        log.info("%s", memory.describe(self.memory))
 
     def take_up(self) -> Path | None:
         """Load the checkpoint to go on from, and return it; None for a new start."""

@@ -16,7 +16,7 @@ import torch
 from torch import Generator, nn
 from torch.nn.utils import clip_grad_norm_
 
-from tut.batches import TrainingBatches
+from tut.batches import PreparedAhead, TrainingBatches
 from tut.config import Config
 from tut.errors import TutError
 from tut.hardware import autocast
@@ -42,7 +42,7 @@ class Trainer:
     """Changed in place."""
     model: nn.Module
     """`state.network` as `PredictsAt`, compiled or not."""
-    batches: TrainingBatches
+    batches: TrainingBatches | PreparedAhead
     """What each step trains on."""
     timeline: Timeline
     """When to log, evaluate, save and untie."""
