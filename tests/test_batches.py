@@ -202,7 +202,7 @@ def test_two_arms_of_a_seed_train_on_the_same_batches(tmp_path, monkeypatch) -> 
     first = list(seen)
     seen.clear()
     run(make_config(*common, "optimizer.lr=1e-2"), tmp_path / "b")
-    assert len(first) == len(seen) == 6 * 2 * 3
+    assert len(first) == len(seen) == (1 + 6) * 2 * 3  # the first step's are looked at for their size as well
     assert all(torch.equal(a, b) for a, b in zip(first, seen, strict=True))
 
 

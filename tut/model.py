@@ -81,7 +81,7 @@ def _check_causal(network: PreTrainedModel, architecture: str) -> None:
 
 
 def place(network: PreTrainedModel, device: torch.device, precision: str) -> PreTrainedModel:
-    """Move a model to its device, and have this process compute there in that precision, attention in the fastest way."""
+    """Move a model to its device, and have it compute in that precision, with attention as is fastest there."""
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
     if device.type == "cpu" and precision == "bf16":
         network.set_attn_implementation("eager")  # torch's fused kernel takes twice as long, in this case only
