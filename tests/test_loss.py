@@ -1,9 +1,13 @@
 """The loss in pieces is the plain loss: its value, its gradients, what is right, and every rank."""
 
+from pathlib import Path
+
 import pytest
 import torch
+from conftest import SMALL, SMALL_GPT, make_config, rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plain_path import plain_losses
 from torch import Tensor
 from torch.nn.functional import cross_entropy, linear, log_softmax
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -12,6 +16,7 @@ from torch.utils._pytree import tree_leaves
 from tut import loss
 from tut.loss import linear_cross_entropy, linear_loss_and_rank, loss_and_rank, summed_cross_entropy
 from tut.objective import IGNORED
+from tut.run import run
 
 WIDTH = 8
 
@@ -69,6 +74,14 @@ def test_in_bf16_its_gradients_are_as_near_to_the_truth_as_those_of_the_plain_lo
     for exact, theirs, mine in zip(truth, plain, fast, strict=True):
         assert mine.dtype == exact.dtype
         assert (mine - exact).norm() <= 1.05 * (theirs - exact).norm()
+
+
+@pytest.mark.parametrize("words", [SMALL, (*SMALL_GPT, "model.config.resid_pdrop=0")])
+def test_300_steps_agree_with_the_plain_path(words: tuple[str, ...], tmp_path: Path) -> None:
+    config = make_config(*words, "trainer.max_steps=300", "trainer.log_every_steps=1", "tracker=none")
+    run(config, tmp_path / "run")
+    fast = [row["loss"] for row in rows(tmp_path / "run", "train")]
+    assert fast == pytest.approx(plain_losses(config, 300), abs=1e-4)
 
 
 class LargestTensor(TorchDispatchMode):

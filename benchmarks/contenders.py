@@ -1,0 +1,216 @@
+"""Ways to train the same network on the same lines, each in a process of its own that takes a turn when told to."""
+
+import multiprocessing
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+ROWS, SEQ_LEN, PREDICTED = 32, 128, 0.25
+"""Of every contender: rows of a step, tokens of a row, share of tokens that are predicted."""
+
+SIZES = {
+    "bert": ["model=bert"],
+    "mini": ["model=mini", "data.vocab_size=8192"],
+    "gpt": ["model=gpt", "model.config.n_layer=12", "model.config.n_embd=768", "model.config.n_head=12",
+            "data.seq_len=256", "trainer.batch_size=8"],
+}  # fmt: skip
+"""The first TUT experiments' network, the demo's, and GPT-2's smallest."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What a contender did in its turn."""
+
+    seconds: float
+    tokens: int
+    """Real ones: not padding."""
+
+
+class Contender:
+    """A process that trains some steps at a time."""
+
+    def __init__(self, train: Callable[..., None], *arguments: Any) -> None:
+        """Start `train(turns, *arguments)` elsewhere, where it calls `turns` before each step and after the last."""
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_train, args=(theirs, train, *arguments), daemon=True)
+        self._process.start()
+
+    def take_turn(self, steps: int) -> Turn:
+        """Have it train so many steps while this process waits."""
+        self._pipe.send(steps)
+        turn: Turn = self._pipe.recv()
+        return turn
+
+    def finish(self) -> dict[str, Any]:
+        """End it, and return what it has to say: `peak`, its memory in bytes, and what `train` told its `turns`."""
+        self._pipe.send(0)
+        said: dict[str, Any] = self._pipe.recv()
+        self._process.join()
+        return said
+
+
+class Over(Exception):
+    """A contender has had its last turn."""
+
+
+class Turns:
+    """A contender's side of its turns."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+        self._left = 0
+        self._tokens = 0
+        self._started = 0.0
+        self.said: dict[str, Any] = {}
+
+    def step(self, tokens: int) -> None:
+        """Be called before each step, with the real tokens of the step before; wait here between turns.
+
+        Raises:
+            Over: there are no more turns.
+        """
+        self._tokens += tokens
+        if self._left == 0:
+            if self._started:
+                self._pipe.send(Turn(time.perf_counter() - self._started, self._tokens))
+            self._left = self._pipe.recv()
+            if self._left == 0:
+                raise Over
+            self._tokens, self._started = 0, time.perf_counter()
+        self._left -= 1
+
+
+def _train(pipe: Connection, train: Callable[..., None], *arguments: Any) -> None:
+    turns = Turns(pipe)
+    try:
+        train(turns, *arguments)
+    except Over:
+        peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        pipe.send({"peak": peak, **turns.said})
+
+
+def train_tokenizer(lines: Path, folder: str) -> str:
+    """Train a tokenizer of BERT's kind and size on lines, save it, and return its folder."""
+    from tut.config import DataConfig, ObjectiveConfig
+    from tut.documents import open_source
+    from tut.tokenizer import load_tokenizer
+
+    data = DataConfig(source="text", files=str(lines), vocab_size=30_522)
+    load_tokenizer(data, ObjectiveConfig(), open_source(data)).save_pretrained(folder)
+    return folder
+
+
+def tut(turns: Turns, lines: Path, tokenizer: str, words: list[str]) -> None:
+    """TUT's own trainer, as in a run, less what a run does between steps: no files, no evaluation."""
+    from dataclasses import replace
+
+    from hydra import compose, initialize_config_dir
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from tut.batches import TrainingBatches
+    from tut.command_line import CONF_DIR, register_schema
+    from tut.config import Config
+    from tut.hardware import keep_freed_memory, make_deterministic
+    from tut.interrupt import StopRequest
+    from tut.model import PredictsAt, build_model, place
+    from tut.optimizer import build_optimizers
+    from tut.setting import Setting
+    from tut.state import State, Window
+    from tut.trainer import Trainer
+    from tut.tying import tie
+
+    register_schema()
+    words = [f"data.seq_len={SEQ_LEN}", f"trainer.batch_size={ROWS}", f"objective.probability={PREDICTED}", *words]
+    words = ["data=text", f"data.files={lines}", f"data.tokenizer={tokenizer}", "trainer.max_steps=100000", *words]
+    words.append("trainer.device=cpu")
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        config = Config.from_hydra(compose("config", words))
+    keep_freed_memory()
+    make_deterministic(config.trainer.deterministic)
+    setting = Setting(config)
+    network = place(build_model(config, setting.tokenizer), setting.device, setting.precision)
+    pair, model = tie(network), PredictsAt(network)
+    if config.trainer.compile:
+        network.compile()
+
+    class Stepwise(TrainingBatches):
+        def __getitem__(self, step: int) -> Any:
+            turns.step(config.trainer.batch_size * config.data.seq_len if step else 0)
+            return super().__getitem__(step)
+
+    state = State(network, pair, build_optimizers(config.optimizer, network, pair), Window.on(setting.device))
+    with FlopCounterMode(display=False) as counted:
+        model(setting.batches[0][0])[0].backward()
+    network.zero_grad()
+    turns.said = {"flops": counted.get_total_flops(), "vocabulary": len(setting.tokenizer), "padding": 0.0,
+                  "parameters": sum(parameter.numel() for parameter in network.parameters()) - pair.output.numel(),
+                  "precision": setting.precision}  # fmt: skip
+    batches = Stepwise(setting.corpus.train, setting.objective, config.trainer.batch_size, 1, config.seed)
+    never = replace(setting.timeline, evaluate_every=10**9, checkpoint_every=10**9)
+    trainer = Trainer(config, state, model, batches, never, setting.precision,
+                      evaluate=dict, write=lambda *_: None, save=lambda: None)  # fmt: skip
+    trainer.train(StopRequest(), until=never.total_steps)
+
+
+def _padded(turns: Turns, lines: Path, tokenizer: str) -> tuple[Any, Any, Any]:
+    """Return a tokenizer, a tied BERT of the size of `model=bert`, and the lines as rows cut or padded to SEQ_LEN."""
+    import torch
+    from transformers import AutoTokenizer, BertConfig, BertForMaskedLM
+
+    words = AutoTokenizer.from_pretrained(tokenizer)
+    texts = [line for line in lines.read_text().splitlines() if line.strip()]
+    rows = words(texts, padding="max_length", truncation=True, max_length=SEQ_LEN)
+    turns.said = {"padding": 1 - sum(map(sum, rows["attention_mask"])) / (SEQ_LEN * len(texts))}
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(words), hidden_size=512, num_hidden_layers=3, num_attention_heads=4, intermediate_size=2048,
+        hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, type_vocab_size=1,
+    )  # fmt: skip
+    order = torch.randperm(len(texts)).tolist()
+    rows = [{"input_ids": rows["input_ids"][i], "attention_mask": rows["attention_mask"][i]} for i in order]
+    return words, BertForMaskedLM(config), rows
+
+
+def plain(turns: Turns, lines: Path, tokenizer: str) -> None:
+    """A plain loop, as in the first TUT experiments: padded lines, all logits, fp32, torch's AdamW as it comes."""
+    import torch
+    from transformers import DataCollatorForLanguageModeling
+
+    words, model, rows = _padded(turns, lines, tokenizer)
+    collate = DataCollatorForLanguageModeling(words, mlm_probability=PREDICTED)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+    tokens = 0
+    for first in range(0, len(rows), ROWS):
+        turns.step(tokens)
+        batch = collate(rows[first : first + ROWS])
+        tokens = int(batch["attention_mask"].sum())
+        optimizer.zero_grad()
+        model(**batch).loss.backward()
+        optimizer.step()
+
+
+def hf_trainer(turns: Turns, lines: Path, tokenizer: str, bf16: bool) -> None:
+    """Hugging Face's Trainer on the same padded lines."""
+    import tempfile
+
+    from transformers import DataCollatorForLanguageModeling, Trainer, TrainerCallback, TrainingArguments
+
+    words, model, rows = _padded(turns, lines, tokenizer)
+    per_step = [sum(sum(row["attention_mask"]) for row in rows[i : i + ROWS]) for i in range(0, len(rows), ROWS)]
+
+    class Stepwise(TrainerCallback):  # type: ignore[misc]
+        def on_step_begin(self, _arguments: Any, state: Any, _control: Any, **_: Any) -> None:
+            turns.step(per_step[state.global_step - 1] if state.global_step else 0)
+
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = TrainingArguments(
+            folder, per_device_train_batch_size=ROWS, use_cpu=True, bf16=bf16, report_to="none", save_strategy="no",
+            disable_tqdm=True, logging_strategy="no", train_sampling_strategy="sequential",
+        )  # fmt: skip
+        collate = DataCollatorForLanguageModeling(words, mlm_probability=PREDICTED)
+        Trainer(model, arguments, collate, rows, callbacks=[Stepwise()]).train()
