@@ -406,10 +406,25 @@ def test_determinants_leave_out_what_cannot_matter() -> None:
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
-def test_compiled_is_plain_to_rounding(tmp_path: Path) -> None:
-    """Compiled, the gradient of the input embedding comes before that of the output embedding."""
-    for name, words in (("plain", ()), ("compiled", ("trainer.compile=true",))):
-        run(make_config(*SHORT, "trainer.log_every_steps=1", *words), tmp_path / name)
+def test_compiled_is_plain_to_rounding_and_untying_compiles_nothing_anew(tmp_path: Path, monkeypatch) -> None:
+    from torch._dynamo.utils import counters
+
+    import tut.trainer
+
+    compiled_by_then = []
+
+    def untie(*arguments):
+        compiled_by_then.append(counters["stats"]["unique_graphs"])
+        return original(*arguments)
+
+    original = tut.trainer.untie
+    monkeypatch.setattr(tut.trainer, "untie", untie)
+    words = (*SHORT, "trainer.log_every_steps=1", "trainer.evaluate_every_steps=3", "untie.step=7")
+    run(make_config(*words), tmp_path / "plain")
+    compiled_by_then.clear()
+    counters.clear()
+    run(make_config(*words, "trainer.compile=true"), tmp_path / "compiled")
+    assert compiled_by_then == [counters["stats"]["unique_graphs"]] != [0]
     plain, compiled = (rows(tmp_path / name, "train") for name in ("plain", "compiled"))
     assert plain[0]["loss"] == pytest.approx(compiled[0]["loss"], rel=1e-6)
     for a, b in zip(plain, compiled, strict=True):

@@ -37,7 +37,7 @@ from tut.architectures import (
 )
 from tut.config import UntieConfig
 from tut.errors import TutError
-from tut.tying import untie_step
+from tut.tying import TiedPair, untie_step
 
 VOCABULARY = 53
 SIZES = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
@@ -369,3 +369,24 @@ def test_untie_fraction() -> None:
     assert untie_step(UntieConfig(fraction=0.0), 10, 90) == 0
     with pytest.raises(TutError, match="past the end"):
         untie_step(UntieConfig(fraction=0.99), 1, 3)
+
+
+def test_compiled_with_its_loss_the_gradient_of_the_input_embedding_comes_first(monkeypatch) -> None:
+    """And is joined with the other all the same: two accumulated parts are what they are without compiling."""
+    came_first: list[bool] = []
+    join = TiedPair._join_before_input
+
+    def note(pair: TiedPair, gradient: torch.Tensor) -> torch.Tensor:
+        came_first.append(pair.output.grad is None)
+        return join(pair, gradient)
+
+    monkeypatch.setattr(TiedPair, "_join_before_input", note)
+    plain, model = build("bert"), build("bert")
+    expected, pair = tut.tie(plain), tut.tie(model)
+    compiled = torch.compile(model, backend="aot_eager")
+    for part in range(2):
+        gradients(plain, part)
+        gradients(compiled, part)
+    assert came_first == [False, True, False, True]
+    assert pair.output.grad is None
+    torch.testing.assert_close(pair.input.grad, expected.input.grad)
