@@ -41,7 +41,7 @@ def test_python_documentation_is_prose_in_three_splits() -> None:
     assert sizes["test"] > 30_000
     assert any("assert" in document for document in documents["train"])
     assert not {*documents["train"]} & {*documents["validation"], *documents["test"]}
-    assert source.fingerprint() == open_source(DataConfig()).fingerprint()
+    assert source.fingerprint == open_source(DataConfig()).fingerprint
 
 
 def test_a_document_s_split_depends_on_its_name_alone() -> None:
@@ -180,9 +180,9 @@ def test_hugging_face_folder(tmp_path: Path) -> None:
     assert list(source.documents("validation")) == documents[1::3]
     assert len(corpus.validation) > 10
     with pytest.raises(TutError, match=r"data.column=text: the data set has body"):
-        open_source(
+        _ = open_source(
             text(source="huggingface", files=None, path=str(tmp_path / "saved"), validation_split="dev")
-        ).fingerprint()
+        ).fingerprint
 
 
 def test_hugging_face_data_files_in_a_folder(tmp_path: Path) -> None:

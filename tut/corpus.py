@@ -81,7 +81,7 @@ def open_corpus(config: DataConfig, source: Source, tokenizer: PreTrainedTokeniz
     Raises:
         TutError: a split has no text, or not enough for one row.
     """
-    key = digest([_VERSION, source.fingerprint(), _tokenizer_fingerprint(tokenizer), _packing(config)])
+    key = digest([_VERSION, source.fingerprint, _tokenizer_fingerprint(tokenizer), _packing(config)])
     folder = built_once(home() / "corpora" / key[:16], lambda to: _build(config, source, tokenizer, to))
     pad_id = tokenizer.pad_token_id if config.packing == "lines" else None
     assert pad_id is None or isinstance(pad_id, int)

@@ -35,8 +35,9 @@ _FEW_FILES = 20  # below this, one document a file would leave next to nothing t
 class Source(Protocol):
     """A body of text in three splits."""
 
+    @property
     def fingerprint(self) -> str:
-        """Return a hash that changes whenever the text may have changed."""
+        """A hash that changes whenever the text may have changed; computed once."""
 
     def documents(self, split: Split) -> Iterator[str]:
         """Yield the documents of a split, always in the same order."""
@@ -103,10 +104,13 @@ class PythonDocumentation:
 
     @cached_property
     def _modules(self) -> dict[str, Path]:
-        root = Path(sysconfig.get_paths()["stdlib"])
-        paths = {path.relative_to(root): path for path in root.rglob("*.py")}
-        return {str(name): path for name, path in sorted(paths.items()) if not self._NOT_PROSE & {*name.parts}}
+        root, found = Path(sysconfig.get_paths()["stdlib"]), []
+        for folder, subfolders, files in os.walk(root):
+            subfolders[:] = {*subfolders} - self._NOT_PROSE  # not even looked at: site-packages may be huge
+            found += [Path(folder, name) for name in files if name.endswith(".py")]
+        return {str(path.relative_to(root)): path for path in sorted(found)}
 
+    @cached_property
     def fingerprint(self) -> str:
         return digest([platform.python_version(), {name: file_digest(path) for name, path in self._modules.items()}])
 
@@ -151,6 +155,7 @@ class TextFiles:
         few = len(self._own["train"]) < _FEW_FILES
         self._at_blank_lines = config.document == "blank_lines" or (config.document == "auto" and few)
 
+    @cached_property
     def fingerprint(self) -> str:
         files = {split: [(self._name(path), file_digest(path)) for path in own] for split, own in self._own.items()}
         return digest([files, self._at_blank_lines])
@@ -248,6 +253,7 @@ class HuggingFace:
             found[split] = whole[name]
         return found
 
+    @cached_property
     def fingerprint(self) -> str:
         prints = {split: table._fingerprint for split, table in self._splits.items()}
         return digest([self._config.column, prints])

@@ -22,7 +22,7 @@ def load_tokenizer(data: DataConfig, objective: ObjectiveConfig, source: Source)
         TutError: there is no such tokenizer, or it lacks a token that the objective or the packing needs.
     """
     if data.tokenizer == "trained":
-        key = digest([_VERSION, source.fingerprint(), data.vocab_size, objective.name])
+        key = digest([_VERSION, source.fingerprint, data.vocab_size, objective.name])
         folder = built_once(home() / "tokenizers" / key[:16], lambda to: _train(data, objective, source, to))
         trained: PreTrainedTokenizerBase = PreTrainedTokenizerFast.from_pretrained(folder)
         return trained
