@@ -1,5 +1,6 @@
 """The tokenizer: trained on the training split and cached, or any of Hugging Face's."""
 
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def load_tokenizer(data: DataConfig, objective: ObjectiveConfig, source: Source)
         trained: PreTrainedTokenizerBase = PreTrainedTokenizerFast.from_pretrained(folder)
         return trained
     try:
-        tokenizer = AutoTokenizer.from_pretrained(data.tokenizer)
+        tokenizer = AutoTokenizer.from_pretrained(os.path.expanduser(data.tokenizer))
     except Exception as error:  # whatever goes wrong in there, the user can only mend the name or the network
         reason = one_line(error).split(". ")[0]
         raise TutError(f"data.tokenizer={data.tokenizer}: {reason}") from error
