@@ -9,7 +9,7 @@ Processes, started by turns, each timed from its start:
 - one step of training, with text and tokenizer cached, to the end of that step, with W&B (offline) and with no tracker,
   against the imports of torch and of transformers' model classes, to their end, which no run can do without.
 
-A ratio is the median of those within each round. It may be below 1: TUT imports the same with the garbage collector off.
+A ratio is the median of those within each round. It may be below 1: TUT imports with the garbage collector off.
 """
 
 import argparse
