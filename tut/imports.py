@@ -9,7 +9,7 @@ from contextlib import contextmanager
 def heavy_imports() -> Iterator[None]:
     """Keep the garbage collector out of a block that imports much.
 
-    It would look again and again through what imports make, a seventh of their time, and find nothing: all of it
+    It would look again and again through what imports make, a sixth of their time, and find nothing: all of it
     stays. What is there at the end of the block is not looked at any more, nor copied by a process forked later.
     """
     was_on = gc.isenabled()
