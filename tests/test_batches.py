@@ -33,7 +33,7 @@ def objective(**settings) -> Objective:
 
 def blocks(count: int, seq_len: int, seed: int = 0) -> Rows:
     tokens = np.random.default_rng(seed).integers(5, VOCABULARY, count * seq_len).astype(np.uint16)
-    return Rows(tokens, seq_len, np.arange(count + 1) * seq_len, None, documents=np.zeros(1, np.int64))
+    return Rows(tokens, seq_len, None, None, documents=np.zeros(1, np.int64))
 
 
 @given(rows=st.integers(1, 6), seq_len=st.integers(4, 40), probability=st.floats(0.1, 0.9), seed=st.integers(0, 99))
@@ -183,6 +183,13 @@ def test_arms_and_seeds_are_scored_on_the_same_tokens(tmp_path, monkeypatch) -> 
         assert torch.equal(other[0], validations[0][0])
         assert torch.equal(other[1], validations[0][1])
     assert torch.equal(seen[2][0], seen[5][0])  # the test split
+
+
+@pytest.mark.parametrize("count", [10, 300, 70_000])
+def test_an_epoch_s_order_is_a_permutation_held_in_few_bytes(count: int) -> None:
+    order = TrainingBatches(blocks(count, 4), objective(), 1, 1, 0)._shuffle(3)
+    assert order.tolist() == generator(0, "order", 3).permutation(count).tolist()
+    assert order.itemsize <= 4
 
 
 def test_two_arms_of_a_seed_train_on_the_same_batches(tmp_path, monkeypatch) -> None:

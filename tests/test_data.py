@@ -1,21 +1,23 @@
 """Documents, tokenizers, corpora: from text to rows."""
 
+import io
 import json
 import multiprocessing
 import os
 import signal
 import time
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import SMALL, TEXT, make_config
 
-from tut import cache
+from tut import cache, documents
 from tut.cache import built_once
 from tut.config import DataConfig, ObjectiveConfig
 from tut.corpus import Corpus, open_corpus
-from tut.documents import SPLITS, open_source, split_by_name
+from tut.documents import SPLITS, check_folder, check_source, open_source, split_by_name
 from tut.errors import TutError
 from tut.tokenizer import load_tokenizer, separator_id
 
@@ -41,7 +43,7 @@ def test_python_documentation_is_prose_in_three_splits() -> None:
     assert sizes["test"] > 30_000
     assert any("assert" in document for document in documents["train"])
     assert not {*documents["train"]} & {*documents["validation"], *documents["test"]}
-    assert source.fingerprint() == open_source(DataConfig()).fingerprint()
+    assert source.fingerprint == open_source(DataConfig()).fingerprint
 
 
 def test_a_document_s_split_depends_on_its_name_alone() -> None:
@@ -57,6 +59,18 @@ def test_blank_lines_split_documents_and_white_space_is_blank(tmp_path: Path) ->
     source = open_source(DataConfig(source="text", files=str(tmp_path / "*.txt")))
     found = sorted(document for split in SPLITS for document in source.documents(split))
     assert found == ["four", "one\ntwo\n", "three\n"]
+
+
+def test_blank_lines_are_found_wherever_a_file_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(0)
+    for size in (1, 2, 3, 1000):
+        monkeypatch.setattr(documents, "_CHARACTERS_AT_ONCE", size)
+        for _ in range(500):
+            written = "".join(random.choice([*"ab \t\n\n\n\r\x0b\u2028\u3000"], random.integers(14)))
+            lines = io.StringIO(written, newline=None).readlines()
+            runs = groupby(lines, lambda line: bool(line.strip()))
+            expected = ["".join(run) for is_text, run in runs if is_text]
+            assert [*documents._between_blank_lines(io.StringIO(written, newline=None))] == expected
 
 
 def test_one_document_a_file_when_there_are_many(tmp_path: Path) -> None:
@@ -180,9 +194,37 @@ def test_hugging_face_folder(tmp_path: Path) -> None:
     assert list(source.documents("validation")) == documents[1::3]
     assert len(corpus.validation) > 10
     with pytest.raises(TutError, match=r"data.column=text: the data set has body"):
-        open_source(
+        _ = open_source(
             text(source="huggingface", files=None, path=str(tmp_path / "saved"), validation_split="dev")
-        ).fingerprint()
+        ).fingerprint
+
+
+@pytest.mark.parametrize(("values", "said"), [([7, 8], "7"), (["a", None], "None")])
+def test_a_column_of_something_else_than_text_is_said(values: list, said: str, tmp_path: Path) -> None:
+    from datasets import Dataset, DatasetDict
+
+    table = Dataset.from_dict({"body": values})
+    DatasetDict(train=table, validation=table, test=table).save_to_disk(tmp_path)
+    source = open_source(text(source="huggingface", files=None, path=str(tmp_path), column="body"))
+    with pytest.raises(TutError, match=f"^data.column=body: holds {said}, must hold text in every row$"):
+        list(source.documents("train"))
+
+
+def test_a_home_folder_is_found_by_its_sign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from datasets import Dataset, DatasetDict
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    table = Dataset.from_dict({"text": [TEXT.read_text()]})
+    DatasetDict(train=table, validation=table, test=table).save_to_disk(tmp_path / "saved")
+    opened(text())[1].save_pretrained(tmp_path / "tokenizer")
+    (tmp_path / "v.txt").write_text(TEXT.read_text())
+    saved = text(source="huggingface", files=None, path="~/saved", tokenizer="~/tokenizer")
+    check_source(saved)
+    check_folder("data.tokenizer", saved.tokenizer)
+    assert len(opened(saved)[0].train) > 0
+    assert list(open_source(text(validation_files="~/v.txt", test_files=["~/v.txt"])).documents("test"))
+    with pytest.raises(TutError, match=r"^data.path=~/other: no such folder"):
+        check_source(text(source="huggingface", files=None, path="~/other"))
 
 
 def test_hugging_face_data_files_in_a_folder(tmp_path: Path) -> None:

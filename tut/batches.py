@@ -36,8 +36,10 @@ class TrainingBatches:
         self._seed = seed
         self._order = lru_cache(maxsize=1)(self._shuffle)
 
-    def _shuffle(self, epoch: int) -> npt.NDArray[np.int64]:
-        return generator(self._seed, "order", epoch).permutation(len(self._rows))
+    def _shuffle(self, epoch: int) -> npt.NDArray[np.unsignedinteger]:
+        order = np.arange(len(self._rows), dtype=np.min_scalar_type(len(self._rows)))  # all that is held of each row
+        generator(self._seed, "order", epoch).shuffle(order)
+        return order
 
     def __getitem__(self, step: int) -> list[Batch]:
         """Return the batch of a step, counted from 0, in the parts that go through the model one by one."""

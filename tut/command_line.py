@@ -9,13 +9,15 @@ import shlex
 import sys
 from argparse import ArgumentError, ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
+from string import Template
 from typing import NoReturn
 
 from hydra import initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
-from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, MissingConfigException
@@ -25,6 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from tut.config import RESUME_WORDS, Config
 from tut.errors import TutError, did_you_mean, one_line
+from tut.imports import heavy_imports
 from tut.overrides import check_override, examples, explain, no_such_option, parse_overrides
 
 DEFAULT_LAUNCHER = "local"
@@ -84,21 +87,24 @@ def normalise(overrides: list[str]) -> list[str]:
 def preflight(arguments: list[str]) -> list[str]:
     """Check a whole command line, and return it as Hydra is to have it: options first, then overrides.
 
-    If it is not good, end the process with one line that says why.
+    If it is not good, end the process with one line that says why; likewise, with the help, if that was asked for.
     """
     try:
         asked = _parse(arguments)
+        if asked.help:
+            print(_help())
+            sys.exit()
         options = list(arguments)
         for override in asked.overrides:
             options.remove(override)
         asked.overrides = normalise(asked.overrides)
-        only_asks = asked.help or asked.hydra_help or asked.info or asked.shell_completion or asked.experimental_rerun
+        only_asks = asked.hydra_help or asked.info or asked.shell_completion or asked.experimental_rerun
         if not only_asks:
             checked = set()
             for config, here in _configs(asked):
                 names = ("model", "objective", "data", "trainer", "resume", "tracker")
                 parts = repr([getattr(config, name) for name in names])
-                if parts not in checked:  # the runs of a sweep are mostly alike in these
+                if not asked.cfg and parts not in checked:  # the runs of a sweep are mostly alike in these
                     check(config, here)
                     checked.add(parts)
     except TutError as error:
@@ -112,10 +118,11 @@ def check(config: Config, here: bool = True) -> None:
     Raises:
         TutError: the run would fail.
     """
-    from tut.documents import check_folder, check_source
-    from tut.hardware import check_hardware
-    from tut.model import check_model
-    from tut.tracking import check_tracker
+    with heavy_imports():
+        from tut.documents import check_folder, check_source
+        from tut.hardware import check_hardware
+        from tut.model import check_model
+        from tut.tracking import check_tracker
 
     if config.resume not in RESUME_WORDS and not Path(config.resume).is_dir():
         near = did_you_mean(config.resume, RESUME_WORDS)
@@ -126,6 +133,17 @@ def check(config: Config, here: bool = True) -> None:
     check_source(config.data)
     check_folder("data.tokenizer", config.data.tokenizer)
     check_model(config)
+
+
+def _help() -> str:
+    """Return Hydra's help, which Hydra itself takes half a second to put together."""
+    files = sorted([*CONF_DIR.glob("*/*.yaml"), *SWEEPS_DIR.glob("*.yaml")])
+    groups = [
+        f"{folder.name}: {', '.join(path.stem for path in options)}\n"
+        for folder, options in groupby(files, lambda path: path.parent)
+    ]
+    template = OmegaConf.load(CONF_DIR / "hydra/help/tut.yaml").template
+    return Template(template).substitute(APP_CONFIG_GROUPS="".join(groups))
 
 
 def _parse(arguments: list[str]) -> Namespace:
@@ -154,19 +172,21 @@ def _configs(asked: Namespace) -> Iterator[tuple[Config, bool]]:
             raise TutError(f"{flag} {needed}: no such folder")
     with initialize_config_dir(str(folder.absolute()), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
+        assert isinstance(loader, ConfigLoaderImpl)
         overrides = parse_overrides(asked.overrides, loader)
         launchers = [override.value() for override in overrides if override.key_or_group == "hydra/launcher"]
         for override in overrides:
             check_override(override, loader, str([DEFAULT_LAUNCHER, *launchers][-1]))
         several = [override.input_line for override in overrides if override.is_sweep_override()]
-        base = _compose(loader, name, [*asked.overrides, *extra], RunMode.MULTIRUN)
+        mode = RunMode.MULTIRUN if asked.multirun or several else RunMode.RUN
+        base = _compose(loader, name, [*asked.overrides, *extra], mode)
         multirun = asked.multirun or base.hydra.mode == RunMode.MULTIRUN
         if several and not multirun:
             raise TutError(f"{several[0]}: several values make a sweep; start it with -m")
-        params = base.hydra.sweeper.get("params") or {}
         if not multirun:
-            yield _typed(_compose(loader, name, [*asked.overrides, *extra], RunMode.RUN)), True
+            yield _typed(base), True
             return
+        params = base.hydra.sweeper.get("params") or {}
         swept = parse_overrides([*(f"{key}={value}" for key, value in params.items()), *asked.overrides], loader)
         if str(base.hydra.sweeper._target_).endswith("BasicSweeper"):
             if interval := next((each for each in swept if each.is_interval_sweep()), None):
@@ -190,7 +210,7 @@ def _typed(composed: DictConfig) -> Config:
         raise TutError(explain(error)) from error
 
 
-def _compose(loader: ConfigLoader, name: str, overrides: list[str], mode: RunMode) -> DictConfig:
+def _compose(loader: ConfigLoaderImpl, name: str, overrides: list[str], mode: RunMode) -> DictConfig:
     try:
         return loader.load_configuration(name, overrides, run_mode=mode)
     except MissingConfigException as error:

@@ -1,15 +1,17 @@
 """Text as token ids on disk: tokenised once, memory-mapped ever after.
 
 A corpus is a folder of flat token files, one a split, under `TUT_HOME/corpora`. It is named after everything that
-determines it (text, tokenizer, packing), built in bounded memory, and complete or absent.
+determines it (text, tokenizer, packing), and complete or absent. However large it is, building it takes as much memory
+as its longest document asks for, and reading it what a batch asks for.
 """
 
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -18,14 +20,14 @@ from transformers import PreTrainedTokenizerBase
 from tut.cache import built_once, digest, file_digest, home
 from tut.config import DataConfig
 from tut.documents import SPLITS, Source, Split
+from tut.encoding import encoded, encoder
 from tut.errors import TutError
 from tut.tokenizer import separator_id
 
 Ids = npt.NDArray[np.int64]
 
 _VERSION = 2  # of the files' format; raised when it changes, so that no stale corpus is read
-_TEXTS_AT_ONCE = 256  # tokenised together: enough for the tokenizer's threads, little in memory
-_TOKENS_AT_ONCE = 2**24  # counted together, for the same reason
+_HEADER = 128  # bytes before the values of an .npy file of one dimension, however many they are
 
 
 @dataclass(frozen=True)
@@ -36,23 +38,33 @@ class Rows:
     """Every token of the split, one after another."""
     seq_len: int
     """Tokens in a row."""
-    starts: npt.NDArray[np.int64]
-    """Where each row starts in `tokens`; one more at the end, for where the last one stops."""
+    starts: npt.NDArray[np.int64] | None
+    """`lines`: where each row starts in `tokens`, and where the last one stops. `blocks`: None, for it follows from
+    `seq_len`."""
     pad_id: int | None
     """`lines`: fills rows up to `seq_len`. `blocks`: None, for there is nothing to fill."""
     documents: npt.NDArray[np.int64]
     """Where each document starts in `tokens`; one without tokens is left out."""
 
     def __len__(self) -> int:
-        return len(self.starts) - 1
+        return -(-len(self.tokens) // self.seq_len) if self.starts is None else len(self.starts) - 1
+
+    def start(self, indices: npt.NDArray[np.integer]) -> Ids:
+        """Return where rows start in `tokens`.
+
+        The last block reaches back over the one before, so that nothing is lost or filled.
+        """
+        if self.starts is None:
+            return np.minimum(indices.astype(np.int64) * self.seq_len, len(self.tokens) - self.seq_len)
+        return np.asarray(self.starts[indices])
 
     def take(self, indices: npt.NDArray[np.integer]) -> tuple[Ids, Ids | None]:
         """Return rows as (ids of shape (rows, seq_len), lengths of shape (rows,) or None where all are full)."""
         offsets = np.arange(self.seq_len)
-        first = self.starts[indices]
+        first = self.start(indices)
         if self.pad_id is None:
             return self.tokens[first[:, None] + offsets].astype(np.int64), None
-        lengths = self.starts[indices + 1] - first
+        lengths = self.start(indices + 1) - first
         real = offsets < lengths[:, None]
         where = np.where(real, first[:, None] + offsets, 0)
         return np.where(real, self.tokens[where], self.pad_id).astype(np.int64), lengths
@@ -81,7 +93,7 @@ def open_corpus(config: DataConfig, source: Source, tokenizer: PreTrainedTokeniz
     Raises:
         TutError: a split has no text, or not enough for one row.
     """
-    key = digest([_VERSION, source.fingerprint(), _tokenizer_fingerprint(tokenizer), _packing(config)])
+    key = digest([_VERSION, source.fingerprint, _tokenizer_fingerprint(tokenizer), _packing(config)])
     folder = built_once(home() / "corpora" / key[:16], lambda to: _build(config, source, tokenizer, to))
     pad_id = tokenizer.pad_token_id if config.packing == "lines" else None
     assert pad_id is None or isinstance(pad_id, int)
@@ -106,55 +118,67 @@ def _tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
 def _build(config: DataConfig, source: Source, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     dtype = np.dtype(np.uint16 if len(tokenizer) <= 2**16 else np.uint32)
     for split in SPLITS:
-        texts = source.documents(split)
-        pieces = _lines(config, texts, tokenizer) if config.packing == "lines" else _joined(texts, tokenizer)
-        with _tokens_file(folder, split).open("wb") as file:
-            written = [(file.write(np.asarray(ids, dtype).tobytes()), document) for document, ids in pieces]
-        starts = np.cumsum([0, *(n_bytes // dtype.itemsize for n_bytes, _ in written)])
-        _, firsts = np.unique([document for _, document in written], return_index=True)
-        np.save(_documents_file(folder, split), starts[firsts])
-        if config.packing == "lines":
-            np.save(_starts_file(folder, split), starts)
-    np.save(folder / "train.counts.npy", _counts(_tokens_file(folder, "train"), dtype, len(tokenizer)))
+        counts = _write(folder, split, _pieces(config, source.documents(split), tokenizer), dtype, len(tokenizer))
+        if config.packing == "blocks":
+            _starts_file(folder, split).unlink()  # rows are not where documents are, but all equally long
+        if split == "train":
+            np.save(folder / "train.counts.npy", counts)
     prints = {path.name: file_digest(path) for path in sorted(folder.iterdir())}
     manifest = {"fingerprint": digest(prints), "dtype": dtype.name}
     (folder / "corpus.json").write_text(json.dumps(manifest))
 
 
-def _counts(tokens: Path, dtype: "np.dtype[Any]", vocab_size: int) -> npt.NDArray[np.uint32]:
-    counts = np.zeros(vocab_size, np.int64)
-    with tokens.open("rb") as file:
-        while (some := np.fromfile(file, dtype, _TOKENS_AT_ONCE)).size:
-            counts += np.bincount(some, minlength=vocab_size)
+Pieces = tuple[list[int], list[list[int]]]
+"""The numbers of some documents, and of each some of its tokens."""
+
+
+def _pieces(config: DataConfig, texts: Iterable[str], tokenizer: PreTrainedTokenizerBase) -> Iterator[Pieces]:
+    """Yield documents, each closed by the separator; or lines, with the tokenizer's marks, cut at a row's length."""
+    if config.packing == "lines":
+        lines = ((number, line) for number, text in enumerate(texts) for line in text.splitlines() if line.strip())
+        for numbers, ids in encoded(lines, encoder(tokenizer, True, config.seq_len)):
+            yield numbers, [*ids]
+    else:
+        separator = separator_id(tokenizer)
+        assert separator is not None
+        for numbers, ids in encoded(enumerate(texts), encoder(tokenizer, False)):
+            yield numbers, [[*each, separator] for each in ids]
+
+
+def _write(
+    folder: Path, split: Split, pieces: Iterable[Pieces], dtype: "np.dtype[Any]", vocab_size: int
+) -> npt.NDArray[np.uint32]:
+    """Write the files of a split as its pieces come, and return how often each token occurs."""
+    counts, place, document = np.zeros(vocab_size, np.int64), 0, -1
+    with (
+        _tokens_file(folder, split).open("wb") as to_tokens,
+        _growing(_documents_file(folder, split)) as to_documents,
+        _growing(_starts_file(folder, split)) as to_starts,
+    ):
+        to_starts.write(np.int64(place).tobytes())
+        for numbers, ids in pieces:
+            tokens = np.fromiter(chain.from_iterable(ids), dtype)
+            bounds = place + np.cumsum([0, *map(len, ids)])
+            to_tokens.write(tokens.tobytes())
+            to_starts.write(bounds[1:].tobytes())
+            to_documents.write(bounds[:-1][np.diff(numbers, prepend=document) > 0].tobytes())
+            counts += np.bincount(tokens, minlength=vocab_size)
+            place, document = int(bounds[-1]), numbers[-1]
     return counts.astype(np.uint32)
 
 
-Piece = tuple[int, list[int]]
-"""The number of a document, and some of its tokens."""
-
-
-def _batched(texts: Iterable[tuple[int, str]]) -> Iterator[tuple[tuple[int, ...], list[str]]]:
-    """Yield the numbers of some documents, and a text from each."""
-    rest = iter(texts)
-    while some := list(islice(rest, _TEXTS_AT_ONCE)):
-        numbers, pieces = zip(*some, strict=True)
-        yield numbers, list(pieces)
-
-
-def _joined(texts: Iterable[str], tokenizer: PreTrainedTokenizerBase) -> Iterator[Piece]:
-    """Yield each document's tokens, each closed by the separator."""
-    separator = separator_id(tokenizer)
-    for numbers, some in _batched(enumerate(texts)):
-        encoded = tokenizer(some, add_special_tokens=False, return_attention_mask=False, verbose=False)
-        yield from zip(numbers, ([*ids, separator] for ids in encoded["input_ids"]), strict=True)
-
-
-def _lines(config: DataConfig, texts: Iterable[str], tokenizer: PreTrainedTokenizerBase) -> Iterator[Piece]:
-    """Yield each line's tokens, with the tokenizer's own special tokens, cut at a row's length."""
-    lines = ((number, line) for number, text in enumerate(texts) for line in text.splitlines() if line.strip())
-    for numbers, some in _batched(lines):
-        encoded = tokenizer(some, truncation=True, max_length=config.seq_len, return_attention_mask=False)
-        yield from zip(numbers, encoded["input_ids"], strict=True)
+@contextmanager
+def _growing(path: Path) -> Iterator[BinaryIO]:
+    """Open an .npy file for as many int64 values as are written to it."""
+    with path.open("wb") as file:
+        file.write(bytes(_HEADER))
+        yield file
+        length = (file.tell() - _HEADER) // 8
+        file.seek(0)
+        np.lib.format.write_array_header_1_0(
+            file, {"descr": np.dtype(np.int64).str, "fortran_order": False, "shape": (length,)}
+        )
+        assert file.tell() == _HEADER
 
 
 def _tokens_file(folder: Path, split: Split) -> Path:
@@ -179,13 +203,6 @@ def _open_rows(config: DataConfig, folder: Path, split: Split, pad_id: int | Non
             f"data.source={config.source}: the {split} split has {n_tokens} tokens, and one row needs {least}; "
             "give it more text or files of its own, or lower data.seq_len"
         )
-    tokens = np.memmap(path, dtype, mode="r")
-    starts = np.load(_starts_file(folder, split)) if pad_id is not None else _block_starts(n_tokens, config.seq_len)
-    return Rows(tokens, config.seq_len, starts, pad_id, np.load(_documents_file(folder, split)))
-
-
-def _block_starts(n_tokens: int, seq_len: int) -> npt.NDArray[np.int64]:
-    """Cut tokens into full rows. The last row reaches back over the one before, so that nothing is lost or filled."""
-    starts = np.arange(0, n_tokens, seq_len, dtype=np.int64)
-    starts[-1] = n_tokens - seq_len
-    return np.append(starts, n_tokens)
+    tokens, documents = np.memmap(path, dtype, mode="r"), np.load(_documents_file(folder, split), mmap_mode="r")
+    starts = np.load(_starts_file(folder, split), mmap_mode="r") if pad_id is not None else None
+    return Rows(tokens, config.seq_len, starts, pad_id, documents)

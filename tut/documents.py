@@ -15,11 +15,12 @@ import hashlib
 import json
 import os
 import platform
+import re
 import sysconfig
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, Protocol, TextIO, get_args
 
 from tut.cache import digest, file_digest
 from tut.config import DataConfig
@@ -29,14 +30,18 @@ Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 _HELD_OUT = 0.05  # the share of documents that goes to validation, and again to test
 _SAVED = "dataset_dict.json"  # the mark of a folder that `datasets` wrote with save_to_disk
+_ROWS_AT_ONCE = 1024  # of a data set, which is slow to give them one by one
+_CHARACTERS_AT_ONCE = 2**20  # of a file
+_BLANK_LINES = re.compile(r"\n(?:[^\S\n]*\n)*(?:[^\S\n]*\n|[^\S\n]+\Z)")  # with the end of the line before them
 _FEW_FILES = 20  # below this, one document a file would leave next to nothing to hold out
 
 
 class Source(Protocol):
     """A body of text in three splits."""
 
+    @property
     def fingerprint(self) -> str:
-        """Return a hash that changes whenever the text may have changed."""
+        """A hash that changes whenever the text may have changed; computed once."""
 
     def documents(self, split: Split) -> Iterator[str]:
         """Yield the documents of a split, always in the same order."""
@@ -65,7 +70,7 @@ def check_source(config: DataConfig) -> None:
         TextFiles(config)
     if config.source == "huggingface" and config.path is not None:
         check_folder("data.path", config.path)
-        saved_splits = Path(config.path) / _SAVED
+        saved_splits = Path(config.path).expanduser() / _SAVED
         if saved_splits.is_file():
             there = json.loads(saved_splits.read_text())["splits"]
             for split in SPLITS:
@@ -80,7 +85,7 @@ def check_folder(key: str, name: str) -> None:
     Raises:
         TutError: there is no such folder.
     """
-    if name.startswith((".", "/", "~")) and not Path(name).is_dir():
+    if name.startswith((".", "/", "~")) and not os.path.isdir(os.path.expanduser(name)):
         raise TutError(f"{key}={name}: no such folder (seen from {Path.cwd()})")
 
 
@@ -103,10 +108,13 @@ class PythonDocumentation:
 
     @cached_property
     def _modules(self) -> dict[str, Path]:
-        root = Path(sysconfig.get_paths()["stdlib"])
-        paths = {path.relative_to(root): path for path in root.rglob("*.py")}
-        return {str(name): path for name, path in sorted(paths.items()) if not self._NOT_PROSE & {*name.parts}}
+        root, found = Path(sysconfig.get_paths()["stdlib"]), []
+        for folder, subfolders, files in os.walk(root):
+            subfolders[:] = {*subfolders} - self._NOT_PROSE  # not even looked at: site-packages may be huge
+            found += [Path(folder, name) for name in files if name.endswith(".py")]
+        return {str(path.relative_to(root)): path for path in sorted(found)}
 
+    @cached_property
     def fingerprint(self) -> str:
         return digest([platform.python_version(), {name: file_digest(path) for name, path in self._modules.items()}])
 
@@ -151,6 +159,7 @@ class TextFiles:
         few = len(self._own["train"]) < _FEW_FILES
         self._at_blank_lines = config.document == "blank_lines" or (config.document == "auto" and few)
 
+    @cached_property
     def fingerprint(self) -> str:
         files = {split: [(self._name(path), file_digest(path)) for path in own] for split, own in self._own.items()}
         return digest([files, self._at_blank_lines])
@@ -173,27 +182,29 @@ class TextFiles:
 
     def _read(self, path: Path) -> Iterator[tuple[str, str]]:
         """Yield the documents of a file, each with its name."""
+        name = self._name(path)
         try:
             if self._at_blank_lines:
-                with path.open(encoding="utf-8") as lines:
-                    for index, text in enumerate(_between_blank_lines(lines)):
-                        yield f"{self._name(path)} {index}", text
+                with path.open(encoding="utf-8") as file:
+                    for index, text in enumerate(_between_blank_lines(file)):
+                        yield f"{name} {index}", text
             elif text := path.read_text(encoding="utf-8").strip():
-                yield self._name(path), text
+                yield name, text
         except UnicodeDecodeError as error:
             raise TutError(f"data.files: {path} is not UTF-8 text ({one_line(error)})") from error
 
 
-def _between_blank_lines(lines: Iterable[str]) -> Iterator[str]:
-    paragraph: list[str] = []
-    for line in lines:
-        if line.strip():
-            paragraph.append(line)
-        elif paragraph:
-            yield "".join(paragraph)
-            paragraph = []
-    if paragraph:
-        yield "".join(paragraph)
+def _between_blank_lines(file: TextIO) -> Iterator[str]:
+    held: list[str] = []  # of a document that may go on
+    while some := file.read(_CHARACTERS_AT_ONCE):
+        first, *rest = _BLANK_LINES.split(f"\n{some}{file.readline()}")
+        held.append(first[1:])
+        for part in rest:
+            if document := "".join(held):
+                yield document if document.endswith("\n") else f"{document}\n"
+            held = [part]
+    if document := "".join(held):
+        yield document
 
 
 def _expand(key: str, patterns: str | list[str] | None) -> list[Path]:
@@ -231,11 +242,12 @@ class HuggingFace:
 
         config = self._config
         assert config.path is not None
+        path = os.path.expanduser(config.path)
         try:
-            if (Path(config.path) / _SAVED).is_file():
-                whole = datasets.load_from_disk(config.path)
+            if (Path(path) / _SAVED).is_file():
+                whole = datasets.load_from_disk(path)
             else:
-                whole = datasets.load_dataset(config.path, config.name)
+                whole = datasets.load_dataset(path, config.name)
         except Exception as error:  # whatever goes wrong in there, the user can only mend path, name or network
             raise TutError(f"data.path={config.path} data.name={config.name}: {one_line(error)}") from error
         found: dict[Split, Any] = {}
@@ -248,9 +260,15 @@ class HuggingFace:
             found[split] = whole[name]
         return found
 
+    @cached_property
     def fingerprint(self) -> str:
         prints = {split: table._fingerprint for split, table in self._splits.items()}
         return digest([self._config.column, prints])
 
     def documents(self, split: Split) -> Iterator[str]:
-        return (row[self._config.column] for row in self._splits[split])
+        column = self._config.column
+        for rows in self._splits[split].select_columns([column]).iter(_ROWS_AT_ONCE):
+            for text in rows[column]:
+                if not isinstance(text, str):
+                    raise TutError(f"data.column={column}: holds {repr(text)[:40]}, must hold text in every row")
+                yield text

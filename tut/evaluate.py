@@ -83,7 +83,7 @@ def targets_of(corpus: Corpus, split: Split, objective: Objective) -> Targets:
         tokens.append(batch.targets[real].numpy())
         passed += batch.input_ids.numel()
     row, offset = np.divmod(np.concatenate(places), rows.seq_len)
-    position, token = rows.starts[row] + offset + objective.looks_ahead, np.concatenate(tokens)
+    position, token = rows.start(row) + offset + objective.looks_ahead, np.concatenate(tokens)
     document = np.searchsorted(rows.documents, position, side="right") - 1
     arrays = (position, token, document, corpus.train_counts[token])
     return Targets(*(array.astype(np.uint32) for array in arrays))

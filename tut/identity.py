@@ -10,7 +10,7 @@ from tut.corpus import Corpus
 from tut.timeline import Timeline
 
 _ONLY_SHOWS = {
-    "command_line.py", "errors.py", "integrations.py", "overrides.py", "progress.py", "store.py",
+    "command_line.py", "errors.py", "imports.py", "integrations.py", "overrides.py", "progress.py", "store.py",
     "tensorboard_tracker.py", "tracking.py", "train.py", "wandb_tracker.py",
 }  # fmt: skip
 

@@ -5,7 +5,7 @@ from dataclasses import is_dataclass
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from hydra.core.config_loader import ConfigLoader
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
@@ -21,7 +21,7 @@ _NOT_AN_OVERRIDE = "not an override; write key=value (in the shell, quote what h
 _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 
-def parse_overrides(lines: list[str], loader: ConfigLoader) -> list[Override]:
+def parse_overrides(lines: list[str], loader: ConfigLoaderImpl) -> list[Override]:
     """Return overrides as Hydra reads them.
 
     Raises:
@@ -38,17 +38,19 @@ def parse_overrides(lines: list[str], loader: ConfigLoader) -> list[Override]:
     return parsed
 
 
-def check_override(override: Override, loader: ConfigLoader, launcher: str) -> None:
+def check_override(override: Override, loader: ConfigLoaderImpl, launcher: str) -> None:
     """Check the key of an override; whether a group has an option is seen when it is composed.
 
     Raises:
         TutError: there is no such key; the message names the nearest one.
     """
     key, line = override.key_or_group, override.input_line
-    groups = [group for group in loader.list_groups("") if group != "hydra"]
-    if key in groups or loader.get_group_options(key, ObjectType.CONFIG):
+    there = loader.repository  # of which the loader's own methods make a whole copy at each call
+    groups = [group for group in there.get_group_options("", ObjectType.GROUP) if group != "hydra"]
+    options = there.get_group_options(key, ObjectType.CONFIG)
+    if key in groups or options:
         if override.value() is None:
-            raise no_such_option(key, "null", loader.get_group_options(key, ObjectType.CONFIG))
+            raise no_such_option(key, "null", options)
         return
     is_setting = key.startswith(_LAUNCHER) and launcher in SETTINGS
     if key.startswith("hydra.") and not is_setting:

@@ -1,5 +1,6 @@
 """The tokenizer: trained on the training split and cached, or any of Hugging Face's."""
 
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -22,12 +23,12 @@ def load_tokenizer(data: DataConfig, objective: ObjectiveConfig, source: Source)
         TutError: there is no such tokenizer, or it lacks a token that the objective or the packing needs.
     """
     if data.tokenizer == "trained":
-        key = digest([_VERSION, source.fingerprint(), data.vocab_size, objective.name])
+        key = digest([_VERSION, source.fingerprint, data.vocab_size, objective.name])
         folder = built_once(home() / "tokenizers" / key[:16], lambda to: _train(data, objective, source, to))
         trained: PreTrainedTokenizerBase = PreTrainedTokenizerFast.from_pretrained(folder)
         return trained
     try:
-        tokenizer = AutoTokenizer.from_pretrained(data.tokenizer)
+        tokenizer = AutoTokenizer.from_pretrained(os.path.expanduser(data.tokenizer))
     except Exception as error:  # whatever goes wrong in there, the user can only mend the name or the network
         reason = one_line(error).split(". ")[0]
         raise TutError(f"data.tokenizer={data.tokenizer}: {reason}") from error

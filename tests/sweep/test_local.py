@@ -21,6 +21,7 @@ from tut.errors import TutError
 from tut.record import Record
 from tut.run import run
 from tut.setting import Setting
+from tut.sweep import local
 from tut.sweep.config import LauncherConfig, LocalConfig, SlurmConfig, check_settings
 from tut.sweep.folder import SweepFolder
 from tut.sweep.lineage import path_of
@@ -41,6 +42,17 @@ def singles(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def assert_same_as_singles(singles: Path, folder: Path) -> None:
     for number in range(8):
         assert_same_run(singles / str(number), folder / str(number))
+
+
+def test_a_stage_finds_what_it_imports_in_the_server() -> None:
+    local.preload()
+    ours, theirs = local._WORKERS.Pipe(duplex=False)
+    stage = local._WORKERS.Process(target=exec, args=("import sys; to.send({*sys.modules})", {"to": theirs}))
+    stage.start()
+    theirs.close()
+    loaded = ours.recv()
+    stage.join()
+    assert {"torch", "transformers.modeling_utils", "tut.run", "tut.tokenizer", "hydra._internal.hydra"} <= loaded
 
 
 def test_a_sweep_is_its_single_runs(singles: Path, tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def preload() -> None:
     """Start the server that stages are forked from, so that it imports while the launcher plans."""
     from multiprocessing import forkserver
 
-    _WORKERS.set_forkserver_preload(["tut.sweep.worker", "tut.tokenizer", "hydra._internal.hydra", "tut.architectures"])
+    _WORKERS.set_forkserver_preload(["tut.sweep.preloaded"])
     forkserver.ensure_running()
 
 
