@@ -4,7 +4,7 @@ import importlib.util
 import re
 from pathlib import Path
 
-from tut.documents import _docstrings
+from tut.documents import docstrings
 
 _PACKAGES = ("numpy", "scipy", "pandas", "statsmodels", "matplotlib")
 _WORDS = 30
@@ -23,7 +23,7 @@ def write_lines(path: Path) -> Path:
         assert spec.origin is not None
         for module in sorted(Path(spec.origin).parent.rglob("*.py")):
             words: list[str] = []
-            for paragraph in re.split(r"\n\s*\n", "" if "tests" in module.parts else _docstrings(module)):
+            for paragraph in re.split(r"\n\s*\n", "" if "tests" in module.parts else docstrings(module)):
                 words += paragraph.split()
                 if len(words) >= _WORDS:
                     lines.append(" ".join(words))

@@ -124,7 +124,7 @@ class PythonDocumentation:
 
         documents = {f"topic {name}": text for name, text in sorted(topics.items())}
         for name, path in self._modules.items():
-            documents[f"module {name}"] = _docstrings(path)
+            documents[f"module {name}"] = docstrings(path)
         names = {text: name for name, text in reversed(documents.items()) if text.strip()}  # of equal texts, the first
         return {name: text for text, name in reversed(names.items())}
 
@@ -132,7 +132,7 @@ class PythonDocumentation:
         return (text for name, text in self._documents.items() if split_by_name(name) == split)
 
 
-def _docstrings(path: Path) -> str:
+def docstrings(path: Path) -> str:
     """Return every docstring of a Python file, from top to bottom, with blank lines between."""
     try:
         tree = ast.parse(path.read_bytes())
