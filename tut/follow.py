@@ -10,7 +10,7 @@ import threading
 import traceback
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from tut import checkpoint, distributed, ranks
 from tut.config import Config
@@ -21,8 +21,8 @@ from tut.record import Row
 from tut.replica import Replica
 
 
-def follow() -> int:
-    """Do what rank 0 says, and return the exit code: 0 also if all were stopped, which is for rank 0 to tell."""
+def follow() -> NoReturn:
+    """Do what rank 0 says, and end this process: with exit code 0 also if all were stopped, which rank 0 tells."""
     logging.disable(logging.CRITICAL)
     store = ranks.meet()
     try:
@@ -30,19 +30,18 @@ def follow() -> int:
             call = ranks.wait_for_call(store, stop)
             if call is not None:
                 _train(call, stop)
+            _end(0)
     except Stopped:
-        distributed.leave()
+        _end(0)
     except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
+        _end(EXIT_INTERRUPTED)
     except Exception as error:
-        if distributed.is_loss_of_touch(error):
-            return 1  # what has ended before is to blame
-        if not isinstance(error, TutError):
-            traceback.print_exception(error)
-        with suppress(RuntimeError):  # rank 0 is gone as well
-            ranks.report_failure(store, error)
-        return 1
-    return 0
+        if not distributed.is_loss_of_touch(error):  # if it is, what has ended before is to blame
+            if not isinstance(error, TutError):
+                traceback.print_exception(error)
+            with suppress(RuntimeError):  # rank 0 is gone as well
+                ranks.report_failure(store, error)
+        _end(1)
 
 
 def _train(call: dict[str, Any], stop: StopRequest) -> None:
@@ -61,7 +60,13 @@ def _train(call: dict[str, Any], stop: StopRequest) -> None:
     if call["ends_run"]:
         trainer.close()
         replica.score("test")
-    distributed.leave()
+    _end(0)
+
+
+def _end(code: int) -> NoReturn:
+    """End at once: the destructor of a process group can wait for a thread that itself waits for this one."""
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _end_with_rank_0() -> None:
@@ -72,4 +77,4 @@ def _end_with_rank_0() -> None:
 
 if __name__ == "__main__":
     threading.Thread(target=_end_with_rank_0, daemon=True).start()
-    sys.exit(follow())
+    follow()

@@ -24,9 +24,10 @@ from tut.config import TrainerConfig
 from tut.errors import TutError, one_line
 from tut.interrupt import Stopped, StopRequest
 
-_CALL, _FAILURE = "tut/call", "tut/failure"
+_PRESENT, _CALL, _FAILURE = "tut/present", "tut/call", "tut/failure"
 _SECONDS_TO_TELL = 3.0
 _SECONDS_TO_END = 60.0
+_AGAIN = "the same command goes on from the last checkpoint"
 
 
 def check_processes(config: TrainerConfig) -> None:
@@ -72,9 +73,10 @@ class Others:
             known = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": self._size, "LOCAL_WORLD_SIZE": self._size,
                      "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": store.port}  # fmt: skip
             environment = os.environ | {name: str(value) for name, value in known.items()}
-            # Its standard input never says anything, and ends when this process does: see `tut.follow`.
             command = [sys.executable, "-m", "tut.follow"]
-            self._children.append(subprocess.Popen(command, env=environment, stdin=subprocess.PIPE))
+            # Its standard input ends when this process does: see `tut.follow`. Ctrl-C reaches this process alone.
+            child = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, start_new_session=True)
+            self._children.append(child)
 
     def __enter__(self) -> "Others":
         return self
@@ -91,15 +93,17 @@ class Others:
                 child.wait()
 
     @contextmanager
-    def called(self, message: dict[str, Any]) -> Iterator[None]:
+    def called(self, message: dict[str, Any], stop: StopRequest) -> Iterator[None]:
         """Send all of them a message, plain values only, and be one group with them for the length of a block.
 
         Raises:
             TutError: one of them has failed or is gone.
+            Stopped: a signal asked to stop before all were there.
         """
         if self._store is None:
             yield
             return
+        self._wait_for_all(stop)
         self._store.set(_CALL, json.dumps({**message, "threads": torch.get_num_threads()}))
         self._called = True
         try:
@@ -111,22 +115,38 @@ class Others:
         except RuntimeError as error:
             if not distributed.is_loss_of_touch(error):
                 raise
-            raise TutError(self._what_became_of_them(error)) from error
+            raise TutError(self._why_out_of_reach()) from error
         distributed.leave()
 
-    def _what_became_of_them(self, error: RuntimeError) -> str:
-        """Say why one of them cannot be reached any more, as soon as that is known."""
+    def _wait_for_all(self, stop: StopRequest) -> None:
         assert self._store is not None
-        again = "the same command goes on from the last checkpoint"
+        until = time.monotonic() + distributed.PATIENCE.total_seconds()
+        while (missing := self._size - 1 - self._store.add(_PRESENT, 0)) > 0:
+            if stop.received is not None:
+                raise Stopped(stop.received)
+            if (why := self._known_end()) is not None:
+                raise TutError(why)
+            if time.monotonic() > until:
+                raise TutError(f"{missing} of the {self._size} processes of this run have not come")
+            time.sleep(0.05)
+
+    def _known_end(self) -> str | None:
+        """Say why one of them has ended before its time, if that is known."""
+        assert self._store is not None
+        if self._store.check([_FAILURE]):
+            return str(self._store.get(_FAILURE).decode())
+        for rank, child in enumerate(self._children, start=1):
+            if (code := child.poll()) is not None and code < 0:
+                return f"rank {rank} is gone, killed by {Signals(-code).name}; {_AGAIN}"
+        return None
+
+    def _why_out_of_reach(self) -> str:
         until = time.monotonic() + _SECONDS_TO_TELL
         while time.monotonic() < until:
-            if self._store.check([_FAILURE]):
-                return str(self._store.get(_FAILURE).decode())
-            for rank, child in enumerate(self._children, start=1):
-                if (code := child.poll()) is not None and code < 0:
-                    return f"rank {rank} is gone, killed by {Signals(-code).name}; {again}"
+            if (why := self._known_end()) is not None:
+                return why
             time.sleep(0.05)
-        return f"another process of this run is gone, or out of reach ({one_line(error)}); {again}"
+        return f"another process of this run is gone, or out of reach; {_AGAIN}"
 
 
 def meet() -> Store:
@@ -144,6 +164,7 @@ def wait_for_call(store: Store, stop: StopRequest) -> dict[str, Any] | None:
     Raises:
         Stopped: a signal asked to stop before that.
     """
+    store.add(_PRESENT, 1)
     while not store.check([_CALL]):
         if stop.received is not None:
             raise Stopped(stop.received)

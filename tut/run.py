@@ -142,7 +142,7 @@ def _run_recorded(config: Config, record: Record, parts: "_Run", others: Others,
     )
     status, error = "failed", None
     try:
-        with others.called(parts.call(taken_up)):
+        with others.called(parts.call(taken_up), stop):
             loss = parts.to_the_end(taken_up, stop)
         status = "finished"
         return loss

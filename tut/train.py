@@ -48,7 +48,7 @@ def main() -> None:
         if int(os.environ.get("RANK", "0")) > 0:
             from tut.follow import follow
 
-            sys.exit(follow())
+            follow()
         register_schema()
         sys.argv[1:] = preflight(sys.argv[1:])
         _task()
