@@ -24,7 +24,7 @@ from tut.config import TrainerConfig
 from tut.errors import TutError, one_line
 from tut.interrupt import Stopped, StopRequest
 
-_PRESENT, _CALL, _FAILURE = "tut/present", "tut/call", "tut/failure"
+_PRESENT, _CALL, _DISMISSED, _FAILURE = "tut/present", "tut/call", "tut/dismissed", "tut/failure"
 _SECONDS_TO_TELL = 3.0
 _SECONDS_TO_END = 60.0
 _AGAIN = "the same command goes on from the last checkpoint"
@@ -82,9 +82,7 @@ class Others:
         return self
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if self._store is not None and not self._called:
-            self._store.set(_CALL, json.dumps(None))
-        in_order = error is None or isinstance(error, Stopped)
+        in_order = self._called and (error is None or isinstance(error, Stopped))
         for child in self._children:
             try:
                 child.wait(_SECONDS_TO_END if in_order else 0)
@@ -156,8 +154,18 @@ def meet() -> Store:
     return store
 
 
+def dismiss() -> None:
+    """Let the other processes, if torchrun or SLURM has started some, end well without having been called."""
+    others = int(os.environ.get("WORLD_SIZE", "1")) - 1
+    if others:
+        store, until = meet(), time.monotonic() + _SECONDS_TO_END
+        store.set(_CALL, json.dumps(None))
+        while store.add(_DISMISSED, 0) < others and time.monotonic() < until:
+            time.sleep(0.05)
+
+
 def wait_for_call(store: Store, stop: StopRequest) -> dict[str, Any] | None:
-    """Wait until rank 0 calls, join it, and return its message; None if there is nothing to do.
+    """Wait until rank 0 calls, join it, and return its message; None if it dismisses this process.
 
     It calls when all is prepared, which may take as long as it takes.
 
@@ -170,7 +178,9 @@ def wait_for_call(store: Store, stop: StopRequest) -> dict[str, Any] | None:
             raise Stopped(stop.received)
         time.sleep(0.05)
     message: dict[str, Any] | None = json.loads(store.get(_CALL))
-    if message is not None:
+    if message is None:
+        store.add(_DISMISSED, 1)
+    else:
         torch.set_num_threads(message["threads"])
         distributed.join(store, int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
     return message

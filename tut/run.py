@@ -16,7 +16,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from tut import checkpoint, origin
+from tut import checkpoint, origin, ranks
 from tut.cache import digest
 from tut.config import RESUME_WORDS, Config
 from tut.documents import SPLITS, Split
@@ -25,7 +25,6 @@ from tut.evaluate import targets_of
 from tut.hardware import git_revision, hardware, versions
 from tut.identity import difference
 from tut.interrupt import Stopped, StopRequest, stop_request
-from tut.ranks import Others
 from tut.record import TEST, VALID, Record, Row
 from tut.replica import Replica
 from tut.token_scores import TokenScores
@@ -73,9 +72,10 @@ def run(config: Config, folder: Path, assignment: Assignment | None = None) -> f
     record = Record(folder, "stage.json" if is_trunk else "state.json")
     if not is_trunk and (loss := finished_loss(config, record)) is not None:
         log.info("%s: finished earlier, nothing to do (resume=never starts over)", folder)
+        ranks.dismiss()
         return loss
     try:
-        with stop_request() as stop, Others(config.trainer) as others:
+        with stop_request() as stop, ranks.Others(config.trainer) as others:
             parts = _Run(config, record, assignment)
             folder.mkdir(parents=True, exist_ok=True)
             if assignment is None:
@@ -124,7 +124,9 @@ def _alone_in(folder: Path, stop: StopRequest) -> Iterator[None]:
     raise Stopped(stop.received)
 
 
-def _run_recorded(config: Config, record: Record, parts: "_Run", others: Others, stop: StopRequest) -> float | None:
+def _run_recorded(
+    config: Config, record: Record, parts: "_Run", others: ranks.Others, stop: StopRequest
+) -> float | None:
     if config.resume == "never":
         record.clear()
     taken_up = parts.take_up()  # first: what it refuses must stay as it is
