@@ -41,6 +41,7 @@ COMMON = (
 )
 MLM = (*SMALL, *COMMON, "model.config.hidden_dropout_prob=0.1", "objective.masking=bernoulli", "data.packing=lines")
 CLM = (*SMALL_GPT, *COMMON, "optimizer=muon", "untie.init=fresh", "untie.optimizer_state=zero")
+CPU = torch.device("cpu")
 FORK = multiprocessing.get_context("fork")
 
 
@@ -118,7 +119,7 @@ def test_every_process_holds_the_same_bits() -> None:
     config = make_config(*CLM, "trainer.devices=2", "untie.optimizer_state=copy")
 
     def train(rank: int) -> tuple[str, list[bool]]:
-        distributed.join(ranks.meet(), rank, 2)
+        distributed.join(ranks.meet(), rank, 2, CPU)
         replica, tied = Replica(config), []
 
         def evaluate() -> dict[str, Any]:
@@ -139,14 +140,13 @@ def test_every_process_holds_the_same_bits() -> None:
 
 def test_evaluation_in_shares_is_evaluation_whole() -> None:
     config = make_config(*MLM, "trainer.devices=3", "trainer.batch_size=9")
-    device = torch.device("cpu")
 
     def score(rank: int | None) -> tuple[bytes, bytes]:
         if rank is not None:
-            distributed.join(ranks.meet(), rank, 3)
+            distributed.join(ranks.meet(), rank, 3, CPU)
         replica = Replica(config)
         rows = evaluation_batches(replica.setting.corpus.validation, replica.setting.objective, 3)
-        scored = evaluate(replica.model, rows, device, "fp32")
+        scored = evaluate(replica.model, rows, CPU, "fp32")
         return scored.loss.tobytes(), scored.rank.tobytes()
 
     whole = score(None)

@@ -21,11 +21,11 @@ PATIENCE = timedelta(minutes=5)
 """How long a process waits for the others. One that has ended is missed at once, a machine that is gone only then."""
 
 
-def join(store: Store, rank: int, size: int) -> None:
-    """Become one of `size` processes that meet at a store; return when all are there."""
+def join(store: Store, rank: int, size: int, device: torch.device) -> None:
+    """Become one of `size` processes that meet at a store, each with its own device; return when all are there."""
     backend = "gloo"
-    if torch.cuda.is_available():
-        torch.cuda.set_device(local_rank())
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
         backend = "cpu:gloo,cuda:nccl"
     dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
 

@@ -12,9 +12,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
+import torch
+from torch.distributed import Store  # type: ignore[attr-defined]
+
 from tut import checkpoint, distributed, ranks
 from tut.config import Config
 from tut.errors import TutError
+from tut.hardware import choose_device
 from tut.identity import difference
 from tut.interrupt import EXIT_INTERRUPTED, Stopped, StopRequest, stop_request
 from tut.record import Row
@@ -29,7 +33,7 @@ def follow() -> NoReturn:
         with stop_request() as stop:
             call = ranks.wait_for_call(store, stop)
             if call is not None:
-                _train(call, stop)
+                _train(call, store, stop)
             _end(0)
     except Stopped:
         _end(0)
@@ -44,8 +48,11 @@ def follow() -> NoReturn:
         _end(1)
 
 
-def _train(call: dict[str, Any], stop: StopRequest) -> None:
-    replica = Replica(Config.from_dict(call["config"]))
+def _train(call: dict[str, Any], store: Store, stop: StopRequest) -> NoReturn:
+    torch.set_num_threads(call["threads"])
+    config = Config.from_dict(call["config"])
+    ranks.answer_call(store, choose_device(config.trainer))
+    replica = Replica(config)
     if changed := difference(call["determinants"], replica.setting.determinants(tied=False)):
         raise TutError(f"it has met other data or hardware than rank 0: {changed}")
     if call["checkpoint"] is not None:

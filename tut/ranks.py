@@ -58,7 +58,7 @@ class Others:
         """
         check_processes(config)
         self._size = config.processes
-        self._called = False
+        self._joined = False
         self._children: list[subprocess.Popen[bytes]] = []
         self._store: Store | None = None
         if self._size == 1:
@@ -82,7 +82,7 @@ class Others:
         return self
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        in_order = self._called and (error is None or isinstance(error, Stopped))
+        in_order = self._joined and (error is None or isinstance(error, Stopped))
         for child in self._children:
             try:
                 child.wait(_SECONDS_TO_END if in_order else 0)
@@ -91,7 +91,7 @@ class Others:
                 child.wait()
 
     @contextmanager
-    def called(self, message: dict[str, Any], stop: StopRequest) -> Iterator[None]:
+    def called(self, message: dict[str, Any], device: torch.device, stop: StopRequest) -> Iterator[None]:
         """Send all of them a message, plain values only, and be one group with them for the length of a block.
 
         Raises:
@@ -101,11 +101,11 @@ class Others:
         if self._store is None:
             yield
             return
-        self._wait_for_all(stop)
         self._store.set(_CALL, json.dumps({**message, "threads": torch.get_num_threads()}))
-        self._called = True
+        self._wait_for_all(stop)
         try:
-            distributed.join(self._store, 0, self._size)
+            distributed.join(self._store, 0, self._size, device)
+            self._joined = True
             yield
         except Stopped:
             distributed.leave()
@@ -165,14 +165,13 @@ def dismiss() -> None:
 
 
 def wait_for_call(store: Store, stop: StopRequest) -> dict[str, Any] | None:
-    """Wait until rank 0 calls, join it, and return its message; None if it dismisses this process.
+    """Wait until rank 0 calls, and return its message; None if it dismisses this process.
 
     It calls when all is prepared, which may take as long as it takes.
 
     Raises:
         Stopped: a signal asked to stop before that.
     """
-    store.add(_PRESENT, 1)
     while not store.check([_CALL]):
         if stop.received is not None:
             raise Stopped(stop.received)
@@ -180,10 +179,13 @@ def wait_for_call(store: Store, stop: StopRequest) -> dict[str, Any] | None:
     message: dict[str, Any] | None = json.loads(store.get(_CALL))
     if message is None:
         store.add(_DISMISSED, 1)
-    else:
-        torch.set_num_threads(message["threads"])
-        distributed.join(store, int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
     return message
+
+
+def answer_call(store: Store, device: torch.device) -> None:
+    """Be one group with rank 0 and the others."""
+    store.add(_PRESENT, 1)
+    distributed.join(store, int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), device)
 
 
 def report_failure(store: Store, error: BaseException) -> None:

@@ -144,7 +144,7 @@ def _run_recorded(
     )
     status, error = "failed", None
     try:
-        with others.called(parts.call(taken_up), stop):
+        with others.called(parts.call(taken_up), parts.setting.device, stop):
             loss = parts.to_the_end(taken_up, stop)
         status = "finished"
         return loss
