@@ -131,12 +131,15 @@ class Others:
     def _known_end(self) -> str | None:
         """Say why one of them has ended before its time, if that is known."""
         assert self._store is not None
+        codes = [(child.poll(), rank) for rank, child in enumerate(self._children, start=1)]
         if self._store.check([_FAILURE]):
             return str(self._store.get(_FAILURE).decode())
-        for rank, child in enumerate(self._children, start=1):
-            if (code := child.poll()) is not None and code < 0:
-                return f"rank {rank} is gone, killed by {Signals(-code).name}; {_AGAIN}"
-        return None
+        ended = [(code, rank) for code, rank in codes if code is not None]
+        if not ended:
+            return None
+        code, rank = min(ended)  # one that was killed, whose code is negative, before those that ended for that
+        how = f"killed by {Signals(-code).name}" if code < 0 else f"with exit code {code}"
+        return f"rank {rank} is gone, {how}; {_AGAIN}"
 
     def _why_out_of_reach(self) -> str:
         until = time.monotonic() + _SECONDS_TO_TELL

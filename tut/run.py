@@ -281,7 +281,9 @@ class _Run(Replica):
         writing.rename(self.record.final)
 
     def _run_id(self) -> str:
-        return digest([self.setting.determinants(tied=False), str(self.record.folder.absolute())])[:16]
+        known = self.setting.determinants(tied=False)
+        del known["trainer"]["processes"]  # with more or fewer of them, the same run goes on
+        return digest([known, str(self.record.folder.absolute())])[:16]
 
     def _describe(self, taken_up: Path | None) -> None:
         """Say in state.json, and in one line, what this run is."""
