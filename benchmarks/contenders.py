@@ -115,46 +115,30 @@ def tut(turns: Turns, lines: Path, tokenizer: str, words: list[str]) -> None:
     from tut.batches import TrainingBatches
     from tut.command_line import CONF_DIR, register_schema
     from tut.config import Config
-    from tut.hardware import keep_freed_memory, make_deterministic
     from tut.interrupt import StopRequest
-    from tut.model import PredictsAt, build_model, place
-    from tut.optimizer import build_optimizers
-    from tut.setting import Setting
-    from tut.state import State, Window
-    from tut.trainer import Trainer
-    from tut.tying import tie
+    from tut.replica import Replica
 
     register_schema()
     words = [f"data.seq_len={SEQ_LEN}", f"trainer.batch_size={ROWS}", f"objective.probability={PREDICTED}", *words]
     words = ["data=text", f"data.files={lines}", f"data.tokenizer={tokenizer}", "trainer.max_steps=100000", *words]
-    words.append("trainer.device=cpu")
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        config = Config.from_hydra(compose("config", words))
-    keep_freed_memory()
-    make_deterministic(config.trainer.deterministic)
-    setting = Setting(config)
-    network = place(build_model(config, setting.tokenizer), setting.device, setting.precision)
-    pair, model = tie(network), PredictsAt(network)
-    if config.trainer.compile:
-        network.compile()
+        config = Config.from_hydra(compose("config", [*words, "trainer.device=cpu"]))
+    replica = Replica(config)
+    setting, network = replica.setting, replica.state.network
+    with FlopCounterMode(display=False) as counted:
+        replica.model(setting.batches[0][0])[0].backward()
+    network.zero_grad()
+    turns.said = {"flops": counted.get_total_flops(), "padding": 0.0}
 
     class Stepwise(TrainingBatches):
         def __getitem__(self, step: int) -> Any:
             turns.step(config.trainer.batch_size * config.data.seq_len if step else 0)
             return super().__getitem__(step)
 
-    state = State(network, pair, build_optimizers(config.optimizer, network, pair), Window.on(setting.device))
-    with FlopCounterMode(display=False) as counted:
-        model(setting.batches[0][0])[0].backward()
-    network.zero_grad()
-    turns.said = {"flops": counted.get_total_flops(), "vocabulary": len(setting.tokenizer), "padding": 0.0,
-                  "parameters": sum(parameter.numel() for parameter in network.parameters()) - pair.output.numel(),
-                  "precision": setting.precision}  # fmt: skip
-    batches = Stepwise(setting.corpus.train, setting.objective, config.trainer.batch_size, 1, config.seed)
-    never = replace(setting.timeline, evaluate_every=10**9, checkpoint_every=10**9)
-    trainer = Trainer(config, state, model, batches, never, setting.precision,
-                      evaluate=dict, write=lambda *_: None, save=lambda: None)  # fmt: skip
-    trainer.train(StopRequest(), until=never.total_steps)
+    trainer = replica.trainer(evaluate=dict, write=lambda *_: None, save=lambda: None)
+    trainer.batches = Stepwise(setting.corpus.train, setting.objective, config.trainer.batch_size, 1, config.seed)
+    trainer.timeline = replace(setting.timeline, evaluate_every=10**9, checkpoint_every=10**9)
+    trainer.train(StopRequest(), until=setting.timeline.total_steps)
 
 
 def _padded(turns: Turns, lines: Path, tokenizer: str) -> tuple[Any, Any, Any]:

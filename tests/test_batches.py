@@ -163,18 +163,18 @@ def test_evaluation_masks_do_not_depend_on_the_batch_size(size: int) -> None:
 
 def test_arms_and_seeds_are_scored_on_the_same_tokens(tmp_path, monkeypatch) -> None:
     """Record what two whole runs of different seed and arm are evaluated on, and what they train on."""
-    import tut.run
+    import tut.replica
     from tut.run import run
 
     seen: list[list[torch.Tensor]] = []
-    original = tut.run.evaluate
+    original = tut.replica.evaluate
 
     def spy(model, batches, device, precision):
         kept = list(batches)
         seen.append([torch.cat([batch.input_ids for batch in kept]), torch.cat([batch.targets for batch in kept])])
         return original(model, kept, device, precision)
 
-    monkeypatch.setattr(tut.run, "evaluate", spy)
+    monkeypatch.setattr(tut.replica, "evaluate", spy)
     common = (*SMALL, "trainer.max_steps=4", "trainer.evaluate_every_steps=2")
     for index, words in enumerate([("seed=0", "untie.step=1"), ("seed=7",)]):
         run(make_config(*common, *words), tmp_path / str(index))

@@ -243,16 +243,16 @@ def the_warning(caplog: pytest.LogCaptureFixture) -> str:
 
 def at_validation(number: int, act: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
     """Have something happen at the beginning of a run's n-th validation."""
-    import tut.run
+    import tut.replica
 
-    calls, original = iter(range(1, 100)), tut.run.evaluate
+    calls, original = iter(range(1, 100)), tut.replica.evaluate
 
     def evaluate(*arguments: Any) -> Any:
         if next(calls) == number:
             act()
         return original(*arguments)
 
-    monkeypatch.setattr(tut.run, "evaluate", evaluate)
+    monkeypatch.setattr(tut.replica, "evaluate", evaluate)
 
 
 def test_a_server_that_is_gone(tmp_path: Path, server: Server, monkeypatch, caplog) -> None:

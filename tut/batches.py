@@ -21,7 +21,7 @@ class TrainingBatches:
     """The batches of a run."""
 
     def __init__(self, rows: Rows, objective: Objective, batch_size: int, parts: int, seed: int) -> None:
-        """See `tut.config.TrainerConfig` for `batch_size` and `parts` (gradient accumulation).
+        """See `tut.config.TrainerConfig` for `batch_size`; `parts` is gradient accumulation times processes.
 
         Raises:
             TutError: there are fewer rows than one batch takes.

@@ -122,6 +122,7 @@ def check(config: Config, here: bool = True) -> None:
         from tut.documents import check_folder, check_source
         from tut.hardware import check_hardware
         from tut.model import check_model
+        from tut.ranks import check_processes
         from tut.tracking import check_tracker
 
     if config.resume not in RESUME_WORDS and not Path(config.resume).is_dir():
@@ -129,6 +130,7 @@ def check(config: Config, here: bool = True) -> None:
         raise TutError(f"resume={config.resume}: must be auto, never, or the folder of a checkpoint or run{near}")
     check_tracker(config.tracker)
     if here:
+        check_processes(config.trainer)
         check_hardware(config.trainer)
     check_source(config.data)
     check_folder("data.tokenizer", config.data.tokenizer)

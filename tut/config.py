@@ -230,13 +230,17 @@ class TrainerConfig:
     max_steps: int | None = None
     """Optimizer steps; if set, it decides the length instead of `epochs`."""
     batch_size: int = 32
-    """Rows per optimizer step."""
+    """Rows per optimizer step, over all devices."""
     gradient_accumulation: int = 1
-    """Equal parts in which a batch goes through the model, to save memory."""
+    """Equal parts in which a device's share of a batch goes through the model, to save memory."""
     evaluation_batch_size: int = 64
     """Rows at a time in evaluation; it never changes a result's meaning, only speed and memory."""
     device: str = "auto"
     """`auto` (the best there is), `cpu`, `mps`, `cuda`, or `cuda:N`."""
+    devices: int = 1
+    """Devices of a node that train the run together, a process each, every one on its share of each batch."""
+    nodes: int = 1
+    """Machines that train the run together, with as many devices each."""
     precision: str = "auto"
     """`fp32`, `tf32` (products of fp32 matrices on CUDA's tensor cores, from 10 bits of mantissa), `bf16` (autocast;
     weights stay fp32), or `auto`: bf16 where the device is good at it."""
@@ -268,6 +272,16 @@ class TrainerConfig:
         parts, rows = self.gradient_accumulation, self.batch_size
         ok = rows % parts == 0
         _check(ok, "trainer.gradient_accumulation", parts, f"a divisor of trainer.batch_size={rows}")
+        each = "trainer.gradient_accumulation x trainer.devices x trainer.nodes"
+        ok = rows % (parts * self.processes) == 0
+        _check(ok, "trainer.batch_size", rows, f"divisible by {each}, which is {parts * self.processes}")
+        ok = self.processes == 1 or self.device in ("auto", "cpu", "cuda")
+        _check(ok, "trainer.device", self.device, "auto, cpu or cuda with several trainer.devices or trainer.nodes")
+
+    @property
+    def processes(self) -> int:
+        """How many processes train the run, one for each device of each node."""
+        return self.devices * self.nodes
 
 
 @dataclass

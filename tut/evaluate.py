@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from tut import distributed
 from tut.batches import evaluation_batches
 from tut.config import Config
 from tut.corpus import Corpus, open_corpus
@@ -59,18 +60,22 @@ class Evaluation:
 
 @torch.inference_mode()
 def evaluate(model: PredictsAt, batches: Iterable[Batch], device: torch.device, precision: str) -> Evaluation:
-    """Score every prediction of a split."""
+    """Score every prediction of a split. Of several processes, each scores its share of the batches."""
     started = time.perf_counter()
     model.eval()
-    losses, ranks, tokens = [torch.zeros(0)], [torch.zeros(0, dtype=torch.int64)], 0
+    own, count, tokens = [], 0, 0
     for batch in batches:
-        with autocast(device, precision):
-            loss, rank = model.loss_and_rank(batch.to(device))
-        losses.append(loss.cpu())
-        ranks.append(rank.cpu())
+        if count % distributed.size() == distributed.rank():
+            with autocast(device, precision):
+                loss, rank = model.loss_and_rank(batch.to(device))
+            own.append((loss.cpu().numpy(), rank.cpu().numpy().astype(np.uint32)))
+        count += 1
         tokens += batch.n_tokens
+    shares = distributed.gathered(own)
+    scored = [shares[index % len(shares)][index // len(shares)] for index in range(count)]
+    losses, ranks = zip((np.zeros(0, np.float32), np.zeros(0, np.uint32)), *scored, strict=True)
     speed = tokens / (time.perf_counter() - started)
-    return Evaluation(torch.cat(losses).numpy(), torch.cat(ranks).numpy().astype(np.uint32), speed)
+    return Evaluation(np.concatenate(losses), np.concatenate(ranks), speed)
 
 
 def targets_of(corpus: Corpus, split: Split, objective: Objective) -> Targets:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from tut.config import TrainerConfig
+from tut.distributed import local_rank
 from tut.errors import TutError
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
@@ -26,6 +27,8 @@ def check_hardware(config: TrainerConfig) -> None:
         TutError: it has no such device, or the device cannot compute in that precision.
     """
     device = choose_device(config)
+    if device.type == "cuda" and config.devices > torch.cuda.device_count():
+        raise TutError(f"trainer.devices={config.devices}: torch finds {torch.cuda.device_count()} CUDA devices here")
     if config.precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
         raise TutError("trainer.precision=bf16: this GPU has no bf16; choose from auto, fp32")
     if config.precision == "tf32" and not _has_tf32(device):
@@ -35,9 +38,12 @@ def check_hardware(config: TrainerConfig) -> None:
 def choose_device(config: TrainerConfig) -> torch.device:
     """Return the device to train on."""
     wanted = config.device
+    several = config.processes > 1
     if wanted == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "mps" if _has_mps() else "cpu")
+        wanted = "cuda" if torch.cuda.is_available() else "mps" if _has_mps() and not several else "cpu"
     device = torch.device(wanted)
+    if several and device.type == "cuda":
+        device = torch.device("cuda", local_rank())
     if device.type == "cuda" and not torch.cuda.is_available():
         raise TutError(f"trainer.device={wanted}: torch finds no CUDA device here; choose from auto, cpu")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():

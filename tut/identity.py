@@ -33,7 +33,7 @@ def determinants(
     }
     names = ("batch_size", "gradient_accumulation", "compile", "deterministic")
     kept["trainer"] = {name: plain["trainer"][name] for name in names}
-    kept["trainer"] |= {"device": device_type, "precision": precision}
+    kept["trainer"] |= {"device": device_type, "precision": precision, "processes": config.trainer.processes}
     if config.optimizer.schedule != "constant":
         kept["total_steps"] = timeline.total_steps
     if not tied:

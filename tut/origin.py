@@ -95,4 +95,6 @@ def _obstacle(manifest: dict[str, Any], setting: Setting) -> str | None:
         return f"its step {step} is past the end of this run, step {timeline.total_steps}"
     if tied and timeline.untie_step is not None and step > timeline.untie_step:
         return f"it is tied at step {step}, and this run unties at step {timeline.untie_step}"
-    return difference(manifest["determinants"], setting.determinants(tied))
+    there, here = manifest["determinants"], setting.determinants(tied)
+    here["trainer"]["processes"] = there["trainer"].get("processes")  # another number goes on, to rounding
+    return difference(there, here)

@@ -55,9 +55,9 @@ class Progress:
 
 
 @contextmanager
-def progress(step: int, total_steps: int) -> Iterator[Progress]:
-    """Show the progress of a run from `step` on, for the length of a block."""
-    if not sys.stderr.isatty():
+def progress(step: int, total_steps: int, shown: bool = True) -> Iterator[Progress]:
+    """Show the progress of a run from `step` on, for the length of a block; as a bar only if it is to be `shown`."""
+    if not (shown and sys.stderr.isatty()):
         yield Progress(None, step, total_steps)
         return
     layout = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} steps, {remaining} left{postfix}"

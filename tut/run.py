@@ -16,25 +16,19 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from tut import checkpoint, memory, origin
-from tut.batches import PreparedAhead, evaluation_batches
+from tut import checkpoint, memory, origin, ranks
 from tut.cache import digest
 from tut.config import RESUME_WORDS, Config
 from tut.documents import SPLITS, Split
 from tut.errors import TutError, one_line
-from tut.evaluate import evaluate, targets_of
-from tut.hardware import git_revision, hardware, keep_freed_memory, make_deterministic, versions
+from tut.evaluate import targets_of
+from tut.hardware import git_revision, hardware, versions
 from tut.identity import difference
 from tut.interrupt import Stopped, StopRequest, stop_request
-from tut.model import PredictsAt, build_model, place
-from tut.optimizer import build_optimizers
 from tut.record import TEST, VALID, Record, Row
-from tut.setting import Setting
-from tut.state import State, Window
+from tut.replica import Replica
 from tut.token_scores import TokenScores
 from tut.tracking import start_tracker
-from tut.trainer import Trainer
-from tut.tying import tie
 
 log = logging.getLogger(__name__)
 
@@ -78,17 +72,18 @@ def run(config: Config, folder: Path, assignment: Assignment | None = None) -> f
     record = Record(folder, "stage.json" if is_trunk else "state.json")
     if not is_trunk and (loss := finished_loss(config, record)) is not None:
         log.info("%s: finished earlier, nothing to do (resume=never starts over)", folder)
+        ranks.dismiss()
         return loss
     try:
-        with stop_request() as stop:
+        with stop_request() as stop, ranks.Others(config.trainer) as others:
             parts = _Run(config, record, assignment)
             folder.mkdir(parents=True, exist_ok=True)
             if assignment is None:
                 with FileLock(folder / ".lock", timeout=0):
-                    return _run_recorded(config, record, parts, stop)
+                    return _run_recorded(config, record, parts, others, stop)
             assignment.lineage.mkdir(parents=True, exist_ok=True)
             with _alone_in(folder, stop), _alone_in(assignment.lineage, stop):
-                return _run_recorded(config, record, parts, stop)
+                return _run_recorded(config, record, parts, others, stop)
     except Timeout as error:
         raise TutError(f"{folder}: another process is training in this folder") from error
     except OSError as error:
@@ -129,7 +124,9 @@ def _alone_in(folder: Path, stop: StopRequest) -> Iterator[None]:
     raise Stopped(stop.received)
 
 
-def _run_recorded(config: Config, record: Record, parts: "_Run", stop: StopRequest) -> float | None:
+def _run_recorded(
+    config: Config, record: Record, parts: "_Run", others: ranks.Others, stop: StopRequest
+) -> float | None:
     if config.resume == "never":
         record.clear()
     taken_up = parts.take_up()  # first: what it refuses must stay as it is
@@ -147,7 +144,8 @@ def _run_recorded(config: Config, record: Record, parts: "_Run", stop: StopReque
     )
     status, error = "failed", None
     try:
-        loss = parts.to_the_end(taken_up, stop)
+        with others.called(parts.call(taken_up), parts.setting.device, stop):
+            loss = parts.to_the_end(taken_up, stop)
         status = "finished"
         return loss
     except (Stopped, KeyboardInterrupt):
@@ -169,28 +167,20 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-class _Run:
-    """The parts of one run."""
+class _Run(Replica):
+    """The parts of one run in the process that keeps its record."""
 
     def __init__(self, config: Config, record: Record, assignment: Assignment | None) -> None:
-        keep_freed_memory()
-        make_deterministic(config.trainer.deterministic)
-        self.config = config
+        super().__init__(config)
+        setting = self.setting
         self.record = record
-        self.setting = setting = Setting(config)
         self.assignment = assignment
         if assignment is not None and (changed := self._unlike_planned(assignment)):
             raise TutError(f"this stage was planned for other data or hardware than it has met: {changed}")
         self.checkpoints = record.checkpoints if assignment is None else assignment.lineage
         self.until = setting.timeline.total_steps if assignment is None else assignment.end
-        network = place(build_model(config, setting.tokenizer), setting.device, setting.precision)
-        pair = tie(network)
-        self.model = PredictsAt(network)
-        optimizers = build_optimizers(config.optimizer, network, pair)
-        self.memory = memory.estimate(self.model, optimizers, setting.batches[0][0], setting.device, setting.precision)
-        if config.trainer.compile:
-            network.compile()
-        self.state = State(network, pair, optimizers, Window.on(setting.device))
+        self.ends_run = assignment is None or assignment.ends_run
+        self.save_every = None if assignment is None else assignment.keep_every
         names_parent = config.resume not in RESUME_WORDS and not checkpoint.saved(self.checkpoints)
         self._parent = origin.named(config.resume, setting) if names_parent else None
 
@@ -201,21 +191,26 @@ class _Run:
             met["trainer"]["precision"] = "auto"
         return difference(assignment.expected, met) if assignment.expected else None
 
+    def call(self, taken_up: Path | None) -> dict[str, Any]:
+        """Return what other processes have to know to do the same; see `tut.follow`."""
+        return {
+            "config": self.config.to_dict(),
+            "determinants": self.setting.determinants(tied=False),
+            "checkpoint": None if taken_up is None else str(taken_up.absolute()),
+            "until": self.until,
+            "save_every": self.save_every,
+            "ends_run": self.ends_run,
+        }
+
     def to_the_end(self, taken_up: Path | None, stop: StopRequest) -> float | None:
         """Train from where `take_up` has put the state; return a run's final validation loss, None for a trunk."""
         self.record.rewind(taken_up)
         self._describe(taken_up)
-        tracked = self.assignment is None or self.assignment.ends_run
-        self.tracker = start_tracker(self.config, self.record, self._run_id()) if tracked else None
-        setting = self.setting
-        batches = PreparedAhead(setting.batches) if setting.device.type == "cuda" else setting.batches
-        trainer = Trainer(
-            self.config, self.state, self.model, batches, setting.timeline, setting.precision,
-            evaluate=lambda: self._score("validation", VALID), write=self._write, save=self._save,
-        )  # fmt: skip
+        self.tracker = start_tracker(self.config, self.record, self._run_id()) if self.ends_run else None
+        trainer = self.trainer(lambda: self._score("validation", VALID), self._write, self._save)
         status = "failed"
         try:
-            trainer.train(stop, self.until, None if self.assignment is None else self.assignment.keep_every)
+            trainer.train(stop, self.until, self.save_every)
             self._land()
             if self.tracker is None:
                 return None
@@ -237,9 +232,7 @@ class _Run:
 
     def _score(self, split: Split, name: str) -> Row:
         """Score the model on a split; at the end of the run, leave in its record how it did on each token."""
-        setting, rows = self.setting, self.config.trainer.evaluation_batch_size
-        batches = evaluation_batches(setting.corpus.split(split), setting.objective, rows)
-        result = evaluate(self.model, batches, setting.device, setting.precision)
+        setting, result = self.setting, self.score(split)
         if self.state.step == setting.timeline.total_steps:
             targets = targets_of(setting.corpus, split, setting.objective)
             scored = TokenScores(**vars(targets), loss=result.loss, rank=result.rank)
@@ -256,7 +249,7 @@ class _Run:
         if assignment is None:
             keep, parent = state.step == self.setting.timeline.untie_step, self._parent and self._parent[0]
         else:
-            every, parent = assignment.keep_every, assignment.fork
+            every, parent = self.save_every, assignment.fork
             at_fork = state.step == self.until or (every is not None and state.step % every == 0)
             keep = assignment.keep_all or at_fork
         known = self.setting.determinants(state.pair.tied)
@@ -288,13 +281,17 @@ class _Run:
         writing.rename(self.record.final)
 
     def _run_id(self) -> str:
-        return digest([self.setting.determinants(tied=False), str(self.record.folder.absolute())])[:16]
+        known = self.setting.determinants(tied=False)
+        del known["trainer"]["processes"]  # with more or fewer of them, the same run goes on
+        return digest([known, str(self.record.folder.absolute())])[:16]
 
     def _describe(self, taken_up: Path | None) -> None:
         """Say in state.json, and in one line, what this run is."""
         network, pair, setting = self.state.network, self.state.pair, self.setting
         timeline, corpus = setting.timeline, setting.corpus
         size = sum(parameter.numel() for parameter in network.parameters())
+        batch = setting.batches[0][0]
+        terms = memory.estimate(self.model, self.state.optimizers, batch, setting.device, setting.precision)
         self.record.update_state(
             untie_step=timeline.untie_step,
             steps_per_epoch=timeline.steps_per_epoch,
@@ -304,16 +301,25 @@ class _Run:
             data={"fingerprint": corpus.fingerprint, "vocab_size": len(setting.tokenizer)}
             | {f"{split}_tokens": len(corpus.split(split).tokens) for split in SPLITS},
             parameters={"tied": size - pair.output.numel(), "untied": size},
-            hardware={**hardware(setting.device), "precision": setting.precision},
-            memory_estimate=self.memory,
+            hardware={
+                **hardware(setting.device),
+                "precision": setting.precision,
+                "devices": self.config.trainer.devices,
+                "nodes": self.config.trainer.nodes,
+            },
+            memory_estimate=terms,
         )
         when = "never" if timeline.untie_step is None else f"at step {timeline.untie_step}"
         log.info(
             "%s: %d steps of %d rows, %d an epoch; unties %s; %s parameters (%s untied); %s on %s",
             self.record.folder, timeline.total_steps, self.config.trainer.batch_size, timeline.steps_per_epoch, when,
-            f"{size - pair.output.numel():,}", f"{size:,}", setting.precision, setting.device,
+            f"{size - pair.output.numel():,}", f"{size:,}", setting.precision, self._devices(),
         )  # fmt: skip
-        log.info("%s", memory.describe(self.memory))
+        log.info("%s", memory.describe(terms))
+
+    def _devices(self) -> str:
+        count, kind = self.config.trainer.processes, self.setting.device
+        return str(kind) if count == 1 else f"{count} x {kind.type}"
 
     def take_up(self) -> Path | None:
         """Load the checkpoint to go on from, and return it; None for a new start."""
@@ -324,7 +330,9 @@ class _Run:
         if found is None:
             return None
         path, manifest = found
-        if changed := difference(manifest["versions"], versions()):
+        there = {"processes": manifest["determinants"]["trainer"].get("processes"), **manifest["versions"]}
+        here = {"processes": self.config.trainer.processes, **versions()}
+        if changed := difference(there, here):
             log.warning("%s: goes on, but not bit for bit: %s", path, changed)
         checkpoint.load(path, manifest, self.state)
         log.info("goes on from %s", path)

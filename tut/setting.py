@@ -42,7 +42,7 @@ class Setting:
         self.tokenizer, self.corpus = _opened(_key(config.data), _key(config.objective))
         self.objective = Objective(config.objective, self.tokenizer)
         trainer = config.trainer
-        parts = trainer.gradient_accumulation
+        parts = trainer.gradient_accumulation * trainer.processes
         self.batches = TrainingBatches(self.corpus.train, self.objective, trainer.batch_size, parts, config.seed)
         self.timeline = Timeline.of(config, self.batches.steps_per_epoch)
 

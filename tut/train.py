@@ -6,6 +6,7 @@ python -m tut.train --help                             the groups, and what peop
 """
 
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -42,9 +43,13 @@ def _task(composed: DictConfig) -> float | None:
 
 
 def main() -> None:
-    """Check the whole command line, then let Hydra run it."""
-    register_schema()
+    """Check the whole command line, then let Hydra run it; where torchrun has started several, in the first process."""
     try:
+        if int(os.environ.get("RANK", "0")) > 0:
+            from tut.follow import follow
+
+            follow()
+        register_schema()
         sys.argv[1:] = preflight(sys.argv[1:])
         _task()
     except KeyboardInterrupt:

@@ -9,6 +9,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 from torch import Generator, nn
 from torch.nn.utils import clip_grad_norm_
 
+from tut import distributed
 from tut.batches import PreparedAhead, TrainingBatches
 from tut.config import Config
 from tut.errors import TutError
@@ -41,7 +43,7 @@ class Trainer:
     state: State
     """Changed in place."""
     model: nn.Module
-    """`state.network` as `PredictsAt`, compiled or not."""
+    """`state.network` as `PredictsAt`, as `distributed.parallel` returns it."""
     batches: TrainingBatches | PreparedAhead
     """What each step trains on."""
     timeline: Timeline
@@ -57,6 +59,8 @@ class Trainer:
 
     def __post_init__(self) -> None:
         self._run_started = time.perf_counter() - self.state.seconds
+        self._agreement = distributed.Agreement()
+        self.state.window = self.state.window.in_first()
         self._open_window()
 
     def train(self, stop: StopRequest, until: int, save_every: int | None = None) -> None:
@@ -67,7 +71,7 @@ class Trainer:
             Stopped: a signal asked to stop; the state is saved.
         """
         state, timeline = self.state, self.timeline
-        with progress(state.step, timeline.total_steps) as self._progress:
+        with progress(state.step, timeline.total_steps, shown=distributed.rank() == 0) as self._progress:
             while state.step < until:
                 if state.step == timeline.untie_step and state.pair.tied:
                     self._untie()
@@ -91,14 +95,18 @@ class Trainer:
         self.model.train()
         parts = self.batches[state.step]
         predictions = sum(part.n_predictions for part in parts)
-        for index, part in enumerate(parts):
+        processes = distributed.size()  # their gradients are averaged, so each one's is to be that much larger
+        own = list(enumerate(parts))[distributed.rank() :: processes]
+        for index, part in own:
             batch = part.to(state.device)
             torch.manual_seed(derived_seed(config.seed, "dropout", state.step, index))
-            with autocast(state.device, self.precision):
-                loss, correct = self.model(batch, 1 / max(1, predictions))
-            loss.backward()
-            state.window.loss += loss.detach() * predictions
+            with distributed.adding_up(self.model) if index < own[-1][0] else nullcontext():
+                with autocast(state.device, self.precision):
+                    loss, correct = self.model(batch, processes / max(1, predictions))
+                loss.backward()
+            state.window.loss += loss.detach() * predictions / processes
             state.window.correct += correct
+        distributed.mean_(*state.pair.gradients)
         if config.optimizer.clip_grad_norm is not None:
             clip_grad_norm_(state.network.parameters(), config.optimizer.clip_grad_norm)
         for optimizer in state.optimizers:
@@ -116,9 +124,13 @@ class Trainer:
         started = time.perf_counter()
         if timeline.evaluates_at(state.step):
             self._log_validation()
-        received = stop.received  # looked at once: a signal that comes while saving waits for the next boundary
+        received = self._agreement.on(
+            stop.received
+        )  # once: a signal that comes while saving waits for the next boundary
         if received is not None or saves:
-            self._finite(state.window.loss.item())
+            total = state.window.total()
+            self._finite(total.loss.item())
+            state.window = total.in_first()
             state.seconds = time.perf_counter() - self._run_started
             self.save()
         if received is not None and state.step < until:
@@ -136,7 +148,7 @@ class Trainer:
         self._window_tokens = self.state.tokens
 
     def _log_training(self) -> Row:
-        state, window = self.state, self.state.window
+        state, window = self.state, self.state.window.total()
         loss = self._finite(window.loss.item() / max(1, window.predictions))
         row = self.row(loss=loss, acc=window.correct.item() / max(1, window.predictions))
         elapsed = time.perf_counter() - self._window_started

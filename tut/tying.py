@@ -97,6 +97,12 @@ class TiedPair:
         if self.tied:
             self._roles = torch.zeros_like(self.input), torch.zeros_like(self.output)
 
+    @property
+    def gradients(self) -> list[Tensor]:
+        """The gradients there are after a backward pass: E's, U's once untied, the roles' while they are recorded."""
+        own = (self.input.grad, self.output.grad)
+        return [gradient for gradient in (*own, *(self._roles or ())) if gradient is not None]
+
     def role_gradients(self) -> dict[str, float]:
         """Return the L2 norms and the cosine of the roles' gradients recorded since `record_roles`."""
         if self._roles is None:

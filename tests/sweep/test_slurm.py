@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import CLUSTER, assert_same_run, command, make_config
+from conftest import CLUSTER, assert_same_run, command, make_config, rows
 from filelock import FileLock
 from small_sweeps import TINY, start, steps_trained, sweep, tasks
 
@@ -244,6 +244,25 @@ def test_cancel_is_final_and_the_same_command_goes_on(tmp_path: Path) -> None:
     assert f"{int(saved.name[-8:])} of them in the store" in said
 
 
+def test_jobs_of_two_processes(straight: Callable[..., Path], tmp_path: Path) -> None:
+    """Two tasks, each on a node of its own, train up to the untie point and on; they are stopped, and come back."""
+    home, folder = tmp_path / "home", tmp_path / "sweep"
+    words = (*LONG, "trainer.max_steps=1100", "untie.step=1000")
+    process = start(*words, "trainer.nodes=2", *ON_SLURM, "hydra.launcher.wait=true", home=home, folder=folder)
+    job, trunk = trunk_at_work(folder)
+    slurm("scancel", "--signal=USR2", job)  # as near the time limit
+    said, _ = process.communicate(timeout=280)
+    assert process.returncode == 0, said
+    log = (trunk / "log.txt").read_text()
+    assert log.count("is queued again") == log.count("goes on from") == 1
+    state = Record(folder / "0").state
+    assert (state["hardware"]["nodes"], state["status"]) == (2, "finished")
+    alone = straight(*words, "trainer.gradient_accumulation=2")
+    for one, two in zip(rows(alone, "train"), rows(folder / "0", "train"), strict=True):
+        assert (one["step"], one["tied"], one["tokens"]) == (two["step"], two["tied"], two["tokens"])
+        assert one["loss"] == pytest.approx(two["loss"], rel=1e-2)  # after so many steps of rounding
+
+
 @pytest.mark.parametrize("wait", [False, True])
 def test_a_job_sees_its_own_gpu_setting(wait: bool, tmp_path: Path) -> None:
     """What sbatch is told: partition, GPUs, extra parameters."""
@@ -251,10 +270,10 @@ def test_a_job_sees_its_own_gpu_setting(wait: bool, tmp_path: Path) -> None:
     from tut.sweep.slurm import Slurm
 
     settings = SlurmConfig(gpus=1, partition="urgent", sbatch={"nice": 7}, setup=["echo ready"], wait=wait)
-    executor = Slurm(settings)._executor(SweepFolder(tmp_path), tmp_path / "code", "12_3")
+    executor = Slurm(settings)._executor(SweepFolder(tmp_path), tmp_path / "code", "12_3", nodes=2, devices=2)
     text = executor._make_submission_file_text("command", "uid")
-    for line in ("--gpus-per-node=1", "--partition=urgent", "--nice=7", "--dependency=afterok:12_3",
-                 "--kill-on-invalid-dep=yes", "--requeue", "--time=60"):  # fmt: skip
+    for line in ("--gpus-per-node=2", "--nodes=2", "--ntasks-per-node=2", "--partition=urgent", "--nice=7",
+                 "--dependency=afterok:12_3", "--kill-on-invalid-dep=yes", "--requeue", "--time=60"):  # fmt: skip
         assert f"#SBATCH {line}\n" in text
     assert "echo ready" in text
 

@@ -49,11 +49,11 @@ class SlurmConfig(LauncherConfig):
     """Limit of one job: minutes, or SLURM's `days-hours:minutes:seconds`. A stage that needs longer saves before the
     limit, is queued again, and goes on."""
     gpus: int = 0
-    """GPUs of a job: 0 or 1, for a run trains on one device."""
+    """GPUs of a process: 0 or 1. A job has `trainer.devices` processes on each of `trainer.nodes` nodes."""
     cpus: int = 4
-    """CPU cores of a job."""
+    """CPU cores of a process."""
     mem: str = "16GB"
-    """Memory of a job."""
+    """Memory of a job on each of its nodes."""
     array_parallelism: int = 256
     """Jobs at a time among the branches of one fork."""
     setup: list[str] = field(default_factory=list)

@@ -134,10 +134,12 @@ class Sweep:
             len(runs), len(tasks), f"{steps['to_train']:,}", f"{steps['without_sharing']:,}", place,
         )  # fmt: skip
         left = program.plan.remaining()
-        work = [
-            Work(tasks[stage], self._order(program, stage, place), place.kind(runs[stage.runs[0]].setting), left[stage])
-            for stage in program.todo
-        ]
+        work = []
+        for stage in program.todo:
+            run = runs[stage.runs[0]]
+            order, trainer = self._order(program, stage, place), run.config.trainer
+            kind = place.kind(run.setting)
+            work.append(Work(tasks[stage], order, kind, left[stage], trainer.nodes, trainer.devices))
         outcomes = self._carry_out(work, place)
         ends = {stage.ending: stage.name for stage in program.plan.stages if stage.ending is not None}
         results = []

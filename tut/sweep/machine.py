@@ -75,6 +75,11 @@ def _slots(settings: LocalConfig, configs: list[Config]) -> list[local.Slot]:
     if numbered:
         index = numbered[0].partition(":")[2]
         raise TutError(f"trainer.device={numbered[0]}: in a sweep, write hydra.launcher.devices=[{index}] instead")
+    if several := next((config.trainer for config in configs if config.trainer.processes > 1), None):
+        raise TutError(
+            f"trainer.devices={several.devices}: in a sweep on this machine each run has one device; "
+            "take hydra/launcher=slurm, or start the run by itself"
+        )
     visible = _visible()
     if devices == "auto":
         kinds = {choose_device(config.trainer).type for config in configs} or {"cpu"}

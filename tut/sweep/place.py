@@ -20,6 +20,10 @@ class Work:
     """The kind of device it needs: `cuda`, `cpu` or `mps`."""
     priority: int
     """Steps left on the longest path through it: the most goes first."""
+    nodes: int = 1
+    """Machines that it is trained on."""
+    devices: int = 1
+    """Processes on each of them; see `tut.config.TrainerConfig`."""
 
 
 @dataclass(frozen=True)

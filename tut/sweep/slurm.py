@@ -19,11 +19,13 @@ from typing import Any, NoReturn
 import submitit
 import torch
 from submitit.core.utils import FailedJobError, UncompletedJobError
+from submitit.helpers import TorchDistributedEnvironment
 
 from tut import command_line
 from tut.cache import built_once, digest, file_digest, home
 from tut.config import Config
 from tut.errors import TutError, one_line
+from tut.follow import follow
 from tut.hardware import choose_precision
 from tut.interrupt import Stopped, stop_request
 from tut.record import Record
@@ -104,9 +106,11 @@ class Slurm(Place):
             parent = next(
                 item.task.parent for item in waiting if item.task.parent in jobs or item.task.parent not in names
             )
-            siblings = [item for item in waiting if item.task.parent == parent]
-            waiting = [item for item in waiting if item.task.parent != parent]
-            executor = self._executor(folder, snapshot, jobs.get(parent or ""))
+            alike = [item for item in waiting if item.task.parent == parent]
+            nodes, devices = alike[0].nodes, alike[0].devices
+            siblings = [item for item in alike if (item.nodes, item.devices) == (nodes, devices)]
+            waiting = [item for item in waiting if item not in siblings]
+            executor = self._executor(folder, snapshot, jobs.get(parent or ""), nodes, devices)
             try:
                 with executor.batch():
                     handed = [executor.submit(train_in_job, item.order) for item in siblings]
@@ -116,17 +120,21 @@ class Slurm(Place):
             folder.set_jobs(jobs)
         return jobs
 
-    def _executor(self, folder: SweepFolder, snapshot: Path, parent: str | None) -> submitit.SlurmExecutor:
+    def _executor(
+        self, folder: SweepFolder, snapshot: Path, parent: str | None, nodes: int, devices: int
+    ) -> submitit.SlurmExecutor:
         settings = self._settings
         own = {"partition": settings.partition, "account": settings.account, "qos": settings.qos}
         if settings.gpus:
-            own["gpus_per_node"] = str(settings.gpus)
+            own["gpus_per_node"] = str(settings.gpus * devices)
         if parent is not None:
             own["dependency"] = f"afterok:{parent}"
         executor = submitit.SlurmExecutor(folder.path / "slurm", python=_PYTHON)
         executor.update_parameters(
             job_name="tut",
             time=settings.time,
+            nodes=nodes,
+            ntasks_per_node=devices,
             cpus_per_task=settings.cpus,
             mem=settings.mem,
             array_parallelism=settings.array_parallelism,
@@ -138,6 +146,7 @@ class Slurm(Place):
                 f"export TUT_HOME={shlex.quote(str(home()))}",
                 "export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK",  # srun does not take it over by itself
             ],
+            srun_args=["--kill-on-bad-exit=1"],  # one process of a run that fails takes the others with it
             additional_parameters={"requeue": True, "kill-on-invalid-dep": "yes", **settings.sbatch},
             **{key: value for key, value in own.items() if value is not None},
         )
@@ -253,7 +262,11 @@ def _snapshot(sweep: Path) -> Path:
 
 
 def train_in_job(order: Order) -> Any:
-    """Do a stage's work inside its SLURM job: what submitit calls there."""
+    """Do a stage's work inside its SLURM job: what submitit calls there, once in each of the job's tasks."""
+    if int(os.environ["SLURM_NTASKS"]) > 1:
+        distributed = TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
+        if distributed.rank > 0:
+            follow()  # with warnings still held back: rank 0 gets the same ones, and stops them all
     folder = SweepFolder(order.sweep)
     sys.argv[1:] = shlex.split(folder.plan["command"])[3:]  # what the run's record is to name as its command
     log_file = folder.log(order.name)
