@@ -9,12 +9,12 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-ROWS, SEQ_LEN, PREDICTED = 32, 128, 0.25
+ROWS, SEQ_LEN, PREDICTED = 128, 128, 0.25
 """Of every contender: rows of a step, tokens of a row, share of tokens that are predicted."""
 
 SIZES = {
-    "bert": ["model=bert"],
-    "mini": ["model=mini", "data.vocab_size=8192"],
+    "bert": ["model=bert", "trainer.batch_size=32"],
+    "mini": ["model=mini", "data.vocab_size=8192", "trainer.batch_size=32"],
     "gpt": ["model=gpt", "model.config.n_layer=12", "model.config.n_embd=768", "model.config.n_head=12",
             "data.seq_len=256", "trainer.batch_size=8"],
 }  # fmt: skip

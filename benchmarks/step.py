@@ -1,12 +1,13 @@
 """What a training step costs on a CPU: TUT beside a plain loop and Hugging Face's Trainer, and beside bare products.
 
-python -m benchmarks.step                        about ten minutes on two CPU cores
+python -m benchmarks.step                        about fifteen minutes on two CPU cores, and 15 GB
 python -m benchmarks.step --rounds 9             more rounds, where the machine is noisy
 python -m benchmarks.step --compile              TUT compiled as well; takes a C++ compiler
 python -m benchmarks.step --text wiki.txt --tokenizer bert-base-uncased       on text of your own, a document a line
 
-The first table has one network (3 layers x 512, FFN 2048), one text, one tokenizer, 32 rows of 128 and 25% of tokens
-to predict: TUT in blocks, the others in lines that are cut and padded. The second has TUT alone, at three sizes. All
+The first table has one network (3 layers x 512, FFN 2048), one text, one tokenizer, 128 rows of 128 and 25% of tokens
+to predict: TUT in blocks, the others in lines that are cut and padded. The second has TUT alone, at three sizes: 32
+rows of 128 for bert (that network) and mini (2 x 128), 8 rows of 256 for gpt (12 x 768, causal). All
 are on the CPU, each in a process of its own. They take turns, in rounds, and so do bare products of bf16 matrices, with
 whose rate a step's is compared: the floating-point operations of its matrix products / its seconds. Every figure is a
 median over rounds, a ratio the median of the ratios within each round. Tokens are never padding.
@@ -44,7 +45,7 @@ def take_turns(players: dict[str, Contender], rounds: int) -> tuple[list[dict[st
     """Have each train in each round, for about as long; return the rounds, and the rate of matrix products in each."""
     steps = {}
     for name, player in players.items():
-        player.take_turn(2)
+        player.take_turn(1)
         steps[name] = max(1, round(SECONDS_A_TURN / player.take_turn(1).seconds))
     played, rates = [], []
     for _ in range(rounds):
@@ -84,7 +85,7 @@ def measure(rounds: int, compiled: bool, text: Path | None, tokenizer: str) -> s
             tokenizer = contenders.train_tokenizer(lines, f"{name}/tokenizer")
         ours = "TUT"
         players = {
-            ours: Contender(contenders.tut, lines, tokenizer, SIZES["bert"]),
+            ours: Contender(contenders.tut, lines, tokenizer, ["model=bert"]),
             "plain loop, fp32": Contender(contenders.plain, lines, tokenizer),
             "Hugging Face Trainer, fp32": Contender(contenders.hf_trainer, lines, tokenizer, False),
             "Hugging Face Trainer, bf16": Contender(contenders.hf_trainer, lines, tokenizer, True),

@@ -6,6 +6,9 @@ import os
 os.environ.update(OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1", WANDB_MODE="disabled", TOKENIZERS_PARALLELISM="false")
 
 import json
+import logging
+import multiprocessing
+import runpy
 import subprocess
 import sys
 import tempfile
@@ -15,6 +18,7 @@ from typing import Any
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 
 from tut.command_line import CONF_DIR, normalise, register_schema
 from tut.config import Config
@@ -84,16 +88,44 @@ def make_config(*overrides: str) -> Config:
 
 
 def command(module: str, *arguments: str, cwd: Path, timeout: float = 120, **environment: str):
-    """Run `python -m module arguments` as a user would, and return the finished process."""
-    return subprocess.run(
-        [sys.executable, "-m", module, *arguments],
-        cwd=cwd,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
+    """Run `python -m module arguments` as a user would, and return the finished process.
+
+    It is forked from this process, and so has imported torch and transformers already. What a start from nothing does
+    is for the tests that start Python themselves.
+    """
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        streams = (out.fileno(), err.fileno())
+        arguments = (module, *arguments)
+        process = multiprocessing.get_context("fork").Process(
+            target=_as_main, args=(arguments, cwd, environment, streams), daemon=False
+        )
+        process.start()
+        process.join(timeout)
+        if process.exitcode is None:
+            process.kill()
+            raise subprocess.TimeoutExpired(arguments, timeout)
+        for stream in (out, err):
+            stream.seek(0)
+        return subprocess.CompletedProcess(arguments, process.exitcode, out.read(), err.read())
+
+
+def _as_main(arguments: tuple[str, ...], cwd: Path, environment: dict[str, str], streams: tuple[int, int]) -> None:
+    """Make this forked process what `python -m` makes of a new one, and run the module."""
+    from multiprocessing import forkserver
+
+    import tut.setting
+
+    for number, stream in enumerate(streams, start=1):
+        os.dup2(stream, number)
+    sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, closefd=False) for number in (1, 2))
+    os.chdir(cwd)
+    os.environ.update(environment)
+    sys.argv = list(arguments)
+    forkserver._forkserver = forkserver.ForkServer()
+    tut.setting._opened.cache_clear()
+    logging.root.handlers.clear()
+    GlobalHydra.instance().clear()
+    runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
 
 
 def rows(folder: Path, split: str) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import psutil
-from conftest import SMALL, TEXT, UNREPORTED
+from conftest import SMALL, TEXT, UNREPORTED, command
 
 from tut.sweep.folder import SweepFolder, Task
 
@@ -21,7 +21,7 @@ TINY = (
 
 
 def start(*words: str, home: Path, folder: Path, **environment: str) -> subprocess.Popen[str]:
-    """Start a sweep in a process group of its own, as a terminal does."""
+    """Start Python for a sweep, in a process group of its own, as a terminal does."""
     return subprocess.Popen(
         [sys.executable, "-m", "tut.train", "-m", *words, UNREPORTED, f"hydra.sweep.dir={folder}"],
         cwd=folder.parent,
@@ -35,9 +35,10 @@ def start(*words: str, home: Path, folder: Path, **environment: str) -> subproce
 
 def sweep(*words: str, home: Path, folder: Path, code: int = 0, **environment: str) -> str:
     """Run a sweep to its end, and return what it said."""
-    process = start(*words, home=home, folder=folder, **environment)
-    said, _ = process.communicate(timeout=300)
-    assert process.returncode == code, said[-4000:]
+    words = ("-m", *words, UNREPORTED, f"hydra.sweep.dir={folder}")
+    done = command("tut.train", *words, cwd=folder.parent, timeout=300, TUT_HOME=str(home), **environment)
+    said: str = done.stdout + done.stderr
+    assert done.returncode == code, said[-4000:]
     return said
 
 
