@@ -121,7 +121,8 @@ def _as_main(arguments: tuple[str, ...], cwd: Path, environment: dict[str, str],
     os.chdir(cwd)
     os.environ.update(environment)
     sys.argv = list(arguments)
-    forkserver._forkserver = forkserver.ForkServer()
+    server = forkserver._forkserver  # of the process that this one was forked from, if it has one
+    server._forkserver_pid = server._forkserver_alive_fd = server._forkserver_address = None
     tut.setting._opened.cache_clear()
     logging.root.handlers.clear()
     GlobalHydra.instance().clear()

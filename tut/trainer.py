@@ -124,9 +124,8 @@ class Trainer:
         started = time.perf_counter()
         if timeline.evaluates_at(state.step):
             self._log_validation()
-        received = self._agreement.on(
-            stop.received
-        )  # once: a signal that comes while saving waits for the next boundary
+        # Looked at once: a signal that comes while saving waits for the next boundary.
+        received = self._agreement.on(stop.received)
         if received is not None or saves:
             total = state.window.total()
             self._finite(total.loss.item())

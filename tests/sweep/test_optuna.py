@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from conftest import SMALL_GPT, rows
 from omegaconf import OmegaConf
-from small_sweeps import TINY, sweep
+from small_sweeps import TINY, start
 
 from tut.command_line import preflight
 from tut.record import Record
@@ -14,6 +14,14 @@ from tut.record import Record
 OPTUNA = ("hydra/sweeper=optuna", "hydra.sweeper.sampler.seed=1", "hydra/launcher=local")
 SEARCH = ("optimizer.lr=tag(log, interval(1e-4, 1e-2))", "untie.step=choice(8,16)")
 DIVERGED = "the loss is nan at step 3; try a lower optimizer.lr"
+
+
+def sweep(*words: str, home: Path, folder: Path, code: int = 0) -> str:
+    """Run a sweep to its end in a Python of its own, for Optuna is imported in no other test; return what it said."""
+    process = start(*words, home=home, folder=folder)
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == code, said[-4000:]
+    return said
 
 
 def losses(folder: Path) -> dict[str, float]:
