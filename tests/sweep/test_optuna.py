@@ -17,7 +17,7 @@ DIVERGED = "the loss is nan at step 3; try a lower optimizer.lr"
 
 
 def sweep(*words: str, home: Path, folder: Path, code: int = 0) -> str:
-    """Run a sweep to its end in a Python of its own, for Optuna is imported in no other test; return what it said."""
+    """Run a sweep to its end, and return what it said. In a Python of its own: a forked one could not import Optuna."""
     process = start(*words, home=home, folder=folder)
     said, _ = process.communicate(timeout=300)
     assert process.returncode == code, said[-4000:]
