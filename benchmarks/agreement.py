@@ -1,6 +1,6 @@
 """Whether what makes a step fast changes what is learned: losses after 300 steps, beside those of a plain path.
 
-python -m benchmarks.agreement                   about eight minutes on two CPU cores
+python -m benchmarks.agreement                   about a quarter of an hour on two CPU cores
 
 The plain path shares one Parameter, computes all logits of all positions in fp32, and steps torch's plain AdamW. Each
 seed's runs start from the same weights and see the same batches and masks. A loss is the mean of the last 20 steps.
