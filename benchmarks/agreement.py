@@ -37,7 +37,7 @@ def measure(steps: int, seeds: int) -> str:
         def fast(precision: str, seed: int) -> float:
             folder = Path(name) / f"{precision}-{seed}"
             run(config(precision, seed), folder)
-            return mean(row["loss"] for row in Record(folder).rows(TRAIN)[-LAST:])
+            return mean(row["loss"] for row in [*Record(folder).rows(TRAIN)][-LAST:])
 
         plain = [mean(plain_losses(config("fp32", seed), steps)[-LAST:]) for seed in range(seeds)]
         differences = {
