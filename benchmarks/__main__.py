@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from tut.hardware import hardware, versions
+from tut.system.provenance import hardware, versions
 
 NAMES = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if "\ndef main(" in path.read_text())
 NAMES.remove("__main__")

@@ -15,10 +15,11 @@ from statistics import mean, stdev
 from hydra import compose, initialize_config_dir
 
 from tests.plain_path import plain_losses
-from tut.command_line import CONF_DIR, register_schema
+from tut.cli.preflight import register_schema
 from tut.config import Config
-from tut.record import TRAIN, Record
-from tut.run import run
+from tut.system.provenance import CONF_DIR
+from tut.tracking.record import TRAIN, Record
+from tut.training.run import run
 
 LAST = 20
 

@@ -97,8 +97,8 @@ def _train(pipe: Connection, train: Callable[..., None], *arguments: Any) -> Non
 def train_tokenizer(lines: Path, folder: str) -> str:
     """Train a tokenizer of BERT's kind and size on lines, save it, and return its folder."""
     from tut.config import DataConfig, ObjectiveConfig
-    from tut.documents import open_source
-    from tut.tokenizer import load_tokenizer
+    from tut.data.sources import open_source
+    from tut.data.tokenizer import load_tokenizer
 
     data = DataConfig(source="text", files=str(lines), vocab_size=30_522)
     load_tokenizer(data, ObjectiveConfig(), open_source(data)).save_pretrained(folder)
@@ -112,11 +112,12 @@ def tut(turns: Turns, lines: Path, tokenizer: str, words: list[str]) -> None:
     from hydra import compose, initialize_config_dir
     from torch.utils.flop_counter import FlopCounterMode
 
-    from tut.batches import TrainingBatches
-    from tut.command_line import CONF_DIR, register_schema
+    from tut.cli.preflight import register_schema
     from tut.config import Config
-    from tut.interrupt import StopRequest
-    from tut.replica import Replica
+    from tut.data.batches import TrainingBatches
+    from tut.system.provenance import CONF_DIR
+    from tut.system.signals import StopRequest
+    from tut.training.replica import Replica
 
     register_schema()
     words = [f"data.seq_len={SEQ_LEN}", f"trainer.batch_size={ROWS}", f"objective.probability={PREDICTED}", *words]
@@ -124,9 +125,9 @@ def tut(turns: Turns, lines: Path, tokenizer: str, words: list[str]) -> None:
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         config = Config.from_hydra(compose("config", [*words, "trainer.device=cpu"]))
     replica = Replica(config)
-    setting, network = replica.setting, replica.state.network
+    inputs, network = replica.inputs, replica.state.network
     with FlopCounterMode(display=False) as counted:
-        replica.model(setting.batches[0][0])[0].backward()
+        replica.model(inputs.batches[0][0])[0].backward()
     network.zero_grad()
     turns.said = {"flops": counted.get_total_flops(), "padding": 0.0}
 
@@ -136,9 +137,9 @@ def tut(turns: Turns, lines: Path, tokenizer: str, words: list[str]) -> None:
             return super().__getitem__(step)
 
     trainer = replica.trainer(evaluate=dict, write=lambda *_: None, save=lambda: None)
-    trainer.batches = Stepwise(setting.corpus.train, setting.objective, config.trainer.batch_size, 1, config.seed)
-    trainer.timeline = replace(setting.timeline, evaluate_every=10**9, checkpoint_every=10**9)
-    trainer.train(StopRequest(), until=setting.timeline.total_steps)
+    trainer.batches = Stepwise(inputs.corpus.train, inputs.objective, config.trainer.batch_size, 1, config.seed)
+    trainer.timeline = replace(inputs.timeline, evaluate_every=10**9, checkpoint_every=10**9)
+    trainer.train(StopRequest(), until=inputs.timeline.total_steps)
 
 
 def _padded(turns: Turns, lines: Path, tokenizer: str) -> tuple[Any, Any, Any]:

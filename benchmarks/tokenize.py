@@ -27,9 +27,9 @@ from transformers import PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from tut.config import DataConfig, ObjectiveConfig
-from tut.corpus import open_corpus
-from tut.documents import SPLITS, Source, open_source
-from tut.tokenizer import load_tokenizer
+from tut.data.corpus import open_corpus
+from tut.data.sources import SPLITS, Source, open_source
+from tut.data.tokenizer import load_tokenizer
 
 COPIES, ROUNDS = 8, 5
 PACKINGS = ("blocks", "lines")

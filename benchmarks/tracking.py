@@ -20,15 +20,16 @@ from statistics import mean, median, quantiles
 
 from hydra import compose, initialize_config_dir
 
-import tut.run
-from tut.command_line import CONF_DIR, register_schema
+import tut.training.run
+from tut.cli.preflight import register_schema
 from tut.config import TRACKERS, Config
-from tut.record import TRAIN, Record, Row
-from tut.tracking import Tracker, start_tracker
+from tut.system.provenance import CONF_DIR
+from tut.tracking.record import TRAIN, Record, Row
+from tut.tracking.tracker import Tracker, start_tracker
 
 
 class ByTurns:
-    """Hands the rows of a run to several trackers by turns; see `tut.tracking.Tracker`."""
+    """Hands the rows of a run to several trackers by turns; see `tut.tracking.tracker.Tracker`."""
 
     def __init__(self, trackers: dict[str, Tracker]) -> None:
         self.trackers = trackers
@@ -74,8 +75,8 @@ def main() -> None:
             }))  # fmt: skip
             return shown[0]
 
-        tut.run.start_tracker = start
-        tut.run.run(config, folder / "run")
+        tut.training.run.start_tracker = start
+        tut.training.run.run(config, folder / "run")
         seconds = [row["seconds"] for row in Record(folder / "run").rows(TRAIN)]
     every, names = config.trainer.log_every_steps, sorted(TRACKERS)
     calls = shown[0].turns

@@ -20,8 +20,9 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from tut.command_line import CONF_DIR, normalise, register_schema
+from tut.cli.preflight import normalise, register_schema
 from tut.config import Config
+from tut.system.provenance import CONF_DIR
 
 SHARED = Path(tempfile.gettempdir()) / f"tut-tests-{os.environ.get('PYTEST_XDIST_TESTRUNUID', os.getpid())}"
 TEXT = SHARED / "topics.txt"
@@ -113,7 +114,7 @@ def _as_main(arguments: tuple[str, ...], cwd: Path, environment: dict[str, str],
     """Make this forked process what `python -m` makes of a new one, and run the module."""
     from multiprocessing import forkserver
 
-    import tut.setting
+    import tut.training.inputs
 
     for number, stream in enumerate(streams, start=1):
         os.dup2(stream, number)
@@ -123,7 +124,7 @@ def _as_main(arguments: tuple[str, ...], cwd: Path, environment: dict[str, str],
     sys.argv = list(arguments)
     server = forkserver._forkserver  # of the process that this one was forked from, if it has one
     server._forkserver_pid = server._forkserver_alive_fd = server._forkserver_address = None
-    tut.setting._opened.cache_clear()
+    tut.training.inputs._opened.cache_clear()
     logging.root.handlers.clear()
     GlobalHydra.instance().clear()
     runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
@@ -175,10 +176,35 @@ def assert_same_run(a: Path, b: Path) -> None:
     )
 
 
+def interrupted(words: tuple[str, ...], folder: Path) -> None:
+    """Leave a run stopped at a checkpoint in the middle."""
+    import tut.training.trainer
+    from tut.training.run import run
+
+    class Killed(BaseException):
+        pass
+
+    calls, original = iter(range(1, 10**6)), tut.training.trainer.autocast
+    count = 10
+
+    def deadly(*arguments):
+        if next(calls) == count:
+            raise Killed
+        return original(*arguments)
+
+    tut.training.trainer.autocast = deadly
+    try:
+        run(make_config(*words), folder)
+    except Killed:
+        pass
+    finally:
+        tut.training.trainer.autocast = original
+
+
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small run, untied half-way, trained once for all the tests that only look."""
-    from tut.run import run
+    from tut.training.run import run
 
     folder = tmp_path_factory.mktemp("finished") / "run"
     run(make_config(*SMALL, "trainer.max_steps=20", "untie.step=10", "trainer.evaluate_every_steps=5"), folder)

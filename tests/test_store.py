@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from conftest import SMALL, command, make_config
 
-from tut import checkpoint, store
-from tut.checkpoint import saved
-from tut.run import Assignment, run
+from tut import store
+from tut.training import checkpoint
+from tut.training.checkpoint import saved
+from tut.training.run import Assignment, run
 
 WORDS = (*SMALL, "trainer.max_steps=12", "untie.step=8", "trainer.checkpoint_every_steps=3")
 

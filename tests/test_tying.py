@@ -29,14 +29,9 @@ from transformers import (
 )
 
 import tut
-from tut.architectures import (
-    TutBertConfig,
-    TutBertForMaskedLM,
-    TutTransformerConfig,
-    TutTransformerForMaskedLM,
-)
 from tut.config import UntieConfig
 from tut.errors import TutError
+from tut.model.architectures import TutBertConfig, TutBertForMaskedLM, TutTransformerConfig, TutTransformerForMaskedLM
 from tut.tying import TiedPair, untie_step
 
 VOCABULARY = 53

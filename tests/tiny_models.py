@@ -2,7 +2,7 @@
 
 import torch
 
-from tut.architectures import TutBertConfig, TutBertForMaskedLM
+from tut.model.architectures import TutBertConfig, TutBertForMaskedLM
 
 
 def tiny_bert() -> TutBertForMaskedLM:

@@ -4,7 +4,7 @@
 
 The values live in conf/; these dataclasses give types, meanings and limits. A config is composed by Hydra,
 turned into `Config` once, and is plain data from there on. Checks that need torch, transformers or the file
-system stand beside the code they protect: see `tut.command_line.check`.
+system stand beside the code they protect: see `tut.cli.preflight.check`.
 """
 
 from dataclasses import asdict, dataclass, field
@@ -50,7 +50,7 @@ class ModelConfig:
 
     architecture: str = MISSING
     """A Hugging Face model type (`bert`, `gpt2`, `llama`, `modernbert`, ...), or one of TUT's own two:
-    `tut_bert` and `tut_transformer` (see tut/architectures.py)."""
+    `tut_bert` and `tut_transformer` (see tut/model/architectures.py)."""
     config: dict[str, Any] = field(default_factory=dict)
     """Values for that architecture's Hugging Face config, such as `hidden_size` or `num_hidden_layers`."""
 

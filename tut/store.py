@@ -22,10 +22,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from tut import checkpoint
-from tut.cache import digest, home
+from tut.console import console
 from tut.errors import TutError
-from tut.progress import console
+from tut.system.files import digest, home
+from tut.training import checkpoint
 
 
 def stages() -> Path:
@@ -183,7 +183,7 @@ def _print(found: list[Entry]) -> None:
 
 def main() -> None:
     """Read the command line and do what it says."""
-    from tut.command_line import Options, complain
+    from tut.console import Options, complain
 
     parser = Options("tut.store", __doc__)
     parser.add_argument("action", nargs="?", default="list", choices=("list", "check", "prune"))

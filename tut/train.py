@@ -15,17 +15,19 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from tut.command_line import CONF_DIR, again, complain, preflight, register_schema
+from tut.cli.preflight import preflight, register_schema
 from tut.config import Config
+from tut.console import again, complain
 from tut.errors import TutError
-from tut.interrupt import EXIT_INTERRUPTED, Stopped
+from tut.system.provenance import CONF_DIR
+from tut.system.signals import EXIT_INTERRUPTED, Stopped
 
 log = logging.getLogger(__name__)
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")
 def _task(composed: DictConfig) -> float | None:
-    from tut.run import run
+    from tut.training.run import run
 
     config = Config.from_hydra(composed)
     settings = HydraConfig.get()
@@ -46,7 +48,7 @@ def main() -> None:
     """Check the whole command line, then let Hydra run it; where torchrun has started several, in the first process."""
     try:
         if int(os.environ.get("RANK", "0")) > 0:
-            from tut.follow import follow
+            from tut.training.follower import follow
 
             follow()
         register_schema()

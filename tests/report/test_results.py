@@ -10,8 +10,8 @@ from planted import plant, plant_sweep, plant_tokens
 
 import tut.report
 from tut.errors import TutError
-from tut.record import TEST, Record
-from tut.token_scores import TokenScores, load_token_scores
+from tut.tracking.record import TEST, Record
+from tut.tracking.token_scores import TokenScores, load_token_scores
 
 
 def test_one_row_a_run_and_one_a_metric_row(tmp_path: Path) -> None:

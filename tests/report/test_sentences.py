@@ -7,9 +7,9 @@ import pytest
 from planted import plant, plant_sweep, plant_tokens
 
 from tut.errors import TutError
+from tut.report.output import Report, report_on
 from tut.report.sentences import number, p_value
 from tut.report.tables import text
-from tut.report.write import Report, report_on
 
 SIX = range(6)
 

@@ -7,7 +7,7 @@ from conftest import SMALL, command
 from omegaconf import OmegaConf
 from small_sweeps import TINY, kill_everything, start, sweep
 
-from tut.command_line import SWEEPS_DIR
+from tut.system.provenance import SWEEPS_DIR
 
 EXPECTED = {
     "demo": "4 runs, 6 stages",

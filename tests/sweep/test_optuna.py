@@ -8,8 +8,8 @@ from conftest import SMALL_GPT, rows
 from omegaconf import OmegaConf
 from small_sweeps import TINY, start
 
-from tut.command_line import preflight
-from tut.record import Record
+from tut.cli.preflight import preflight
+from tut.tracking.record import Record
 
 OPTUNA = ("hydra/sweeper=optuna", "hydra.sweeper.sampler.seed=1", "hydra/launcher=local")
 SEARCH = ("optimizer.lr=tag(log, interval(1e-4, 1e-2))", "untie.step=choice(8,16)")

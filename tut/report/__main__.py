@@ -10,8 +10,8 @@ python -m tut.report SWEEP_DIR --wandb                  save it as a W&B report 
 import sys
 from pathlib import Path
 
-from tut.command_line import Options, complain
 from tut.config import NEVER
+from tut.console import Options, complain
 from tut.errors import TutError
 
 _BASELINE = "the arm that the others are compared to, such as epoch=0 (default: never)"
@@ -20,9 +20,9 @@ _MARGIN = "the largest difference that makes none (default: the runs' report.mar
 
 def main() -> None:
     """Read the command line, print the result and write the report."""
+    from tut.report.output import formatted, print_report, publish_report, report_on, write_report
     from tut.report.results import METRICS, SPLITS
     from tut.report.tables import FORMATS
-    from tut.report.write import formatted, print_report, publish_report, report_on, write_report
 
     parser = Options("tut.report", __doc__)
     parser.add_argument("folders", metavar="DIR", nargs="+", type=Path, help="a run's folder, a sweep's, or any above")

@@ -15,7 +15,7 @@ from tut.errors import TutError, did_you_mean
 from tut.report import statistics
 from tut.report.results import FINISHED, METRICS, Results
 from tut.report.statistics import ALPHA, Floats, Interval, Paired
-from tut.token_scores import TokenScores
+from tut.tracking.token_scores import TokenScores
 
 Verdict = Literal["better", "worse", "equivalent", "identical", "cannot tell"]
 

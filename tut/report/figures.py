@@ -9,10 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tut.config import NEVER
-from tut.record import TRAIN, VALID
 from tut.report.comparison import Arm, Comparison, Comparisons, Endpoint
 from tut.report.drawing import INK, MUTED, STYLE, add_legend, colours, draw_line, line_style, over_seeds, panels
 from tut.report.results import Results
+from tut.tracking.record import TRAIN, VALID
 
 FIGURES = ("curves", "difference", "effect", "gradients", "parting", "frequency")
 _WORDS = {"loss": "cross-entropy (nats)", "perplexity": "perplexity", "acc": "accuracy"}

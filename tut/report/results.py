@@ -12,9 +12,9 @@ import pandas as pd
 
 from tut.config import NEVER
 from tut.errors import TutError
-from tut.record import TEST, TRAIN, VALID, Record
 from tut.report.arms import compared, name_arms
-from tut.token_scores import TokenScores, load_token_scores
+from tut.tracking.record import TEST, TRAIN, VALID, Record
+from tut.tracking.token_scores import TokenScores, load_token_scores
 
 FINISHED = "finished"
 METRICS = ("loss", "perplexity", "acc")

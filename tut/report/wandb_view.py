@@ -7,9 +7,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from tut.cache import digest
 from tut.errors import TutError, one_line
-from tut.wandb_tracker import client_settings
+from tut.system.files import digest
+from tut.tracking.wandb import client_settings
 
 JOB_TYPE = "report"
 """The job type of the run that carries the figures and the page, as an arm's name is that of its runs."""

@@ -7,7 +7,7 @@ python -m tut.sweep cancel SWEEP_DIR          take its jobs out of SLURM's queue
 import shutil
 from pathlib import Path
 
-from tut.command_line import Options, complain
+from tut.console import Options, complain
 from tut.errors import TutError
 from tut.store import release
 from tut.sweep.display import status_of, status_tree
@@ -37,7 +37,7 @@ def _status(folder: SweepFolder) -> None:
     if not queued or shutil.which("squeue") is None:
         status_tree(folder, {task.name: status_of(folder, task) for task in folder.tasks()})
         return
-    from tut.sweep.slurm import in_queue, standing
+    from tut.sweep.backends.slurm import in_queue, standing
 
     alive = in_queue(queued)
 
@@ -50,7 +50,7 @@ def _status(folder: SweepFolder) -> None:
 def _cancel(folder: SweepFolder) -> None:
     if shutil.which("scancel") is None or not any(task.job for task in folder.tasks()):
         raise TutError(f"{folder.path}: has no jobs in SLURM; stop a sweep on this machine with Ctrl-C where it runs")
-    from tut.sweep.slurm import cancel
+    from tut.sweep.backends.slurm import cancel
 
     print(f"{cancel(folder)} jobs cancelled; to go on later: {folder.plan['command']}")
 

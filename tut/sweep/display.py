@@ -16,7 +16,7 @@ from rich.text import Text
 from rich.tree import Tree
 from tqdm import tqdm
 
-from tut.progress import console
+from tut.console import console
 from tut.sweep.folder import SweepFolder, Task, is_alive, last_row, tail
 
 log = logging.getLogger(__name__)

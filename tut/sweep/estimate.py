@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from tut import store
-from tut.setting import Setting
+from tut.training.inputs import Inputs
 
 
 class Speeds:
@@ -17,9 +17,9 @@ class Speeds:
                 kind = _kind(entry.manifest["determinants"])
                 self._seconds[kind] = entry.manifest["seconds"] / entry.manifest["step"]
 
-    def seconds_per_step(self, setting: Setting) -> float | None:
+    def seconds_per_step(self, inputs: Inputs) -> float | None:
         """Return the time of one optimizer step of such a run; None if none was trained yet."""
-        return self._seconds.get(_kind(setting.determinants(tied=True)))
+        return self._seconds.get(_kind(inputs.determinants(tied=True)))
 
 
 def _kind(determinants: dict[str, Any]) -> str:

@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tut import checkpoint
-from tut.cache import home
-from tut.record import TRAIN, Record
+from tut.system.files import home
+from tut.tracking.record import TRAIN, Record
+from tut.training import checkpoint
 
 PLANNED = "sweep.json"
 

@@ -1,6 +1,6 @@
 """A sweep from Hydra's list of overrides to its list of results: plan, show or run, report.
 
-What is the same for every way of running stages is here; `tut.sweep.local` and `tut.sweep.slurm` run them.
+What is the same for every way of running stages is here; the back ends run them.
 """
 
 import copy
@@ -20,21 +20,21 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from tut import store
-from tut.command_line import again, complain
 from tut.config import Config
+from tut.console import again, complain
 from tut.errors import TutError, one_line
-from tut.interrupt import Stopped
-from tut.record import Record
-from tut.report.at_end import show
-from tut.run import finished_loss
+from tut.report.callback import show
+from tut.sweep.backends.base import Outcome, Place, Work
+from tut.sweep.backends.local import ThisMachine
 from tut.sweep.config import LauncherConfig, LocalConfig, SlurmConfig, check_settings
 from tut.sweep.display import print_failures
 from tut.sweep.folder import SweepFolder, Task
-from tut.sweep.machine import ThisMachine
-from tut.sweep.place import Outcome, Place, Work
 from tut.sweep.plan import Stage
-from tut.sweep.program import Program, Run, preview, program_of
+from tut.sweep.todo import Program, Run, preview, program_of
 from tut.sweep.worker import Order, pack
+from tut.system.signals import Stopped
+from tut.tracking.record import Record
+from tut.training.run import finished_loss
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +112,7 @@ class Sweep:
             raise TutError(f"resume={wrong}: a sweep goes on from the store by itself; leave resume=auto")
         place = _place(self.settings, configs)
         runs = [
-            Run(job.label, config, job.folder, place.setting(config), finished_loss(config, Record(job.folder)))
+            Run(job.label, config, job.folder, place.inputs(config), finished_loss(config, Record(job.folder)))
             for job, config in zip(self.jobs, configs, strict=True)
         ]
         program = program_of(runs, place.threads)
@@ -138,7 +138,7 @@ class Sweep:
         for stage in program.todo:
             run = runs[stage.runs[0]]
             order, trainer = self._order(program, stage, place), run.config.trainer
-            kind = place.kind(run.setting)
+            kind = place.kind(run.inputs)
             work.append(Work(tasks[stage], order, kind, left[stage], trainer.nodes, trainer.devices))
         outcomes = self._carry_out(work, place)
         ends = {stage.ending: stage.name for stage in program.plan.stages if stage.ending is not None}
@@ -241,7 +241,7 @@ def _typed(job: HydraJob) -> Config:
 def _place(settings: LauncherConfig, configs: list[Config]) -> Place:
     """Return the place that a launcher's settings name, for some runs."""
     if isinstance(settings, SlurmConfig):
-        from tut.sweep.slurm import Slurm
+        from tut.sweep.backends.slurm import Slurm
 
         return Slurm(settings)
     assert isinstance(settings, LocalConfig)

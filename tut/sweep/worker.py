@@ -27,9 +27,9 @@ from omegaconf import DictConfig
 
 from tut.config import Config
 from tut.errors import TutError, one_line
-from tut.interrupt import Stopped
-from tut.run import Assignment, run
 from tut.sweep.folder import SweepFolder
+from tut.system.signals import Stopped
+from tut.training.run import Assignment, run
 
 log = logging.getLogger(__name__)
 

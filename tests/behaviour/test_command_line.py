@@ -1,0 +1,287 @@
+"""The real command line: what it says when it is asked for help, and when it is asked for nonsense."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import SHARED, TEXT, command
+
+TRAIN = "tut.train"
+SMALL_TEXT = ("data=text", f"data.files={TEXT}", "data.vocab_size=500")
+
+# What is typed, and what the one line must say: the key, the value, and what to do instead.
+BAD = [
+    ("untie.epoc=3", ["untie.epoc", "did you mean 'untie.epoch'?"]),
+    ("epoch=3", ["there is no key epoch", "did you mean 'untie.epoch'?"]),
+    ("batchsize=3", ["there is no key batchsize", "did you mean 'trainer.batch_size'?"]),
+    ("+optimiser.lr=3", ["did you mean 'optimizer.lr'?"]),
+    ("~untie.epoch", ["~untie.epoch", "set it to null"]),
+    ("untie.epoch=nevr", ["untie.epoch=nevr: must be a whole number or 'never'"]),
+    ("untie.epoch=2.5", ["untie.epoch=2.5: must be a whole number or 'never'"]),
+    ("untie.epoch=-1", ["untie.epoch=-1: must be at least 0"]),
+    ("untie.epoch=9", ["untie.epoch=9", "before the end of training, trainer.epochs=9"]),
+    ("untie.fraction=1.0", ["untie.fraction=1.0: must be at least 0 and below 1"]),
+    ("untie.step=50 trainer.max_steps=50", ["untie.step=50", "below trainer.max_steps=50"]),
+    ("untie.epoch=1 untie.step=4", ["untie.epoch=1 and untie.step=4", "one key"]),
+    ("untie.init=random", ["untie.init=random: choose from copy, fresh"]),
+    ("untie.optimizer_state=zeros", ["untie.optimizer_state=zeros: choose from copy, zero; did you mean 'zero'?"]),
+    ("untie=null", ["untie=null: must be a mapping"]),
+    ("model=brt", ["model=brt: choose from", "did you mean 'bert'?"]),
+    ("model=null", ["model=null: choose from"]),
+    ("model=custom", ["model.architecture: must be given"]),
+    ("model.architecture=brt", ["model.architecture=brt", "did you mean 'bert'?"]),
+    ("model.config.hidden_siz=64", ["model.config.hidden_siz", "did you mean 'hidden_size'?"]),
+    ("model.config.hidden_size=a", ["model.config", "hidden_size", "expected int"]),
+    ("model.config.num_attention_heads=5", ["num_attention_heads=5: must divide model.config.hidden_size=128"]),
+    ("model.config.num_hidden_layers=0", ["model.config.num_hidden_layers=0: must be at least 1"]),
+    ("model.config.hidden_act=gelo", ["model.config.hidden_act=gelo", "did you mean 'gelu'?"]),
+    ("model.config.vocab_size=9", ["model.config.vocab_size", "data.tokenizer"]),
+    ("model.config=3", ["model.config=3: must be a mapping"]),
+    ("objective=clm", ["objective=clm", "no causal language model; with objective=mlm it works"]),
+    ("model=gpt objective=mlm", ["objective=mlm", "no masked language model; with objective=clm it works"]),
+    ("objective.probability=1.5", ["objective.probability=1.5: must be above 0 and below 1"]),
+    ("objective.probability=0.001", ["objective.probability=0.001", "data.seq_len=128"]),
+    ("objective.masking=bernouli", ["objective.masking=bernouli", "did you mean 'bernoulli'?"]),
+    ("data=wikitxt", ["data=wikitxt", "did you mean 'wikitext'?"]),
+    ("data=text", ["data.files=null", "a path, a glob or a list"]),
+    ("data=text data.files=/nowhere/*.txt", ["data.files=/nowhere/*.txt: no such file"]),
+    (f"data=text data.files={SHARED}/topic.txt", ["did you mean 'topics.txt'?"]),
+    ("data=text data.files=3", ["data.files=3: must be a path"]),
+    ("data=huggingface", ["data.path=null", "a data set's name or folder"]),
+    ("data=huggingface data.path=./nowhere", ["data.path=./nowhere: no such folder"]),
+    ("data=huggingface data.path=x data.validation_split=null", ["data.validation_split=null", "the name of a split"]),
+    ("data=huggingface data.path=SAVED data.validation_split=valid", ["data.validation_split=valid", "'validation'?"]),
+    ("data.tokenizer=/nowhere", ["data.tokenizer=/nowhere: no such folder"]),
+    ("data.seq_len=513", ["data.seq_len=513: the model has 512 positions"]),
+    ("data.packing=lines model=gpt", ["data.packing=lines: must be blocks with objective=clm"]),
+    ("data.document=fil", ["data.document=fil: choose from auto, file, blank_lines", "did you mean 'file'?"]),
+    ("optimizer=adam", ["optimizer=adam: choose from adamw, muon, sgd; did you mean 'adamw'?"]),
+    ("optimizer.lr=fast", ["optimizer.lr=fast: must be a number"]),
+    ("optimizer.lr=0", ["optimizer.lr=0.0: must be a finite number above 0"]),
+    ("optimizer.lr=nan", ["optimizer.lr=nan: must be a finite number above 0"]),
+    ("optimizer.betas=[0.9]", ["optimizer.betas=[0.9]: must be two numbers"]),
+    ("optimizer.betas=[a,b]", ["optimizer.betas[0]=a: must be a number"]),
+    ("optimizer.schedule=cosin", ["optimizer.schedule=cosin", "did you mean 'cosine'?"]),
+    ("optimizer.clip_grad_norm=0", ["optimizer.clip_grad_norm=0.0: must be a finite number above 0"]),
+    ("trainer.batch_size=0", ["trainer.batch_size=0: must be at least 1"]),
+    ("trainer.max_steps=1.5", ["trainer.max_steps=1.5: must be a whole number or null"]),
+    ("trainer.gradient_accumulation=5", ["trainer.gradient_accumulation=5", "divisor of trainer.batch_size=32"]),
+    ("trainer.compile=maybe", ["trainer.compile=maybe: must be true or false"]),
+    ("trainer.device=gpu", ["trainer.device=gpu: choose from auto, cpu, mps, cuda"]),
+    ("trainer.device=cpu:1", ["trainer.device=cpu:1: must be"]),
+    ("trainer.device=cuda", ["trainer.device=cuda", "no CUDA device"]),
+    ("trainer.precision=fp16", ["trainer.precision=fp16: choose from auto, fp32, tf32, bf16"]),
+    ("trainer=3", ["trainer=3: must be a mapping"]),
+    ("wandb.mode=of", ["wandb.mode=of: choose from auto, online, offline, disabled"]),
+    ("seed=-1", ["seed=-1: must be at least 0"]),
+    ("resume=nevr", ["resume=nevr", "did you mean 'never'?"]),
+    ("experiment=dmo", ["experiment=dmo: choose from blog, demo, seed; did you mean 'demo'?"]),
+    ("experiment=null", ["experiment=null: choose from blog, demo, seed"]),
+    ("optimizer.weight_decay=inf", ["optimizer.weight_decay=inf: must be at least 0"]),
+    ("-m model=glob(b*) untie.epoch=99", ["untie.epoch=99", "before the end of training"]),
+    ("model.config.dtype=float16", ["model.config.dtype", "trainer.precision"]),
+    ("hydra.run.dirr=x", ["hydra.run.dirr"]),
+    ("hydra/launcher=nowhere", ["hydra/launcher=nowhere: choose from basic"]),
+    ("untie.epoch", ["untie.epoch: not an override; write key=value"]),
+    ("=3", ["=3: not an override"]),
+    ("untie.epoch=1,2", ["untie.epoch=1,2: several values make a sweep; start it with -m"]),
+    ("-m untie.epoch=1,2,99", ["untie.epoch=99", "before the end of training"]),
+    ("-m --cfg job", ["--multirun and --cfg: only one of these"]),
+    ("--mulitrun", ["--mulitrun: no such option; did you mean '--multirun'?"]),
+    ("--cfg jobs", ["--cfg", "jobs"]),
+    ("--config-dir /nowhere", ["--config-dir /nowhere: no such folder"]),
+    ("--config-name nowhere", ["nowhere"]),
+]  # fmt: skip
+# Only the data tells: then Hydra has made its folder and log, and nothing else is in it.
+BAD_FOR_THE_DATA = [
+    ("untie.step=1000000", ["untie.step=1000000: that is step 1000000, past the end of training", "untie.epoch=never"]),
+    ("trainer.batch_size=100000", ["trainer.batch_size=100000: the training split has only"]),
+    ("data.seq_len=512 data.vocab_size=8000", ["split has", "tokens, and one row needs 512"]),
+    ("resume=EMPTY", ["not a checkpoint"]),
+    ("data=huggingface data.path=SAVED data.column=txt", ["data.column=txt", "did you mean 'text'?"]),
+    ("data.tokenizer=EMPTY", ["data.tokenizer="]),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    from datasets import Dataset, DatasetDict
+
+    saved, empty = tmp_path_factory.mktemp("saved"), tmp_path_factory.mktemp("empty")
+    table = Dataset.from_dict({"text": ["some words"] * 40})
+    DatasetDict(train=table, validation=table, test=table).save_to_disk(saved)
+    return {"SAVED": str(saved), "EMPTY": str(empty)}
+
+
+def arguments(typed: str, places: dict[str, str]) -> list[str]:
+    for name, path in places.items():
+        typed = typed.replace(name, path)
+    return typed.split()
+
+
+def preflight(words: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    """Call the command's own entry point in this process, which saves loading torch for each of many commands."""
+    import tut.train
+
+    before, sys.argv = sys.argv, ["tut-train", *words]
+    try:
+        tut.train.main()
+    except SystemExit as end:
+        out = capsys.readouterr()
+        return int(end.code or 0), out.out, out.err
+    finally:
+        sys.argv = before
+    raise AssertionError("it started")
+
+
+@pytest.mark.parametrize(("typed", "said"), BAD, ids=[typed for typed, _ in BAD])
+def test_bad_input_is_one_line_and_nothing_is_written(
+    typed: str, said: list[str], places: dict[str, str], tmp_path: Path, monkeypatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = preflight(arguments(typed, places), capsys)
+    assert code == 1
+    assert out == ""
+    assert err.startswith("tut: ")
+    assert err.count("\n") == 1
+    for part in said:
+        assert part in err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("typed", [BAD[0][0], BAD[25][0], "trainer.device=cuda", "-m untie.epoch=1,2,99"])
+def test_bad_input_in_a_real_process(typed: str, tmp_path: Path) -> None:
+    done = command(TRAIN, *typed.split(), cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("tut: ")
+    assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("typed", "said"), BAD_FOR_THE_DATA, ids=[typed for typed, _ in BAD_FOR_THE_DATA])
+def test_bad_input_that_only_the_data_shows(
+    typed: str, said: list[str], places: dict[str, str], tmp_path: Path
+) -> None:
+    words = [*SMALL_TEXT, "trainer.precision=fp32", *arguments(typed, places), "hydra.run.dir=run"]
+    done = command(TRAIN, *words, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("tut: ")
+    assert done.stderr.count("\n") == 1
+    for part in said:
+        assert part in done.stderr
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [".hydra", "train.log"]
+
+
+def test_full_error_shows_the_traceback(tmp_path: Path) -> None:
+    done = command(TRAIN, "untie.epoch=nevr", cwd=tmp_path, HYDRA_FULL_ERROR="1")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert "must be a whole number or 'never'" in done.stderr
+
+
+@pytest.mark.parametrize("program", ["tut.store", "tut.sweep", "tut.report"])
+def test_what_only_looks_does_not_load_torch(program: str, tmp_path: Path) -> None:
+    assert not {"torch", "transformers", "wandb"} & loaded_by(program, "--help", cwd=tmp_path)[0]
+
+
+@pytest.mark.parametrize("words", [["--cfg", "job"], ["untie.epoc=3"], ["untie.epoch=nevr"]])
+def test_neither_a_config_nor_a_mistake_in_one_loads_torch(words: list[str], tmp_path: Path) -> None:
+    loaded, said = loaded_by(TRAIN, *words, cwd=tmp_path)
+    assert not {"torch", "transformers", "wandb", "numpy"} & loaded
+    assert ("untie:" in said) == (words[0] == "--cfg")
+
+
+def loaded_by(*words: str, cwd: Path) -> tuple[set[str], str]:
+    """Return the modules that a program loads, and what it prints."""
+    timed = [sys.executable, "-X", "importtime", "-m", *words]
+    done = subprocess.run(timed, cwd=cwd, capture_output=True, text=True, check=False)
+    return {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}, done.stdout
+
+
+def test_help_is_ours_and_loads_nothing_heavy(tmp_path: Path) -> None:
+    loaded, said = loaded_by(TRAIN, "--help", cwd=tmp_path)
+    assert "tut.train" not in loaded  # it is __main__
+    assert "tut.cli.preflight" in loaded
+    assert not {"torch", "transformers", "wandb", "datasets", "submitit", "numpy"} & loaded
+    for group in ("data: huggingface, pydocs, text, wikitext", "model: bert", "optimizer: adamw", "experiment: blog"):
+        assert group in said
+    for key in ("untie.epoch=", "untie.init=", "untie.optimizer_state=", "seed=", "optimizer.lr=", "trainer.epochs=",
+                "trainer.batch_size=", "data.files=", "data.seq_len=", "hydra.run.dir="):  # fmt: skip
+        assert key in said
+    assert max(map(len, said.splitlines())) <= 120
+
+
+def test_cfg_job_prints_the_config_and_runs_nothing(tmp_path: Path) -> None:
+    done = command(TRAIN, "untie.epoch=5", "--cfg", "job", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "epoch: 5" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tab_completion(tmp_path: Path) -> None:
+    program = shutil.which("tut-train", path=str(Path(sys.executable).parent))
+    assert program is not None
+    install = subprocess.run([program, "-sc", "install=bash"], capture_output=True, text=True, check=True)
+    assert "complete" in install.stdout
+    query = subprocess.run(
+        [program, "-sc", "query=bash"],
+        env={**os.environ, "COMP_LINE": "tut-train model=b", "COMP_POINT": "17"},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "model=bert" in query.stdout
+
+
+def test_any_architecture_starts_from_its_own_sizes(tmp_path: Path) -> None:
+    words = (
+        "model.architecture=roberta",
+        "model.config={hidden_size: 32, num_attention_heads: 2, num_hidden_layers: 1}",
+    )
+    small = (*SMALL_TEXT, "data.seq_len=32", "trainer.max_steps=2", "untie.step=1", "trainer.batch_size=4")
+    done = command(TRAIN, *small, *words, "hydra.run.dir=run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    config = json.loads((tmp_path / "run/final/config.json").read_text())
+    assert config["architectures"] == ["RobertaForMaskedLM"]
+    assert config["intermediate_size"] == 3072
+    assert config["tie_word_embeddings"] is False
+
+
+def test_every_choice_of_every_group_composes_and_checks() -> None:
+    from conftest import make_config
+
+    from tut.cli.preflight import check
+    from tut.system.provenance import CONF_DIR
+
+    for path in sorted(CONF_DIR.glob("*/*.yaml")):
+        group, choice = path.parent.name, path.stem
+        words = [f"{group}={choice}"]
+        if words == ["data=text"]:
+            words.append(f"data.files={TEXT}")
+        if words == ["data=huggingface"]:
+            words.append("data.path=someone/something")
+        if words == ["objective=clm"]:
+            words.append("model=gpt")
+        if words == ["model=custom"]:
+            words.append("model.architecture=bert")
+        if group == "experiment":
+            assert choice in ("seed", "blog", "demo")
+        check(make_config(*words))
+
+
+def test_experiments_are_what_they_say() -> None:
+    from conftest import make_config
+
+    blog = make_config("experiment=blog")
+    assert (blog.trainer.epochs, blog.untie.step, blog.trainer.batch_size) == (100, 100_000, 128)
+    assert (blog.data.path, blog.data.name, blog.data.packing) == ("Salesforce/wikitext", "wikitext-103-v1", "lines")
+    assert (blog.data.tokenizer, blog.data.seq_len) == ("bert-base-uncased", 128)
+    assert (blog.optimizer.name, blog.optimizer.lr, blog.optimizer.weight_decay) == ("adamw", 1e-4, 0.01)
+    assert (blog.objective.name, blog.objective.probability, blog.optimizer.schedule) == ("mlm", 0.25, "constant")
+    seed = make_config("experiment=seed")
+    assert seed.untie.arm == "never"
+    assert seed.to_dict() == {**blog.to_dict(), "untie": seed.to_dict()["untie"]}
+    assert make_config("experiment=seed", "optimizer.lr=3e-4").optimizer.lr == 3e-4

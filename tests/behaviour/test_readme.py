@@ -1,0 +1,107 @@
+"""The README is true: its commands run, its code runs, its errors are the real ones, its files are there."""
+
+import re
+import shlex
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from conftest import TEXT, UNREPORTED, command
+
+from tut.cli.preflight import preflight
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+SMALL_TEXT = ["data=text", f"data.files={TEXT}", "data.vocab_size=500"]  # the same commands, on less text
+SMALL_RUNS = [*SMALL_TEXT, "trainer.epochs=7", "trainer.batch_size=64", "model.config.num_hidden_layers=1", UNREPORTED]
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def commands(program: str) -> list[list[str]]:
+    lines = "\n".join(blocks("bash")).replace("\\\n", " ").splitlines()
+    return [words for line in lines if (words := shlex.split(line, comments=True))[:3] == ["python", "-m", program]]
+
+
+def test_training_commands(tmp_path: Path) -> None:
+    """Run them in the order of the README, in one folder: later ones go on from earlier ones."""
+    own = tmp_path / "my_conf/model/tiny.yaml"
+    own.parent.mkdir(parents=True)
+    own.write_text(*blocks("yaml"))
+    shown = commands("tut.train")
+    assert len(shown) >= 12
+    for words in shown:
+        extra = SMALL_RUNS
+        if "hydra/launcher=slurm" in words:
+            preflight([*words[3:], *SMALL_TEXT])  # all but the queue, which is not here
+            continue
+        if any(word.startswith("experiment=") for word in words):
+            extra = ["--cfg", "job"]  # it would download WikiText and train for days
+        done = command("tut.train", *words[3:], *extra, cwd=tmp_path)
+        assert done.returncode == 0, (words, done.stderr[-2000:])
+    five = next(words for words in shown if "hydra.run.dir=runs/five" in words)
+    assert "finished earlier" in command("tut.train", *five[3:], *SMALL_RUNS, cwd=tmp_path).stdout
+    for program in ("tut.evaluate", "tut.report", "tut.store", "tut.sweep"):
+        for words in commands(program):
+            if "cancel" in words:
+                continue  # there is nothing in a queue here
+            done = command(program, *(word.replace("SWEEP_DIR", "runs/sweep") for word in words[3:]), cwd=tmp_path)
+            assert done.returncode == 0, (words, done.stderr[-2000:])
+            assert done.stdout
+    assert (tmp_path / "runs/sweep/report/index.html").exists()
+    notebook, _ = blocks("python")
+    subprocess.run([sys.executable, "-c", notebook], cwd=tmp_path, check=True)
+
+
+def test_the_errors_it_shows_are_the_real_ones(tmp_path: Path) -> None:
+    errors, _ = blocks("console")
+    lines = errors.splitlines()
+    assert len(lines) == 4
+    for typed, said in zip(lines[::2], lines[1::2], strict=True):
+        done = command("tut.train", *shlex.split(typed)[4:], cwd=tmp_path)
+        assert done.stderr == said + "\n"
+
+
+def test_the_tree_it_shows_is_the_real_one(tmp_path: Path) -> None:
+    _, tree = blocks("console")
+    typed, _, shown = tree.partition("\n")
+    done = command("tut.train", *shlex.split(typed)[4:], cwd=tmp_path, TUT_HOME=str(tmp_path))
+    assert [line.rstrip() for line in done.stdout.splitlines()] == shown.splitlines()
+
+
+def test_python_code(tmp_path: Path) -> None:
+    _, code = blocks("python")
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "embedding_distance" in done.stdout
+
+
+def test_make_targets_and_links() -> None:
+    targets = re.findall(r"^make (\w+)", "\n".join(blocks("bash")), re.MULTILINE)
+    assert targets == ["demo", "test"]
+    for target in targets:
+        plan = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        assert ("tut.train +sweeps=demo" in plan) == (target == "demo")
+        assert ("pytest" in plan) == (target == "test")
+    for link in re.findall(r"""\]\(([^)]+)\)""", README) + re.findall(r'src="([^"]+)"', README):
+        assert link.startswith("https://") or (ROOT / link).exists(), link
+
+
+@pytest.mark.parametrize("key", re.findall(r"`((?:untie|trainer|optimizer|data|wandb)\.\w+)=", README))
+def test_keys_it_names_exist(key: str) -> None:
+    from tut.cli.overrides import type_of
+
+    assert type_of(key) is not None
+
+
+def test_a_wheel_carries_the_configs(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(ROOT)]
+    subprocess.run(build, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "tut/report/page.html.j2" in names
+    for path in ROOT.glob("conf/**/*.yaml"):
+        assert f"tut/{path.relative_to(ROOT).as_posix()}" in names

@@ -1,0 +1,296 @@
+"""Documents, tokenizers, corpora: from text to rows."""
+
+import io
+import json
+import multiprocessing
+import os
+import signal
+import time
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import SMALL, TEXT, make_config
+
+from tut.config import DataConfig, ObjectiveConfig
+from tut.data import sources
+from tut.data.corpus import Corpus, open_corpus
+from tut.data.sources import SPLITS, check_folder, check_source, open_source, split_by_name
+from tut.data.tokenizer import load_tokenizer, separator_id
+from tut.errors import TutError
+from tut.system import files
+from tut.system.files import built_once
+
+MLM, CLM = ObjectiveConfig(), ObjectiveConfig(name="clm")
+
+
+def text(**changes) -> DataConfig:
+    return DataConfig(**{"source": "text", "files": str(TEXT), "vocab_size": 500, "seq_len": 32, **changes})
+
+
+def opened(data: DataConfig, objective: ObjectiveConfig = MLM):
+    source = open_source(data)
+    tokenizer = load_tokenizer(data, objective, source)
+    return open_corpus(data, source, tokenizer), tokenizer, source
+
+
+def test_python_documentation_is_prose_in_three_splits() -> None:
+    source = open_source(DataConfig())
+    documents = {split: list(source.documents(split)) for split in SPLITS}
+    sizes = {split: sum(map(len, texts)) for split, texts in documents.items()}
+    assert sizes["train"] > 1_000_000
+    assert sizes["validation"] > 30_000
+    assert sizes["test"] > 30_000
+    assert any("assert" in document for document in documents["train"])
+    assert not {*documents["train"]} & {*documents["validation"], *documents["test"]}
+    assert source.fingerprint == open_source(DataConfig()).fingerprint
+
+
+def test_a_document_s_split_depends_on_its_name_alone() -> None:
+    names = [f"name {i}" for i in range(4000)]
+    shares = {split: np.mean([split_by_name(name) == split for name in names]) for split in SPLITS}
+    assert shares["train"] == pytest.approx(0.9, abs=0.02)
+    assert shares["validation"] == pytest.approx(0.05, abs=0.015)
+    assert split_by_name("name 0") == split_by_name("name 0")
+
+
+def test_blank_lines_split_documents_and_white_space_is_blank(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("one\ntwo\n \t \nthree\n\n\n\nfour")
+    source = open_source(DataConfig(source="text", files=str(tmp_path / "*.txt")))
+    found = sorted(document for split in SPLITS for document in source.documents(split))
+    assert found == ["four", "one\ntwo\n", "three\n"]
+
+
+def test_blank_lines_are_found_wherever_a_file_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(0)
+    for size in (1, 2, 3, 1000):
+        monkeypatch.setattr(sources, "_CHARACTERS_AT_ONCE", size)
+        for _ in range(500):
+            written = "".join(random.choice([*"ab \t\n\n\n\r\x0b\u2028\u3000"], random.integers(14)))
+            lines = io.StringIO(written, newline=None).readlines()
+            runs = groupby(lines, lambda line: bool(line.strip()))
+            expected = ["".join(run) for is_text, run in runs if is_text]
+            assert [*sources._between_blank_lines(io.StringIO(written, newline=None))] == expected
+
+
+def test_one_document_a_file_when_there_are_many(tmp_path: Path) -> None:
+    for index in range(30):
+        (tmp_path / f"{index:02}.txt").write_text(f"{index}\n\nmore\n")
+    (tmp_path / "empty.txt").write_text("\n \n")
+    source = open_source(DataConfig(source="text", files=[str(tmp_path / "*.txt")]))
+    assert sum(1 for split in SPLITS for _ in source.documents(split)) == 30
+
+
+def test_splits_with_files_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "train.txt").write_text("\n\n".join(f"t{i}" for i in range(400)))
+    (tmp_path / "valid.txt").write_text("v0\n\nv1\n")
+    config = DataConfig(source="text", files=f"{tmp_path}/train.txt", validation_files=f"{tmp_path}/valid.txt")
+    documents = {split: list(open_source(config).documents(split)) for split in SPLITS}
+    assert documents["validation"] == ["v0\n", "v1\n"]
+    assert len(documents["train"]) + len(documents["test"]) == 400
+    assert 5 < len(documents["test"]) < 50
+
+
+def test_files_held_out_are_not_trained_on(tmp_path: Path) -> None:
+    for name in ("train", "valid"):
+        (tmp_path / f"{name}.txt").write_text("\n\n".join(f"{name} {i}" for i in range(300)))
+    source = open_source(DataConfig(source="text", files=f"{tmp_path}/*.txt", validation_files=f"{tmp_path}/valid.txt"))
+    assert not [document for document in source.documents("train") if document.startswith("valid")]
+    assert len(list(source.documents("validation"))) == 300
+
+
+def test_moving_files_changes_neither_splits_nor_tokens(tmp_path: Path) -> None:
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.txt").write_text(TEXT.read_text())
+    here, there = (opened(text(files=f"{tmp_path}/{name}/a.txt"))[0].fingerprint for name in ("here", "there"))
+    assert here == there
+
+
+def test_not_utf8_is_said(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"caf\xe9 " * 50)
+    with pytest.raises(TutError, match=r"a.txt is not UTF-8 text"):
+        list(open_source(text(files=f"{tmp_path}/a.txt")).documents("train"))
+
+
+def test_blocks_hold_every_token_once_and_the_last_row_reaches_back() -> None:
+    corpus, tokenizer, source = opened(text())
+    separator = separator_id(tokenizer)
+    for split in SPLITS:
+        rows = corpus.split(split)
+        expected = []
+        for document in source.documents(split):
+            expected += [*tokenizer(document, add_special_tokens=False, verbose=False)["input_ids"], separator]
+        assert rows.tokens.tolist() == expected
+        ids, lengths = rows.take(np.arange(len(rows)))
+        assert lengths is None
+        assert ids.shape == (len(rows), 32)
+        assert len(rows) == -(-len(expected) // 32)
+        assert ids[:-1].flatten().tolist() == expected[: 32 * (len(rows) - 1)]
+        assert ids[-1].tolist() == expected[-32:]
+
+
+def test_blocks_are_cut_when_read_so_other_lengths_share_the_files() -> None:
+    before = len(list((files.home() / "corpora").glob("*/corpus.json")))
+    opened(text())
+    after_one = len(list((files.home() / "corpora").glob("*/corpus.json")))
+    opened(text(seq_len=64))
+    assert len(list((files.home() / "corpora").glob("*/corpus.json"))) == after_one >= before
+
+
+def test_lines_are_cut_and_padded_with_the_tokenizer_s_own_marks() -> None:
+    corpus, tokenizer, source = opened(text(packing="lines", seq_len=12))
+    lines = [line for document in source.documents("train") for line in document.splitlines() if line.strip()]
+    ids, lengths = corpus.train.take(np.arange(len(corpus.train)))
+    assert len(ids) == len(lines)
+    for line, row, length in zip(lines[:50], ids, lengths, strict=False):
+        inner = tokenizer(line, add_special_tokens=False)["input_ids"][:10]
+        assert row[:length].tolist() == [tokenizer.cls_token_id, *inner, tokenizer.sep_token_id]
+        assert (row[length:] == tokenizer.pad_token_id).all()
+    assert lengths.max() == 12
+    assert lengths.min() < 12
+
+
+@pytest.mark.parametrize("objective", [MLM, CLM], ids=["wordpiece", "byte-bpe"])
+def test_trained_tokenizer_has_the_size_asked_for_and_is_cached(objective: ObjectiveConfig) -> None:
+    _, tokenizer, _ = opened(text(), objective)
+    assert len(tokenizer) == 500
+    folders = sorted((files.home() / "tokenizers").iterdir())
+    _, again, _ = opened(text(), objective)
+    assert again.get_vocab() == tokenizer.get_vocab()
+    assert sorted((files.home() / "tokenizers").iterdir()) == folders
+    sample = "The assert statement"
+    if objective is CLM:
+        assert tokenizer.decode(tokenizer(sample)["input_ids"]) == sample
+        assert separator_id(tokenizer) == tokenizer.eos_token_id
+    else:
+        assert tokenizer.mask_token == "[MASK]"
+        assert separator_id(tokenizer) == tokenizer.sep_token_id
+
+
+def test_a_tokenizer_from_a_folder(tmp_path: Path) -> None:
+    _, tokenizer, _ = opened(text())
+    tokenizer.save_pretrained(tmp_path)
+    corpus, loaded, _ = opened(text(tokenizer=str(tmp_path)))
+    assert loaded.get_vocab() == tokenizer.get_vocab()
+    assert corpus.fingerprint == opened(text())[0].fingerprint
+
+
+def test_a_tokenizer_that_lacks_what_is_needed_is_refused(tmp_path: Path) -> None:
+    _, tokenizer, _ = opened(text(), CLM)
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(TutError, match="it has no mask token, which objective=mlm needs"):
+        opened(text(tokenizer=str(tmp_path)))
+
+
+def test_hugging_face_folder(tmp_path: Path) -> None:
+    from datasets import Dataset, DatasetDict
+
+    documents = TEXT.read_text().split("\n\n")
+    tables = {split: Dataset.from_dict({"body": documents[i::3]}) for i, split in enumerate(("train", "dev", "test"))}
+    DatasetDict(tables).save_to_disk(tmp_path / "saved")
+    config = text(source="huggingface", files=None, path=str(tmp_path / "saved"), validation_split="dev", column="body")
+    corpus, _, source = opened(config)
+    assert list(source.documents("validation")) == documents[1::3]
+    assert len(corpus.validation) > 10
+    with pytest.raises(TutError, match=r"data.column=text: the data set has body"):
+        _ = open_source(
+            text(source="huggingface", files=None, path=str(tmp_path / "saved"), validation_split="dev")
+        ).fingerprint
+
+
+@pytest.mark.parametrize(("values", "said"), [([7, 8], "7"), (["a", None], "None")])
+def test_a_column_of_something_else_than_text_is_said(values: list, said: str, tmp_path: Path) -> None:
+    from datasets import Dataset, DatasetDict
+
+    table = Dataset.from_dict({"body": values})
+    DatasetDict(train=table, validation=table, test=table).save_to_disk(tmp_path)
+    source = open_source(text(source="huggingface", files=None, path=str(tmp_path), column="body"))
+    with pytest.raises(TutError, match=f"^data.column=body: holds {said}, must hold text in every row$"):
+        list(source.documents("train"))
+
+
+def test_a_home_folder_is_found_by_its_sign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from datasets import Dataset, DatasetDict
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    table = Dataset.from_dict({"text": [TEXT.read_text()]})
+    DatasetDict(train=table, validation=table, test=table).save_to_disk(tmp_path / "saved")
+    opened(text())[1].save_pretrained(tmp_path / "tokenizer")
+    (tmp_path / "v.txt").write_text(TEXT.read_text())
+    saved = text(source="huggingface", files=None, path="~/saved", tokenizer="~/tokenizer")
+    check_source(saved)
+    check_folder("data.tokenizer", saved.tokenizer)
+    assert len(opened(saved)[0].train) > 0
+    assert list(open_source(text(validation_files="~/v.txt", test_files=["~/v.txt"])).documents("test"))
+    with pytest.raises(TutError, match=r"^data.path=~/other: no such folder"):
+        check_source(text(source="huggingface", files=None, path="~/other"))
+
+
+def test_hugging_face_data_files_in_a_folder(tmp_path: Path) -> None:
+    for split in ("train", "validation", "test"):
+        lines = [json.dumps({"text": document}) for document in TEXT.read_text().split("\n\n")]
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(lines))
+    source = open_source(text(source="huggingface", files=None, path=str(tmp_path)))
+    assert list(source.documents("test")) == TEXT.read_text().split("\n\n")
+
+
+def test_a_split_too_small_for_a_row_is_said(tmp_path: Path) -> None:
+    (tmp_path / "v.txt").write_text("few words")
+    with pytest.raises(TutError, match=r"the validation split has \d+ tokens, and one row needs 32"):
+        opened(text(validation_files=f"{tmp_path}/v.txt"))
+
+
+def test_changed_text_is_never_read_from_an_old_cache(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text(TEXT.read_text())
+    before = opened(text(files=str(path), tokenizer="trained"))[0].fingerprint
+    path.write_text(TEXT.read_text().replace("assert", "insist"))
+    assert opened(text(files=str(path)))[0].fingerprint != before
+
+
+def test_a_half_built_folder_is_never_used(tmp_path: Path) -> None:
+    def build_and_die(folder: Path) -> None:
+        (folder / "part").write_text("half")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    process = multiprocessing.get_context("fork").Process(target=built_once, args=(tmp_path / "x", build_and_die))
+    process.start()
+    process.join(30)
+    assert process.exitcode == -signal.SIGKILL
+    assert not (tmp_path / "x").exists()
+    built = built_once(tmp_path / "x", lambda folder: (folder / "part").write_text("whole"))
+    assert (built / "part").read_text() == "whole"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x", "x.lock"]
+
+
+def test_two_processes_build_once(tmp_path: Path) -> None:
+    def build(folder: Path) -> None:
+        with (tmp_path / "count").open("a") as file:
+            file.write("x")
+        time.sleep(0.3)
+        (folder / "part").write_text("whole")
+
+    context = multiprocessing.get_context("fork")
+    both = [context.Process(target=built_once, args=(tmp_path / "y", build)) for _ in range(2)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join(30)
+    assert [process.exitcode for process in both] == [0, 0]
+    assert (tmp_path / "count").read_text() == "x"
+
+
+def test_a_failed_build_leaves_nothing_that_is_used(tmp_path: Path) -> None:
+    def fail(folder: Path) -> None:
+        raise TutError("no")
+
+    with pytest.raises(TutError):
+        built_once(tmp_path / "z", fail)
+    assert not (tmp_path / "z").exists()
+
+
+def test_config_of_the_small_runs_reads_the_text() -> None:
+    corpus, _, _ = opened(make_config(*SMALL).data)
+    assert isinstance(corpus, Corpus)

@@ -1,0 +1,159 @@
+"""Encoding: the ids that a tokenizer itself gives, whatever kind it is, and memory that does not grow with the text."""
+
+import os
+import subprocess
+import sys
+from itertools import count
+from pathlib import Path
+
+import pytest
+from conftest import TEXT
+from transformers import ByT5Tokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from tut.config import DataConfig, ObjectiveConfig
+from tut.data import encoding
+from tut.data.encoding import encoded, encoder
+from tut.data.sources import open_source
+from tut.data.tokenizer import load_tokenizer
+
+
+class Shouting(PreTrainedTokenizerFast):
+    """One that does something of its own, so that its backend alone would not do."""
+
+    def __call__(self, text, *arguments, **options):
+        return super().__call__([each.upper() for each in text], *arguments, **options)
+
+
+def trained(objective: str, **settings) -> PreTrainedTokenizerFast:
+    data = DataConfig(source="text", files=str(TEXT), vocab_size=500)
+    tokenizer = load_tokenizer(data, ObjectiveConfig(name=objective), open_source(data))
+    for name, value in settings.items():
+        setattr(tokenizer, name, value)
+    return tokenizer
+
+
+def shouting() -> Shouting:
+    return Shouting(tokenizer_object=trained("clm").backend_tokenizer, pad_token="<|pad|>")
+
+
+KINDS = {
+    "wordpiece": lambda: trained("mlm"),
+    "byte-bpe": lambda: trained("clm"),
+    "cut on the left": lambda: trained("mlm", truncation_side="left"),
+    "marks as text": lambda: trained("mlm", split_special_tokens=True),
+    "in Python": ByT5Tokenizer,
+    "with code of its own": shouting,
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("marks", "length"), [(False, None), (True, None), (True, 7), (False, 7)])
+def test_the_ids_are_those_of_the_tokenizer_itself(kind: str, marks: bool, length: int | None) -> None:
+    texts = ["", " ", "a [SEP] b<|endoftext|>c</s>", "naïve Ελλάδα 東京 \u200b🙂", *TEXT.read_text().splitlines()[:200]]
+    cut = {} if length is None else {"truncation": True, "max_length": length}
+    plain = KINDS[kind]()(texts, add_special_tokens=marks, verbose=False, **cut)["input_ids"]
+    tokenizer = KINDS[kind]()
+    tokenizer(["x"], truncation=True, max_length=4, padding="max_length")  # settings that a backend keeps
+    assert [*encoder(tokenizer, marks, length)(texts)] == plain
+
+
+def test_texts_come_back_in_their_order_with_their_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoding, "_TEXTS_AT_ONCE", 3)
+    monkeypatch.setattr(encoding, "_CHARACTERS_AT_ONCE", 10)
+    texts = ["a", "b", "c", "d", "e" * 50, "f", "g" * 4, "h" * 9]
+    asked = []
+
+    def encode(some: list[str]) -> list[list[int]]:
+        asked.append(some)
+        return [[len(text)] for text in some]
+
+    found = [*encoded(zip(count(5), texts), encode)]
+    assert asked == [["a", "b", "c"], ["d", "e" * 50], ["f", "g" * 4, "h" * 9]]
+    assert [number for numbers, _ in found for number in numbers] == [*range(5, 13)]
+    assert [each for _, ids in found for each in ids] == [[len(text)] for text in texts]
+    assert [*encoded(iter(()), encode)] == []
+
+
+def test_what_goes_wrong_while_encoding_is_raised() -> None:
+    def encode(some: list[str]) -> list[list[int]]:
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        [*encoded([(0, "a")], encode)]
+
+
+BOUNDED = """
+import os, re, resource, sys
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from tut.data import corpus
+from tut.data.batches import TrainingBatches
+from tut.config import DataConfig, ObjectiveConfig
+from tut.data.objective import Objective
+
+here = Path(sys.argv[1])
+words = {word: number for number, word in enumerate(("[PAD]", "[EOS]", "a"))}
+backend = Tokenizer(models.WordLevel(words, "[PAD]"))
+backend.pre_tokenizer = pre_tokenizers.Whitespace()
+tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="[PAD]", eos_token="[EOS]")
+packing = sys.argv[2]
+
+
+class Source:
+    def __init__(self, length):
+        self.length = length
+
+    def documents(self, split):
+        return ("a" for _ in range(self.length))
+
+
+def kilobytes(name):
+    return int(re.search(rf"{name}:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+
+
+def build(name, length):
+    (here / name).mkdir()
+    corpus._build(config, Source(length), tokenizer, here / name)
+    return kilobytes("VmHWM")
+
+
+config = DataConfig(packing=packing)
+small, large = build("small", 20_000), build("large", 200_000)
+print("grew by", large - small)
+
+limit = 1024 * (kilobytes("VmData") + 2**17)
+resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+try:
+    np.ones(2**28, np.uint8)
+    raise SystemExit("the limit does not hold")
+except MemoryError:
+    pass
+if packing == "blocks":
+    os.truncate(here / "large/train.bin", 2**30)  # most of it a hole: eight times what the limit leaves
+rows = corpus._open_rows(config, here / "large", "train", None if packing == "blocks" else 0)
+batches = TrainingBatches(rows, Objective(ObjectiveConfig(name="clm"), tokenizer), 32, 1, 0)
+for step in range(0, 2 * batches.steps_per_epoch, batches.steps_per_epoch // 2):
+    assert batches[step][0].input_ids.shape == (32, 128)
+print("rows", len(rows))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("packing", ["blocks", "lines"])
+def test_ten_times_the_text_takes_no_more_memory(packing: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", BOUNDED, tmp_path, packing],
+        capture_output=True, text=True, timeout=120, check=False, env={**os.environ, "TUT_HOME": str(tmp_path)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    grew, rows = (int(line.split()[-1]) for line in done.stdout.splitlines())
+    assert grew < 15_000  # kilobytes; a tuple of each text would be 45,000
+    assert rows == (2**22 if packing == "blocks" else 200_000)
+
+
+def test_a_base_class_is_no_backend() -> None:
+    assert not encoding._is_its_backend(PreTrainedTokenizerBase())

@@ -1,0 +1,110 @@
+"""Record files with a known difference in them, as runs would have left them."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tut.config import Config
+from tut.tracking.record import TEST, TRAIN, VALID, Record
+from tut.tracking.token_scores import TokenScores
+
+TOTAL = 900
+
+
+def plant(
+    folder: Path,
+    arm: str,
+    seed: int,
+    loss: float,
+    status: str = "finished",
+    rows: int = 9,
+    changes: dict[str, Any] | None = None,
+    fingerprint: str = "abc",
+) -> Path:
+    """Write one run's folder. `arm` is `never` or `epoch=N`; `changes` are dotted keys of its config."""
+    folder.mkdir(parents=True)
+    config = Config().to_dict()
+    config["seed"] = seed
+    if arm != "never":
+        config["untie"]["epoch"] = int(arm.removeprefix("epoch="))
+    for key, value in (changes or {}).items():
+        section, _, name = key.rpartition(".")
+        (config[section] if section else config)[name] = value
+    untie_step = None if arm == "never" else config["untie"]["epoch"] * 100
+    record, total = Record(folder), max(TOTAL, rows)
+    record.update_state(
+        status=status, error=None, arm=arm, config=config, command="python -m tut.train -m ...", untie_step=untie_step,
+        total_steps=total, steps_per_epoch=100, step=total, data={"fingerprint": fingerprint},
+        parameters={"tied": 1000, "untied": 1500}, versions={"python": "3.11", "torch": "2.13.0"}, git_revision="f00",
+        hardware={"device": "cpu"},
+    )  # fmt: skip
+    steps = np.unique(np.linspace(total / rows, total, rows).astype(int)).tolist()
+    reached = steps if status == "finished" else steps[: len(steps) // 2]
+    for step in reached:
+        tied = untie_step is None or step <= untie_step
+        common = {"step": step, "epoch": step / 100, "tokens": step * 512, "tied": tied, "lr": 1e-3,
+                  "seconds": step / 10, "tokens_per_second": 5000.0}  # fmt: skip
+        now = loss + 2 * float(np.exp(-step / 200)) if step < total else loss
+        roles = (
+            {"input_grad_norm": 0.1, "output_grad_norm": 0.4, "role_grad_cosine": -0.1 + step / 9000}
+            if tied
+            else {"embedding_distance": step / 100, "embedding_row_cosine": 1 - step / 4000}
+        )
+        record.append(TRAIN, common | {"loss": now, "acc": 0.1} | roles)
+        record.append(VALID, common | scores(now))
+    if status == "finished":
+        record.append(TEST, common | scores(loss))
+    return folder
+
+
+def scores(loss: float) -> dict[str, float]:
+    return {"loss": loss, "perplexity": float(np.exp(min(loss, 700))), "acc": 0.5 - loss / 100, "predictions": 2000}
+
+
+def plant_tokens(folder: Path, loss: float, documents: int = 20, each: int = 100, noise_seed: int = 0) -> None:
+    """Give a run its scores of single tokens, whose mean is `loss`, all on the same targets."""
+    n, shared = documents * each, np.random.default_rng(1)
+    token = shared.integers(0, 500, n).astype(np.uint32)
+    counts = (10 ** shared.uniform(0, 5, 500)).astype(np.uint32)
+    random = np.random.default_rng(noise_seed)
+    losses = random.gamma(2.0, 0.5, n)
+    TokenScores(
+        position=np.arange(n, dtype=np.uint32), token=token, train_count=counts[token],
+        document=np.repeat(np.arange(documents, dtype=np.uint32), each),
+        loss=(losses - losses.mean() + loss).astype(np.float32), rank=random.integers(1, 500, n).astype(np.uint32),
+    ).save(Record(folder).tokens_file(TEST))  # fmt: skip
+
+
+def plant_sweep(
+    folder: Path,
+    effects: dict[str, float],
+    seeds: Sequence[int],
+    noise: float = 0.001,
+    tokens: bool = False,
+    **about: Any,
+) -> Path:
+    """Write a sweep: a tied arm, and one for each effect, whose runs differ by it and by noise of their own."""
+    random = np.random.default_rng(7)
+    number = 0
+    for seed in seeds:
+        base = 5.0 + random.normal(0, 0.02)
+        for arm, effect in {"never": 0.0, **effects}.items():
+            loss = base + effect + (0.0 if arm == "never" else random.normal(0, noise))
+            run = plant(folder / str(number), arm, seed, loss, **about)
+            if tokens:
+                plant_tokens(run, loss, noise_seed=number)
+            number += 1
+    return folder
+
+
+def results(folder: Path) -> dict[str, Any]:
+    """Read results.json back; it must be plain JSON, without NaN."""
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    text = (folder / "report/results.json").read_text()
+    return json.loads(text, parse_constant=refuse)

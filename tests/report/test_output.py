@@ -1,0 +1,164 @@
+"""The report as files: a page that needs nothing else, figures, tables, plain JSON, and what is printed."""
+
+import csv
+import io
+import json
+import re
+import xml.etree.ElementTree
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from conftest import command
+from planted import plant, plant_sweep, results
+
+from tut.report.output import formatted, report_on, write_report
+
+FIGURES = ("curves", "difference", "effect", "gradients", "parting", "frequency")
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = plant_sweep(
+        tmp_path_factory.mktemp("planted") / "sweep", {"epoch=0": 0.02, "epoch=3": -0.02}, range(3), tokens=True
+    )
+    plant(folder / "failed", "epoch=3", 3, 5.0, status="failed")
+    write_report(report_on([folder]), folder / "report")
+    return folder
+
+
+class Page(HTMLParser):
+    """Reads a page's ids, headings and findings, and whatever it would load."""
+
+    void = {"meta", "link", "br", "img", "hr", "input"}
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.loads: list[str] = []
+        self.open: list[str] = []
+        self.findings: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.ids += [value for name, value in attrs if name == "id" and value]
+        links = [value for name, value in attrs if name in ("src", "href", "xlink:href") and value]
+        self.loads += [link for link in links if not link.startswith("#")]
+        if tag not in self.void:
+            self.open.append(tag)
+        if tag == "li" and dict(attrs).get("class"):
+            self.findings.append("")
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in self.void:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open[-1:] == ["li"] and self.findings:
+            self.findings[-1] += data
+
+
+def test_the_page_is_whole_and_needs_nothing_else(sweep: Path) -> None:
+    text = (sweep / "report/index.html").read_text()
+    page = Page(text)
+    assert page.open == []
+    assert page.loads == []
+    assert "<script" not in text
+    assert not re.search(r"url\((?!#)", text)
+    assert len(page.ids) == len(set(page.ids))
+    for reference in re.findall(r'(?:href="#|url\(#)([^")]+)', text):
+        assert reference in page.ids
+    assert page.findings == [words for _, words in report_on([sweep]).sentences]
+    assert text.count("<figure") == len(FIGURES)
+    assert "prefers-color-scheme: dark" in text
+    assert "#222222" not in text  # ink is the theme's
+    assert "2 finished, 1 failed" not in text
+    assert "10 runs (9 finished, 1 failed), 3 arms, 3 seeds each; compared on test loss." in text
+    assert "python -m tut.train -m ..." in text
+    assert "config: untie.epoch" in text
+    for column in ("never", "2.13.0", "abc"):
+        assert column in text
+
+
+def test_figures_are_png_and_svg(sweep: Path) -> None:
+    for name in FIGURES:
+        assert (sweep / f"report/{name}.png").read_bytes().startswith(b"\x89PNG")
+        root = xml.etree.ElementTree.parse(sweep / f"report/{name}.svg").getroot()
+        assert root.tag.endswith("svg")
+
+
+def test_results_json_is_plain_and_has_all_numbers(sweep: Path) -> None:
+    found = results(sweep)
+    assert [one["verdict"] for one in found["sentences"]] == ["worse", "better"]
+    never, start, three = found["arms"]
+    assert never["difference"] is None
+    assert start["difference"] == pytest.approx(sum(start["differences"].values()) / 3)
+    assert three["seeds"] == [0, 1, 2]
+    assert three["unfinished"] == 1
+    assert len(found["runs"]) == 10
+    assert found["endpoint"] == {"metric": "loss", "split": "test", "margin": 0.002}
+
+
+def test_tables_are_csv_and_latex(sweep: Path) -> None:
+    rows = list(csv.DictReader((sweep / "report/arms.csv").open()))
+    assert [row["arm"] for row in rows] == ["never", "epoch=0", "epoch=3"]
+    assert float(rows[2]["ci_low"]) < float(rows[2]["difference"]) < float(rows[2]["ci_high"])
+    pairs = list(csv.DictReader((sweep / "report/pairs.csv").open()))
+    assert [(row["arm"], row["seed"]) for row in pairs] == [
+        (f"epoch={n}", str(seed)) for n in (0, 3) for seed in range(3)
+    ]
+    for row in pairs:
+        assert float(row["documents_ci_low"]) < float(row["difference"]) < float(row["documents_ci_high"])
+    frequency = list(csv.DictReader((sweep / "report/frequency.csv").open()))
+    weighted = sum(int(row["predictions"]) * float(row["loss"]) for row in frequency
+                   if (row["arm"], row["seed"]) == ("never", "0"))  # fmt: skip
+    assert weighted / 2000 == pytest.approx(report_on([sweep]).comparisons.arms[0].values[0], abs=1e-5)
+    latex = (sweep / "report/arms.tex").read_text()
+    assert latex.count(r"\\") == 4
+    assert r"\toprule" in latex
+    assert "−" not in latex
+    assert "$-0.0" in latex
+
+
+def test_the_command_line(sweep: Path, tmp_path: Path) -> None:
+    done = command("tut.report", str(sweep), "--output", str(tmp_path / "there"), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    head, *_ = lines = done.stdout.splitlines()
+    assert head.split()[:2] == ["untie", "seeds"]
+    assert "3 (1 failed)" in done.stdout
+    assert lines[-1] == f"report: {tmp_path / 'there/index.html'}"
+    assert {words for _, words in report_on([sweep]).sentences} <= set(lines)
+
+
+def test_formats(sweep: Path, tmp_path: Path) -> None:
+    report = report_on([sweep])
+    assert len(list(csv.reader(io.StringIO(formatted(report, "csv"))))) == 4
+    assert len(json.loads(formatted(report, "json"))["arms"]) == 3
+    assert formatted(report, "latex").count(r"\\") == 4
+    head, rule, *rows = formatted(report, "markdown").splitlines()
+    assert head.startswith("| untie | seeds | test loss |")
+    assert set(rule) <= set("|- ")
+    assert len(rows) == 3
+    done = command("tut.report", str(sweep), "--format", "markdown", "--output", str(tmp_path), cwd=tmp_path)
+    assert done.stdout == formatted(report, "markdown")
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["--metric", "los"], "tut: argument --metric: invalid choice: 'los'"),
+        (["--margin", "-1"], "tut: --margin -1.0: must be a finite number above 0"),
+        (["--baseline", "epoch=4"], "tut: --baseline epoch=4: no such arm; there are never, epoch=0, epoch=3"),
+        (["nowhere"], "tut: nowhere: no such folder"),
+    ],
+)
+def test_mistakes(words: list[str], said: str, sweep: Path, tmp_path: Path) -> None:
+    done = command("tut.report", str(sweep), "--output", str(tmp_path / "x"), *words, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith(said)
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "x").exists()

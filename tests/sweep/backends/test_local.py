@@ -1,0 +1,456 @@
+"""A sweep on this machine: the same bits as single runs, whatever is killed, and nothing trained twice."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import assert_same_run, make_config
+from small_sweeps import TINY, kill_everything, outcomes, start, steps_trained, sweep, tasks
+
+import tut.report
+from tut.cli.preflight import preflight
+from tut.errors import TutError
+from tut.sweep.backends import device_queue
+from tut.sweep.config import LauncherConfig, LocalConfig, SlurmConfig, check_settings
+from tut.sweep.folder import SweepFolder
+from tut.sweep.lineage import path_of
+from tut.tracking.record import Record
+from tut.training.checkpoint import verify
+from tut.training.inputs import Inputs
+from tut.training.run import run
+
+ARMS = ("untie.step=null,0,8,16", "seed=0,1")
+TWO = "hydra.launcher.workers_per_device=2"
+
+
+@pytest.fixture(scope="module")
+def singles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The eight runs of ARMS, each trained by itself."""
+    folder = tmp_path_factory.mktemp("singles")
+    for number, (step, seed) in enumerate((step, seed) for step in ("null", 0, 8, 16) for seed in (0, 1)):
+        run(make_config(*TINY, f"untie.step={step}", f"seed={seed}"), folder / str(number))
+    return folder
+
+
+def assert_same_as_singles(singles: Path, folder: Path) -> None:
+    for number in range(8):
+        assert_same_run(singles / str(number), folder / str(number))
+
+
+def test_a_stage_finds_what_it_imports_in_the_server() -> None:
+    device_queue.preload()
+    ours, theirs = device_queue._WORKERS.Pipe(duplex=False)
+    stage = device_queue._WORKERS.Process(target=exec, args=("import sys; to.send({*sys.modules})", {"to": theirs}))
+    stage.start()
+    theirs.close()
+    loaded = ours.recv()
+    stage.join()
+    assert {
+        "torch",
+        "transformers.modeling_utils",
+        "tut.training.run",
+        "tut.data.tokenizer",
+        "hydra._internal.hydra",
+    } <= loaded
+
+
+def test_a_sweep_is_its_single_runs(singles: Path, tmp_path: Path) -> None:
+    home, folder = tmp_path / "home", tmp_path / "sweep"
+    said = sweep(*TINY, *ARMS, TWO, home=home, folder=folder)
+    assert_same_as_singles(singles, folder)
+    alone = 8 * 24
+    planned = 2 * (24 + 24 + 16 + 8)  # a seed: the tied run, and what each branch adds
+    assert json.loads((folder / "sweep.json").read_text())["steps"] == {
+        "planned": planned, "without_sharing": alone, "to_train": planned,
+    }  # fmt: skip
+    assert steps_trained(folder) == planned
+    assert f"{planned} steps to train, {alone} without sharing" in said
+    assert set(outcomes(folder).values()) == {"finished"}
+    for number in range(8):
+        run_folder = folder / str(number)
+        assert (run_folder / ".hydra/overrides.yaml").exists()
+        state = Record(run_folder).state
+        assert state["status"] == "finished"
+        assert state["command"].startswith("python -m tut.train -m")
+    assert (folder / "multirun.yaml").exists()
+
+    again = sweep(*TINY, *ARMS, home=home, folder=folder)  # finished work is never done again
+    assert " 0 steps to train" in again
+    elsewhere = tmp_path / "elsewhere"
+    sweep(*TINY, *ARMS, home=home, folder=elsewhere)  # nor in another folder: only the test split is scored
+    assert steps_trained(elsewhere) == 0
+    assert_same_as_singles(singles, elsewhere)
+
+    more = tmp_path / "more"  # a point that was not in the first sweep: from the newest checkpoint before it
+    said = sweep(*TINY, "untie.step=null,0,8,12,16", "seed=0", home=home, folder=more)
+    assert "16 steps to train" in said
+    assert steps_trained(more) == 4 + 12
+    run(make_config(*TINY, "untie.step=12"), tmp_path / "single")
+    assert_same_run(tmp_path / "single", more / "3")
+
+
+def test_later_epochs_can_be_untied_without_training_the_trunk_again(tmp_path: Path) -> None:
+    words = (*(word for word in TINY if "max_steps" not in word and "every_steps" not in word), "trainer.epochs=5")
+    home = tmp_path / "home"
+    sweep(*words, "untie.epoch=1,never", home=home, folder=tmp_path / "first")
+    sweep(*words, "untie.epoch=1,3,never", home=home, folder=tmp_path / "second")
+    each = Record(tmp_path / "first/0").state["steps_per_epoch"]
+    assert steps_trained(tmp_path / "first") == (5 + 4) * each
+    assert steps_trained(tmp_path / "second") == 2 * each
+    run(make_config(*words, "untie.epoch=3"), tmp_path / "single")
+    assert_same_run(tmp_path / "single", tmp_path / "second/1")
+
+
+def test_killed_at_random_and_started_again(singles: Path, tmp_path: Path) -> None:
+    """Launcher and workers are killed together, several times, then the same command goes on in the same folder."""
+    home, folder, chance = tmp_path / "home", tmp_path / "sweep", random.Random(5)
+    kills = 0
+    for _ in range(4):
+        process = start(*TINY, *ARMS, TWO, home=home, folder=folder)
+        finished = len(list(folder.glob("*/final"))) + 1
+        pause = chance.uniform(0, 1.5)
+        while process.poll() is None and len(list(home.glob("stages/*/step-*"))) < 2 * finished:
+            time.sleep(0.02)
+        time.sleep(pause)
+        if process.poll() is None:
+            kill_everything(process)
+            kills += 1
+    assert kills >= 2
+    sweep(*TINY, *ARMS, TWO, home=home, folder=folder)
+    assert_same_as_singles(singles, folder)
+    assert set(outcomes(folder).values()) <= {"finished", "waiting"}
+    assert not list(home.glob("stages/*/writing-*"))
+
+
+def test_a_launcher_that_dies_takes_its_stages_along(tmp_path: Path) -> None:
+    home, folder = tmp_path / "home", tmp_path / "sweep"
+    words = (*TINY, "trainer.max_steps=5000", "trainer.checkpoint_every_steps=5000", "untie.step=null,2000")
+    process = start(*words, home=home, folder=folder)
+    record = Record(wait_for_rows(folder))
+    process.kill()
+    deadline = time.monotonic() + 30
+    while record.state.get("status") == "running" and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.communicate()
+    assert json.loads((record.folder / "stage.json").read_text())["status"] == "interrupted"
+    assert list(home.glob("stages/*/step-*"))  # it has saved first
+
+
+def wait_for_rows(folder: Path) -> Path:
+    """Return the folder of the first stage that has written a metric row."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if found := list(folder.glob("stages/*/train.jsonl")) + list(folder.glob("[0-9]*/train.jsonl")):
+            return found[0].parent
+        time.sleep(0.05)
+    raise AssertionError("no stage has started")
+
+
+def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    """In another folder, too: the command has none in it, and Hydra makes a new one each time."""
+    home, words = tmp_path / "home", (*TINY, "trainer.max_steps=900", "trainer.checkpoint_every_steps=900")
+    arms = ("untie.step=null,600",)
+    process = start(*words, *arms, home=home, folder=tmp_path / "a")
+    wait_for_rows(tmp_path / "a")
+    os.killpg(process.pid, signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "state saved; to go on: python -m tut.train -m" in said
+    assert "Traceback" not in said
+    assert set(outcomes(tmp_path / "a").values()) == {"stopped", "waiting"}
+    (saved,) = home.glob("stages/*/step-*")
+    assert 0 < int(saved.name[-8:]) < 600
+    sweep(*words, *arms, home=home, folder=tmp_path / "b")
+    assert steps_trained(tmp_path / "b") == 600 + 300 + 300 - int(saved.name[-8:])
+    assert not saved.exists()  # it was on the way only
+    run(make_config(*words, "untie.step=600"), tmp_path / "single")
+    assert_same_run(tmp_path / "single", tmp_path / "b/1")
+
+
+def test_forty_runs_of_which_three_fail(tmp_path: Path) -> None:
+    """One has a NaN loss, one is killed, one has a corrupt fork; the other 37 finish. Then the command goes on."""
+    home, folder, experiments = tmp_path / "home", tmp_path / "sweep", tmp_path / "conf/experiment"
+    experiments.mkdir(parents=True)
+    special = {7: "optimizer: {lr: 1e30}", 9: "untie: {step: 8}"}
+    for number in range(40):
+        changes = special.get(number, "untie: {step: 0}")
+        (experiments / f"e{number}.yaml").write_text(f"# @package _global_\nseed: {number}\n{changes}\n")
+    words = ("--config-dir", str(tmp_path / "conf"), *TINY, "trainer.max_steps=12", TWO)
+    sweep(*words, "experiment=e9", home=home, folder=tmp_path / "alone")
+    (fork,) = home.glob("stages/*/step-00000008")
+    weights = fork / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\0")
+    for branch in home.glob("stages/*/step-00000012"):  # what has been trained from it
+        shutil.rmtree(branch)
+
+    every = f"experiment={','.join(f'e{number}' for number in range(40))}"
+    process = start(*words, every, home=home, folder=folder)
+    kill_stage(folder, "experiment=e5")
+    said, _ = process.communicate(timeout=200)
+    assert process.returncode == 1
+    ended = outcomes(folder)
+    assert {label for label, status in ended.items() if status == "failed"} == {f"experiment=e{n}" for n in (5, 7, 9)}
+    assert len(list(folder.glob("*/final/model.safetensors"))) == 37
+    assert "the loss is nan at step" in said or "the loss is inf at step" in said
+    assert "try a lower optimizer.lr" in said
+    assert "killed by SIGKILL (out of memory?)" in said
+    assert "model.safetensors does not match its checksum" in said
+    assert "to train what is missing: python -m tut.train -m" in said
+    assert "Traceback" not in said
+
+    said = sweep(*words, every, home=home, folder=folder, code=1)
+    assert len(list(folder.glob("*/final/model.safetensors"))) == 39
+    ended = outcomes(folder)
+    assert [label for label, status in ended.items() if status == "failed"] == ["experiment=e7"]
+
+
+def kill_stage(folder: Path, label: str, number: signal.Signals = signal.SIGKILL) -> None:
+    """Send a signal to the process of a stage as soon as it has one."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if (folder / "sweep.json").exists():
+            name = next(name for name, task in tasks(folder).items() if task.label == label)
+            if process := SweepFolder(folder).outcome(name).get("process"):
+                os.kill(int(process.rpartition(":")[2]), number)
+                return
+        time.sleep(0.005)
+    raise AssertionError(f"{label} has not started")
+
+
+def test_what_depends_on_a_failed_stage_is_skipped_and_named(tmp_path: Path) -> None:
+    words = (*TINY, "optimizer.lr=1e-3,1e30", "untie.step=null,8,16")
+    said = sweep(*words, home=tmp_path / "home", folder=tmp_path / "sweep", code=1)
+    assert set(outcomes(tmp_path / "sweep").values()) == {"finished", "failed", "skipped"}
+    assert sum(status == "skipped" for status in outcomes(tmp_path / "sweep").values()) == 4
+    assert len(list((tmp_path / "sweep").glob("*/final"))) == 3
+    table = said[said.index("not finished") :]
+    for arm in ("null", "8", "16"):
+        assert f"optimizer.lr=1e+30 untie.step={arm}" in table
+    assert "the stage before it is not finished: trunk of 3 runs with optimizer.lr=1e+30" in table
+
+
+def test_a_stage_that_others_stop_is_a_failure(tmp_path: Path) -> None:
+    """Its state is saved, but the sweep is not done, and says so."""
+    home, folder = tmp_path / "home", tmp_path / "sweep"
+    words = (*TINY, "trainer.max_steps=5000", "untie.step=null,4000", "trainer.checkpoint_every_steps=5000")
+    process = start(*words, home=home, folder=folder)
+    wait_for_rows(folder)
+    kill_stage(folder, "trunk of 2 runs", signal.SIGTERM)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "stopped by a signal from elsewhere; its state is saved" in said
+    assert sorted(outcomes(folder).values()) == ["failed", "skipped", "skipped"]
+
+
+def test_a_finished_run_whose_stage_is_gone_from_the_store(tmp_path: Path) -> None:
+    """A longer run needs that stage again; the finished run's own record stays as it is."""
+    home, folder = tmp_path / "home", tmp_path / "sweep"
+    sweep(*TINY, "trainer.max_steps=16", home=home, folder=folder)
+    before = (folder / "0/state.json").read_bytes()
+    shutil.rmtree(home / "stages")
+    sweep(*TINY, "trainer.max_steps=16,24", home=home, folder=folder)
+    assert (folder / "0/state.json").read_bytes() == before
+    assert Record(folder / "1").state["status"] == "finished"
+    run(make_config(*TINY), tmp_path / "single")
+    assert_same_run(tmp_path / "single", folder / "1")
+
+
+def test_a_stage_over_its_time_limit(tmp_path: Path) -> None:
+    words = (*TINY, "trainer.max_steps=3000", "untie.step=null,2900", "trainer.checkpoint_every_steps=3000")
+    home, folder = tmp_path / "home", tmp_path / "sweep"
+    said = sweep(*words, "hydra.launcher.timeout_minutes=0.03", home=home, folder=folder, code=1)
+    assert "over its time limit" in said
+    (saved,) = home.glob("stages/*/step-*")
+    assert 0 < int(saved.name[-8:]) < 2900
+
+
+def test_two_sweeps_at_once_train_each_stage_once(singles: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    both = [start(*TINY, *ARMS, home=home, folder=tmp_path / name) for name in "ab"]
+    for process in both:
+        said, _ = process.communicate(timeout=200)
+        assert process.returncode == 0, said
+    for name in "ab":
+        assert_same_as_singles(singles, tmp_path / name)
+    assert steps_trained(tmp_path / "a") + steps_trained(tmp_path / "b") == 2 * (24 + 24 + 16 + 8)
+
+
+def test_what_is_changed_is_never_taken_from_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lineages have other names as soon as config, data, versions or threads differ in what decides their states."""
+
+    def lineages(*words: str, threads: int = 1) -> list[str]:
+        return [part.lineage for part in path_of(Inputs(make_config(*TINY, "untie.step=16", *words)), threads)]
+
+    tied, untied = lineages()
+    every_change = [
+        "seed=1", "optimizer.lr=2e-3", "trainer.batch_size=4", "data.seq_len=16", "data.vocab_size=400",
+        "trainer.log_every_steps=2", "trainer.evaluate_every_steps=6", "model.config.hidden_dropout_prob=0.3",
+        "objective.probability=0.3",
+    ]  # fmt: skip
+    for change in every_change:
+        assert not {tied, untied} & set(lineages(change)), change
+    for change in ("untie.init=fresh", "untie.optimizer_state=zero", "untie.output_lr_multiplier=2", "untie.step=15"):
+        assert lineages(change)[0] == tied, change
+        assert lineages(change)[1] != untied, change
+    for nothing in ("wandb.project=other", "trainer.checkpoint_every_steps=3", "trainer.keep_checkpoints=5"):
+        assert lineages(nothing) == [tied, untied], nothing
+    assert not {tied, untied} & set(lineages(threads=2))
+    monkeypatch.setattr("tut.sweep.lineage.versions", lambda: {"torch": "0"})
+    assert not {tied, untied} & set(lineages())
+
+
+def test_changed_code_is_told_by_its_digest(tmp_path: Path) -> None:
+    shutil.copytree(Path(tut.__file__).parent, tmp_path / "tut")
+
+    def digest() -> str:
+        code = "from tut.training.identity import code_digest; print(code_digest())"
+        return subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, check=True
+        ).stdout.decode()
+
+    before = digest()
+    with (tmp_path / "tut/store.py").open("a") as file:  # it cannot change what is trained
+        file.write("# changed\n")
+    assert digest() == before
+    with (tmp_path / "tut/training/trainer.py").open("a") as file:
+        file.write("# changed\n")
+    assert digest() != before
+
+
+def test_dry_run_shows_the_tree_and_what_it_costs(tmp_path: Path) -> None:
+    home, folder = tmp_path / "home", tmp_path / "sweep"
+    words = (*TINY, "untie.step=null,0,8,16,0")
+    said = sweep(*words, "hydra.launcher.dry_run=true", home=home, folder=folder)
+    assert "asked for 2 times: untie.step=0" in said
+    assert "5 runs, 6 stages: 72 steps planned, 120 without sharing (40% saved); 0 of them done, 72 to train" in said
+    assert "time on 1 x cpu: unknown, for no earlier stage of this kind has been measured" in said
+    assert not folder.exists()
+    assert not (home / "stages").exists()
+    sweep(*TINY, "untie.step=8", home=home, folder=tmp_path / "one")
+    said = sweep(*words, "hydra.launcher.dry_run=true", home=home, folder=folder)
+    assert "24 of them done, 48 to train" in said
+    assert "in the store" in said
+    assert "seconds, as earlier stages went" in said
+
+
+def test_a_repeated_run_is_one_run(tmp_path: Path) -> None:
+    said = sweep(*TINY, "untie.step=0,8,0", home=tmp_path / "home", folder=tmp_path / "sweep")
+    assert "asked for 2 times: untie.step=0" in said
+    assert (tmp_path / "sweep/2").resolve() == tmp_path / "sweep/0"
+    assert Record(tmp_path / "sweep/2").state["status"] == "finished"
+    assert tut.report.load(tmp_path / "sweep").runs["arm"].tolist() == ["step=0", "step=8"]
+
+
+def test_untied_from_the_start_is_one_run_however_it_is_asked_for(tmp_path: Path) -> None:
+    """epoch=0, step=0 and fraction=0 are the same; so is staying tied, whatever untying would have done."""
+    experiments = tmp_path / "conf/experiment"
+    experiments.mkdir(parents=True)
+    untied = ["epoch: 0", "step: 0", "fraction: 0.0"]
+    tied = ["epoch: never", "epoch: null", "{epoch: never, init: fresh}"]
+    for number, untie in enumerate(untied + tied):
+        value = untie if untie.startswith("{") else f"{{{untie}}}"
+        (experiments / f"e{number}.yaml").write_text(f"# @package _global_\nuntie: {value}\n")
+    every = f"experiment={','.join(f'e{number}' for number in range(6))}"
+    words = ("--config-dir", str(tmp_path / "conf"), *TINY, every, "hydra.launcher.dry_run=true")
+    said = sweep(*words, home=tmp_path / "home", folder=tmp_path / "sweep")
+    assert "6 runs, 2 stages: 48 steps planned" in said
+
+
+def test_a_shorter_run_with_a_constant_schedule_is_shared(tmp_path: Path) -> None:
+    """It ends between two intervals, where the longer one goes on without a trace of it."""
+    home, folder = tmp_path / "home", tmp_path / "sweep"
+    words = (*TINY, "trainer.max_steps=16,24", "untie.step=8")
+    sweep(*words, home=home, folder=folder)
+    assert steps_trained(folder) == 24
+    for number, end in enumerate((16, 24)):
+        run(make_config(*TINY, "untie.step=8", f"trainer.max_steps={end}"), tmp_path / str(number))
+        assert_same_run(tmp_path / str(number), folder / str(number))
+
+
+def mounted(folder: Path, megabytes: int) -> bool:
+    folder.mkdir(parents=True)
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)]
+    return subprocess.run(mount, capture_output=True, check=False).returncode == 0
+
+
+def test_a_full_disk(tmp_path: Path) -> None:
+    """It is told in one line, the store stays whole, and with room the same command goes on."""
+    home, folder = tmp_path / "home", tmp_path / "sweep"
+    if not mounted(home, 2):
+        pytest.skip("mounting a small file system needs root")
+    try:
+        sweep(*TINY, "untie.step=8", "trainer.max_steps=9", home=home, folder=tmp_path / "first")
+        free = shutil.disk_usage(home).free
+        with (home / "ballast").open("wb") as file:
+            file.write(bytes(free - 60_000))
+        whole = sorted(home.glob("stages/*/step-*"))
+        words = (*TINY, "untie.step=8,16")
+        said = sweep(*words, home=home, folder=folder, code=1)
+        assert "cannot be written: the disk is full" in said
+        assert "Traceback" not in said
+        assert sorted(home.glob("stages/*/step-*")) == whole
+        for checkpoint in whole:
+            verify(checkpoint)
+        assert not list(home.glob("stages/*/writing-*"))
+        (home / "ballast").unlink()
+        sweep(*words, home=home, folder=folder)
+        run(make_config(*TINY, "untie.step=16"), tmp_path / "single")
+        assert_same_run(tmp_path / "single", folder / "1")
+    finally:
+        subprocess.run(["umount", str(home)], check=True)
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("hydra.launcher.worker_per_device=2", "hydra.launcher.worker_per_device=2: there is no key"),
+        ("hydra.launcher.workers_per_device=two", "hydra.launcher.workers_per_device=two: must be a whole number"),
+        ("hydra/launcher=lokal", "hydra/launcher=lokal: choose from basic, local, slurm; did you mean 'local'?"),
+    ],
+)
+def test_misspelt_settings(word: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        preflight(["-m", *TINY, "untie.step=0,8", word])
+    assert end.value.code == 1
+    assert capsys.readouterr().err.startswith(f"tut: {said}")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (LocalConfig(keep="froks"), "hydra.launcher.keep=froks: choose from forks, ends, all; did you mean 'forks'?"),
+        (LocalConfig(workers_per_device=0), "hydra.launcher.workers_per_device=0: must be at least 1"),
+        (LocalConfig(devices="gpu"), "hydra.launcher.devices=gpu: must be auto, cpu, or a list"),
+        (LocalConfig(devices=[0, 0]), "hydra.launcher.devices=[0, 0]: must be auto, cpu, or a list"),
+        (SlurmConfig(time=1, seconds_to_save=90), "hydra.launcher.seconds_to_save=90: must be below"),
+    ],
+)
+def test_settings_out_of_their_limits(settings: LauncherConfig, said: str) -> None:
+    with pytest.raises(TutError) as error:
+        check_settings(settings)
+    assert str(error.value).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["hydra.launcher.devices=[7]"], "hydra.launcher.devices=[7]: there is no CUDA device 7; torch finds"),
+        (["hydra/launcher=slurm"], "hydra/launcher=slurm: there is no sbatch here"),
+        (["trainer.batch_size=8,100000"], "trainer.batch_size=100000: the training split has only"),
+        (["trainer.devices=2"], "trainer.devices=2: in a sweep on this machine each run has one device; take"),
+    ],
+)
+def test_mistakes_are_one_line_before_anything_is_trained(words: list[str], said: str, tmp_path: Path) -> None:
+    home, folder = tmp_path / "home", tmp_path / "sweep"
+    no_slurm = str(Path(sys.executable).parent)
+    printed = sweep(*TINY, "untie.step=0,8", *words, home=home, folder=folder, code=1, PATH=no_slurm)
+    assert printed.startswith(f"tut: {said}"), printed
+    assert printed.count("\n") == 1
+    assert not (home / "stages").exists()

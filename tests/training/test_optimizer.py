@@ -1,0 +1,108 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny_models import tiny_bert
+
+import tut
+from tut.config import Config, ModelConfig, OptimizerConfig, UntieConfig
+from tut.training.optimizer import build_optimizers, learning_rate, set_learning_rate
+
+
+def config(**settings) -> OptimizerConfig:
+    return OptimizerConfig(lr=0.5, **settings)
+
+
+@given(step=st.integers(0, 999), warmup=st.integers(0, 50))
+def test_constant_ignores_the_end(step: int, warmup: int) -> None:
+    schedule = config(warmup_steps=warmup)
+    expected = 0.5 * min(1.0, (step + 1) / warmup) if warmup else 0.5
+    assert learning_rate(schedule, step, 1000) == learning_rate(schedule, step, 5000) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", ["cosine", "linear", "wsd"])
+@given(warmup=st.integers(0, 30), total=st.integers(40, 300), final=st.floats(0, 1))
+def test_schedules_rise_then_fall_to_their_end(name: str, warmup: int, total: int, final: float) -> None:
+    schedule = config(schedule=name, warmup_steps=warmup, final_lr_fraction=final)
+    lrs = [learning_rate(schedule, step, total) for step in range(total + 1)]
+    assert lrs[:warmup] == sorted(lrs[:warmup])
+    assert all(a >= b - 1e-12 for a, b in zip(lrs[warmup:], lrs[warmup + 1 :], strict=False))
+    assert lrs[warmup] == pytest.approx(0.5)
+    assert lrs[total] == pytest.approx(0.5 * final, abs=1e-12)
+
+
+def test_known_points() -> None:
+    assert learning_rate(config(schedule="cosine"), 25, 100) == pytest.approx(0.25 * (1 + math.cos(math.pi / 4)))
+    assert learning_rate(config(schedule="linear", warmup_steps=20), 60, 100) == pytest.approx(0.25)
+    wsd = config(schedule="wsd", wsd_decay_fraction=0.2)
+    assert [learning_rate(wsd, step, 100) for step in (0, 80, 90, 100)] == pytest.approx([0.5, 0.5, 0.25, 0.0])
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd", "muon"])
+def test_every_parameter_is_in_exactly_one_group(name: str) -> None:
+    model = tiny_bert()
+    pair = tut.tie(model)
+    optimizers = build_optimizers(config(name=name), model, pair)
+    grouped = [p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]]
+    assert len(grouped) == len({id(p) for p in grouped}) == len(list(model.parameters()))
+    kinds = [type(optimizer).__name__ for optimizer in optimizers]
+    assert kinds == {"adamw": ["AdamW"], "sgd": ["SGD"], "muon": ["Muon", "AdamW"]}[name]
+
+
+def test_muon_takes_hidden_matrices_alone() -> None:
+    model = tiny_bert()
+    pair = tut.tie(model)
+    muon, _ = build_optimizers(config(name="muon"), model, pair)
+    taken = {id(p) for group in muon.param_groups for p in group["params"]}
+    names = {name for name, p in model.named_parameters() if id(p) in taken}
+    assert all("encoder" in name and name.endswith("weight") and "LayerNorm" not in name for name in names)
+    assert len(names) == 6
+
+
+@pytest.mark.parametrize("embeddings", [True, False])
+@pytest.mark.parametrize("vectors", [True, False])
+def test_what_decays(embeddings: bool, vectors: bool) -> None:
+    model = tiny_bert()
+    pair = tut.tie(model)
+    settings = config(weight_decay=0.3, decay_embeddings=embeddings, decay_norms_and_biases=vectors)
+    (optimizer,) = build_optimizers(settings, model, pair)
+    decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    for name, parameter in model.named_parameters():
+        table = "embeddings.weight" in name.replace("_", "") or name == "lm_head.weight" or "_embeddings.w" in name
+        expected = vectors if parameter.ndim == 1 else embeddings if table else True
+        assert decay[id(parameter)] == (0.3 if expected else 0.0), name
+
+
+def test_learning_rates_of_the_two_embeddings() -> None:
+    model = tiny_bert()
+    pair = tut.tie(model)
+    whole = Config(
+        model=ModelConfig("tut_bert"),
+        optimizer=config(input_lr_multiplier=2.0, output_lr_multiplier=3.0),
+        untie=UntieConfig(input_lr_multiplier=5.0, output_lr_multiplier=7.0),
+    )
+    optimizers = build_optimizers(whole.optimizer, model, pair)
+
+    def rates(tied: bool) -> tuple[float, float, set[float]]:
+        set_learning_rate(whole, optimizers, 0.1, tied)
+        by_parameter = {id(p): group["lr"] for group in optimizers[0].param_groups for p in group["params"]}
+        e, u = by_parameter.pop(id(pair.input)), by_parameter.pop(id(pair.output))
+        return e, u, set(by_parameter.values())
+
+    assert rates(tied=True) == (pytest.approx(0.2), pytest.approx(0.3), {0.1})
+    assert rates(tied=False) == (pytest.approx(1.0), pytest.approx(2.1), {0.1})
+
+
+def test_fused_adamw_is_adamw() -> None:
+    a, b = tiny_bert(), tiny_bert()
+    (mine,) = build_optimizers(config(weight_decay=0.1, decay_norms_and_biases=True), a, tut.tie(a))
+    tut.tie(b)
+    plain = torch.optim.AdamW(b.parameters(), lr=0.5, weight_decay=0.1, foreach=False)
+    for model in (a, b):
+        model(input_ids=torch.arange(3, 11)[None]).logits.square().mean().backward()
+    mine.step()
+    plain.step()
+    for x, y in zip(a.parameters(), b.parameters(), strict=True):
+        torch.testing.assert_close(x, y)

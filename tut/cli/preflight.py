@@ -1,0 +1,194 @@
+"""From a command line to good configs, or to one line that says what to mend.
+
+Hydra composes; this module looks first. It checks every override's key and value, and for a sweep the config of
+every run, before the first one starts. Nothing heavy is imported until there is a config to check.
+"""
+
+import sys
+from argparse import ArgumentError, Namespace
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+from string import Template
+
+from hydra import initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.utils import get_args_parser
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException, MissingConfigException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.errors import OmegaConfBaseException
+
+from tut.cli.overrides import check_override, examples, explain, no_such_option, parse_overrides
+from tut.config import RESUME_WORDS, Config
+from tut.console import complain
+from tut.errors import TutError, did_you_mean, one_line
+from tut.system.imports import heavy_imports
+from tut.system.provenance import CONF_DIR, SWEEPS_DIR
+
+DEFAULT_LAUNCHER = "local"
+"""As conf/config.yaml has it."""
+
+
+def register_schema() -> None:
+    """Make the schema known to Hydra, under the name that conf/config.yaml starts from, and the named sweeps."""
+    store = ConfigStore.instance()
+    store.store(name="schema", node=Config)
+    for path in SWEEPS_DIR.glob("*.yaml"):
+        store.store(group="sweeps", name=path.stem, node=OmegaConf.load(path), package="_global_")
+
+
+def normalise(overrides: list[str]) -> list[str]:
+    """Spell out what two shorthands mean to Hydra.
+
+    `model.architecture=X` without `model=` starts from X's own sizes, not from the default model's. A value of
+    `model.config`, or of what sbatch takes, may be set whether or not it has one yet.
+    """
+    keys = [text.partition("=")[0] for text in overrides]
+    extra = ["model=custom"] if "model.architecture" in keys and "model" not in keys else []
+    free = ("model.config.", "model.config=", "hydra.launcher.sbatch.")
+    return [f"++{text}" if text.startswith(free) else text for text in overrides] + extra
+
+
+def preflight(arguments: list[str]) -> list[str]:
+    """Check a whole command line, and return it as Hydra is to have it: options first, then overrides.
+
+    If it is not good, end the process with one line that says why; likewise, with the help, if that was asked for.
+    """
+    try:
+        asked = _parse(arguments)
+        if asked.help:
+            print(_help())
+            sys.exit()
+        options = list(arguments)
+        for override in asked.overrides:
+            options.remove(override)
+        asked.overrides = normalise(asked.overrides)
+        only_asks = asked.hydra_help or asked.info or asked.shell_completion or asked.experimental_rerun
+        if not only_asks:
+            checked = set()
+            for config, here in _configs(asked):
+                names = ("model", "objective", "data", "trainer", "resume", "tracker")
+                parts = repr([getattr(config, name) for name in names])
+                if not asked.cfg and parts not in checked:  # the runs of a sweep are mostly alike in these
+                    check(config, here)
+                    checked.add(parts)
+    except TutError as error:
+        complain(error)
+    return [*options, *asked.overrides]
+
+
+def check(config: Config, here: bool = True) -> None:
+    """Check what the schema cannot: model, files and, for a run on this machine (`here`), hardware.
+
+    Raises:
+        TutError: the run would fail.
+    """
+    with heavy_imports():
+        from tut.data.sources import check_folder, check_source
+        from tut.distributed.rendezvous import check_processes
+        from tut.model.build import check_model
+        from tut.system.device import check_hardware
+        from tut.tracking.tracker import check_tracker
+
+    if config.resume not in RESUME_WORDS and not Path(config.resume).is_dir():
+        near = did_you_mean(config.resume, RESUME_WORDS)
+        raise TutError(f"resume={config.resume}: must be auto, never, or the folder of a checkpoint or run{near}")
+    check_tracker(config.tracker)
+    if here:
+        check_processes(config.trainer)
+        check_hardware(config.trainer)
+    check_source(config.data)
+    check_folder("data.tokenizer", config.data.tokenizer)
+    check_model(config)
+
+
+def _help() -> str:
+    """Return Hydra's help, which Hydra itself takes half a second to put together."""
+    files = sorted([*CONF_DIR.glob("*/*.yaml"), *SWEEPS_DIR.glob("*.yaml")])
+    groups = [
+        f"{folder.name}: {', '.join(path.stem for path in options)}\n"
+        for folder, options in groupby(files, lambda path: path.parent)
+    ]
+    template = OmegaConf.load(CONF_DIR / "hydra/help/tut.yaml").template
+    return Template(template).substitute(APP_CONFIG_GROUPS="".join(groups))
+
+
+def _parse(arguments: list[str]) -> Namespace:
+    parser = get_args_parser()
+    parser.exit_on_error = False
+    try:
+        asked, unknown = parser.parse_known_intermixed_args(arguments)
+    except ArgumentError as error:
+        raise TutError(one_line(error)) from error
+    if unknown:
+        flags = [flag for action in parser._actions for flag in action.option_strings]
+        raise TutError(f"{unknown[0]}: no such option{did_you_mean(unknown[0], flags)}")
+    names = ("run", "multirun", "cfg", "info", "shell_completion")
+    commands = [f"--{name}" for name in names if getattr(asked, name)]
+    if len(commands) > 1:
+        raise TutError(f"{' and '.join(commands)}: only one of these at a time")
+    return asked
+
+
+def _configs(asked: Namespace) -> Iterator[tuple[Config, bool]]:
+    """Yield the config of every run that a command line asks for, and whether it will run on this machine."""
+    extra = [f"hydra.searchpath=[file://{Path(asked.config_dir).absolute()}]"] if asked.config_dir else []
+    folder, name = Path(asked.config_path or CONF_DIR), asked.config_name or "config"
+    for flag, needed in (("--config-path", folder), ("--config-dir", Path(asked.config_dir or folder))):
+        if not needed.is_dir():
+            raise TutError(f"{flag} {needed}: no such folder")
+    with initialize_config_dir(str(folder.absolute()), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        assert isinstance(loader, ConfigLoaderImpl)
+        overrides = parse_overrides(asked.overrides, loader)
+        launchers = [override.value() for override in overrides if override.key_or_group == "hydra/launcher"]
+        for override in overrides:
+            check_override(override, loader, str([DEFAULT_LAUNCHER, *launchers][-1]))
+        several = [override.input_line for override in overrides if override.is_sweep_override()]
+        mode = RunMode.MULTIRUN if asked.multirun or several else RunMode.RUN
+        base = _compose(loader, name, [*asked.overrides, *extra], mode)
+        multirun = asked.multirun or base.hydra.mode == RunMode.MULTIRUN
+        if several and not multirun:
+            raise TutError(f"{several[0]}: several values make a sweep; start it with -m")
+        if not multirun:
+            yield _typed(base), True
+            return
+        params = base.hydra.sweeper.get("params") or {}
+        swept = parse_overrides([*(f"{key}={value}" for key, value in params.items()), *asked.overrides], loader)
+        if str(base.hydra.sweeper._target_).endswith("BasicSweeper"):
+            if interval := next((each for each in swept if each.is_interval_sweep()), None):
+                raise TutError(f"{interval.input_line}: an interval needs a sweeper that searches, as optuna does")
+            jobs = [job for batch in BasicSweeper.split_arguments(swept, None) for job in batch]
+        else:
+            if base.hydra.launcher.get("wait") is False:
+                raise TutError("hydra.launcher.wait=false: a sweeper that searches needs results; set it to true")
+            jobs = examples(swept)
+        here = not str(base.hydra.launcher._target_).endswith("SlurmLauncher")
+        for job in jobs:
+            yield _typed(_compose(loader, name, [*job, *extra], RunMode.RUN)), here
+
+
+def _typed(composed: DictConfig) -> Config:
+    with open_dict(composed), read_write(composed):
+        del composed["hydra"]
+    try:
+        return Config.from_hydra(composed)
+    except OmegaConfBaseException as error:
+        raise TutError(explain(error)) from error
+
+
+def _compose(loader: ConfigLoaderImpl, name: str, overrides: list[str], mode: RunMode) -> DictConfig:
+    try:
+        return loader.load_configuration(name, overrides, run_mode=mode)
+    except MissingConfigException as error:
+        group, slash, choice = (error.missing_cfg_file or name).rpartition("/")
+        if slash and error.options:
+            raise no_such_option(group, choice, list(error.options)) from error
+        raise TutError(f"--config-name {choice}: no such config") from error
+    except (HydraException, OmegaConfBaseException) as error:
+        cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+        raise TutError(explain(cause)) from error

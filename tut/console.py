@@ -1,0 +1,46 @@
+"""What TUT's commands have in common: how they read their words, where they print, and how they complain."""
+
+import os
+import shlex
+import sys
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from tut.errors import TutError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_WIDTH_OF_A_FILE = 160  # columns
+
+
+def console() -> "Console":
+    """Return where tables and trees are printed: as wide as the terminal, or wide enough in a pipe or a file."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else _WIDTH_OF_A_FILE, highlight=False)
+
+
+class Options(ArgumentParser):
+    """Reads the command line of a program that is not Hydra's. A mistake is told as everywhere in TUT."""
+
+    def __init__(self, program: str, doc: str | None) -> None:
+        super().__init__(prog=f"python -m {program}", description=doc, formatter_class=RawDescriptionHelpFormatter)
+
+    def error(self, message: str) -> NoReturn:
+        complain(TutError(message))
+
+
+def complain(error: Exception) -> NoReturn:
+    """End the process with one line and exit code 1; with HYDRA_FULL_ERROR=1, with the whole traceback."""
+    if os.environ.get("HYDRA_FULL_ERROR", "0") != "0":
+        raise error
+    print(f"tut: {error}", file=sys.stderr)
+    sys.exit(1)
+
+
+def again(key: str, folder: Path | str) -> str:
+    """Return the command that was typed, as it is to be typed again to go on in the folder that `key` names."""
+    words = [word for word in sys.argv[1:] if not word.startswith((key, "resume=never"))]
+    return shlex.join(["python", "-m", "tut.train", *words, f"{key}={folder}"])

@@ -1,0 +1,1 @@
+"""From text to batches: sources, tokenizer, corpus on disk, what is predicted."""

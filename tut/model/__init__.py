@@ -1,0 +1,1 @@
+"""Networks, how they compute, and their loss."""

@@ -1,0 +1,168 @@
+"""The loss over a vocabulary, in pieces: a model's logits are never all there at once.
+
+The logits are by far the largest tensor of a small language model. Here those of some predictions at a time are made,
+scored, and turned into their own gradient, which goes on into the gradients of the hidden states and of the output
+embedding before the next are made. Memory does not grow with predictions x vocabulary, and little of it leaves the
+cache. (The idea of computing the gradient with the loss, piece by piece: Hsu et al., 2024, "Liger Kernel".)
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy, linear
+
+from tut.data.objective import IGNORED
+
+LOGITS_AT_ONCE = 2**25
+"""How many logits are held: enough for matrix products at full speed, however large the vocabulary is."""
+
+_LOGITS_IN_CACHE = 2**20
+
+
+def linear_cross_entropy(
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, scale: float
+) -> tuple[Tensor, Tensor]:
+    """Return `scale` times the summed cross-entropy in nats of hidden · weightᵀ + bias, and how many are right.
+
+    The matrix products are done in the autocast type where autocast is on, all else in fp32. A target is right
+    if its logit is the highest; of equal ones, which bf16 makes common, the first in the vocabulary is the highest.
+
+    Args:
+        hidden: (predictions, width).
+        weight: (vocabulary, width).
+        bias: (vocabulary,), or None.
+        targets: (predictions,); `IGNORED` counts for nothing.
+        scale: what the gradients are to be multiplied with; here it costs nothing.
+    """
+    arguments = (hidden, weight, bias, targets, scale, _product_type(weight))
+    loss, correct = _LinearCrossEntropy.apply(*arguments)  # type: ignore[no-untyped-call]
+    return loss, correct
+
+
+def linear_loss_and_rank(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the loss and the rank of each target, as `loss_and_rank` does for hidden · weightᵀ + bias."""
+    dtype = _product_type(weight)
+    hidden, weight, bias = hidden.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
+    scored = [
+        loss_and_rank(logits, some)
+        for rows in _pieces(len(hidden), len(weight), LOGITS_AT_ONCE)
+        for logits, some in _blocks(linear(hidden[rows], weight, bias), targets[rows])
+    ]
+    losses, ranks = zip(*scored, strict=True)
+    return torch.cat(losses), torch.cat(ranks)
+
+
+def bytes_at_once(predictions: int, weight: Tensor) -> int:
+    """Return the memory that `linear_cross_entropy` takes beside its inputs and the gradient of the weight."""
+    vocabulary, width = weight.shape
+    held = min(predictions * vocabulary, LOGITS_AT_ONCE)
+    in_cache = min(held, _LOGITS_IN_CACHE) if weight.device.type == "cpu" else held
+    in_fp32 = held + predictions * width + vocabulary * width  # logits, gradient of the hidden states, a product
+    return 4 * (in_fp32 + 3 * in_cache)
+
+
+def summed_cross_entropy(logits: Tensor, targets: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    """Return what `linear_cross_entropy` does, from logits of shape (predictions, vocabulary)."""
+    logits = logits.float()
+    loss = scale * cross_entropy(logits, targets, ignore_index=IGNORED, reduction="sum")
+    return loss, (logits.detach().argmax(dim=-1) == targets).sum()
+
+
+def loss_and_rank(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the cross-entropy in nats of each target, in fp32, and its rank among all logits, in int64: 1 is highest.
+
+    Of equal logits, which bf16 makes common, the first in the vocabulary ranks first, as `argmax` has it. A logit that
+    is no number ranks behind all others.
+
+    Args:
+        logits: (predictions, vocabulary), of any floating type; the loss is computed in fp32.
+        targets: (predictions,); none of them `IGNORED`.
+    """
+    logits = logits.float()
+    own = logits.gather(1, targets[:, None])
+    before = torch.arange(logits.shape[1], device=logits.device) < targets[:, None]
+    rank = 1 + (~(logits <= own) | ((logits == own) & before)).sum(dim=1)
+    return cross_entropy(logits, targets, reduction="none"), rank
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    """All gradients are computed in the forward pass; the backward pass hands them over."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        scale: float,
+        dtype: torch.dtype,
+    ) -> tuple[Tensor, Tensor]:
+        inputs, matrix, offset = hidden.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
+        loss = torch.zeros((), device=hidden.device)
+        correct = torch.zeros((), dtype=torch.int64, device=hidden.device)
+        to_hidden, to_bias = torch.empty_like(inputs), None if bias is None else torch.zeros_like(bias)
+        to_weight: Tensor | None = None
+        for rows in _pieces(len(inputs), len(matrix), LOGITS_AT_ONCE):
+            logits = linear(inputs[rows], matrix, offset)
+            for block, some in _blocks(logits, targets[rows]):
+                block_loss, block_correct = _become_gradient(block, some, scale)
+                loss += block_loss
+                correct += block_correct
+            torch.mm(logits, matrix, out=to_hidden[rows])
+            product = logits.T @ inputs[rows]
+            to_weight = product.to(weight.dtype) if to_weight is None else to_weight.add_(product)
+            if to_bias is not None:
+                to_bias += logits.sum(dim=0, dtype=to_bias.dtype)
+        ctx.save_for_backward(to_hidden.to(hidden.dtype), to_weight, to_bias)
+        ctx.mark_non_differentiable(correct)
+        return loss * scale, correct
+
+    @staticmethod
+    def backward(ctx: Any, outer: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        gradients = ctx.saved_tensors
+        if outer.device.type != "cpu" or outer.item() != 1:  # on a CPU, one pass over the vocabulary's matrix less
+            gradients = [None if gradient is None else gradient * outer for gradient in gradients]
+        return (*gradients, None, None, None)
+
+
+def _become_gradient(logits: Tensor, targets: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    """Overwrite logits with the gradient of `scale` times their loss; return the loss itself, and the number right."""
+    real = targets != IGNORED
+    index = targets.clamp(min=0)[:, None]
+    values = logits.float()
+    own, highest = values.gather(1, index).squeeze(1), values.amax(dim=1)
+    correct = _right(values, own, highest, targets, real)
+    shares = torch.softmax(values, dim=1)
+    normaliser = highest - shares.amax(dim=1).log()  # the largest share is exp(highest - normaliser), and never small
+    loss = torch.where(real, normaliser - own, 0.0).sum()
+    shares.scatter_(1, index, shares.gather(1, index) - 1)
+    torch.mul(shares, (scale * real)[:, None], out=logits)
+    return loss, correct
+
+
+def _right(logits: Tensor, own: Tensor, highest: Tensor, targets: Tensor, real: Tensor) -> Tensor:
+    if logits.device.type != "cpu":
+        return ((logits.argmax(dim=1) == targets) & real).sum()
+    tied = ((own == highest) & real).nonzero().squeeze(1)  # on a CPU, argmax takes as long as all else together
+    return (logits[tied].argmax(dim=1) == targets[tied]).sum()
+
+
+def _product_type(weight: Tensor) -> torch.dtype:
+    device = weight.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
+
+
+def _pieces(predictions: int, vocabulary: int, logits: int) -> Iterator[slice]:
+    """Cut predictions into nearly equal slices, as few as it takes for each to have at most so many logits."""
+    count = max(1, min(predictions, -(-predictions * vocabulary // logits)))
+    for piece in range(count):
+        yield slice(piece * predictions // count, (piece + 1) * predictions // count)
+
+
+def _blocks(logits: Tensor, targets: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Cut logits further, on a CPU, so that each block stays in its cache from one operation to the next."""
+    rows_in_cache = max(1, _LOGITS_IN_CACHE // logits.shape[1]) if logits.device.type == "cpu" else len(logits)
+    yield from zip(logits.split(rows_in_cache), targets.split(rows_in_cache), strict=True)

@@ -1,0 +1,97 @@
+"""How much memory a run will take, estimated before its first step, and how much it has taken."""
+
+import resource
+import sys
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+from torch.func import functional_call
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.optim import SGD, AdamW, Optimizer
+
+from tut.data.objective import Batch
+from tut.model.loss import bytes_at_once
+from tut.model.numerics import autocast
+from tut.model.predict import PredictsAt
+
+
+def estimate(
+    model: PredictsAt, optimizers: list[Optimizer], batch: Batch, device: torch.device, precision: str
+) -> dict[str, int]:
+    """Return the terms of the memory that training will take at its peak, in bytes, on the device that it is to run on.
+
+    E and U are counted as untied. The largest term, what the forward pass keeps for the backward pass, is found by a
+    forward pass over tensors that have a shape and no memory, so it holds for any architecture.
+
+    Args:
+        model: on its device, and not compiled yet.
+        optimizers: those of the run.
+        batch: what goes through the model at once; only its shapes matter.
+        device: what the run trains on. On a CPU there is a further term, `program`: what this process takes already.
+        precision: as for `tut.model.numerics.autocast`.
+    """
+    weights = sum(parameter.nbytes for parameter in model.parameters())
+    terms = {
+        "weights": weights,
+        "gradients": weights,
+        "optimizer": sum(_moments(optimizer) for optimizer in optimizers),
+        "activations": _kept_for_backward(model, batch, device, precision),
+        "loss": bytes_at_once(len(batch.targets), model.network.get_output_embeddings().weight),
+    }
+    return terms if device.type != "cpu" else {"program": max(0, peak(device) - weights), **terms}
+
+
+def peak(device: torch.device) -> int:
+    """Return the most memory that was in use so far, in bytes: of a CUDA device, or of this process elsewhere."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def describe(terms: dict[str, int]) -> str:
+    """Return an estimate in one line, for people."""
+    parts = ", ".join(f"{name} {size / 1e6:,.0f}" for name, size in terms.items())
+    return f"memory: about {sum(terms.values()) / 1e6:,.0f} MB at its peak ({parts})"
+
+
+def _moments(optimizer: Optimizer) -> int:
+    """Return the size of what an optimizer keeps beside the weights."""
+    copies = 2 if isinstance(optimizer, AdamW) else 1
+    groups = [group for group in optimizer.param_groups if not (isinstance(optimizer, SGD) and not group["momentum"])]
+    sizes: list[int] = [parameter.nbytes for group in groups for parameter in group["params"]]
+    return copies * sum(sizes)
+
+
+def _kept_for_backward(model: PredictsAt, batch: Batch, device: torch.device, precision: str) -> int:
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    kept: dict[StorageWeakRef, int] = {}
+    model.train()
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[StorageWeakRef(storage)] = storage.nbytes()
+        return tensor
+
+    with FakeTensorMode() as fake:
+        shapes = batch.to(device).map(fake.from_tensor)
+        named = (*model.named_parameters(), *model.named_buffers())
+        weights: dict[str, Tensor] = {f"model.{name}": fake.from_tensor(tensor) for name, tensor in named}
+        with saved_tensors_hooks(keep, lambda tensor: tensor), autocast(device, precision):
+            hidden = functional_call(_Trunk(model), weights, shapes)
+        own = {StorageWeakRef(weight.untyped_storage()) for weight in weights.values()}
+        kept[StorageWeakRef(hidden.untyped_storage())] = hidden.untyped_storage().nbytes()
+    return sum(size for storage, size in kept.items() if storage not in own)
+
+
+class _Trunk(nn.Module):
+    """All of a model but its output embedding and the loss."""
+
+    def __init__(self, model: PredictsAt) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Batch) -> Any:
+        return self.model.hidden(batch)

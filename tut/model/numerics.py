@@ -1,0 +1,31 @@
+"""How a network computes: number format, kernels, attention."""
+
+import os
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
+    """Return the context in which a model computes in that precision; its weights stay in fp32."""
+    return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
+
+
+def make_deterministic(deterministic: bool) -> None:
+    """Choose between kernels that repeat bit for bit and the fastest ones, for this whole process."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS needs it to be deterministic
+    torch.use_deterministic_algorithms(deterministic)
+    # Otherwise every new tensor is written twice, to show up kernels that read what they did not write.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.backends.cudnn.benchmark = not deterministic
+
+
+def place(network: PreTrainedModel, device: torch.device, precision: str) -> PreTrainedModel:
+    """Move a model to its device, and have it compute in that precision, with attention as is fastest there."""
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    if device.type == "cpu" and precision == "bf16":
+        network.set_attn_implementation("eager")  # torch's fused kernel takes twice as long, in this case only
+    network.to(device)  # type: ignore[arg-type]
+    return network

@@ -1,0 +1,1 @@
+"""The ways to have stages trained: the devices of this machine, or SLURM."""

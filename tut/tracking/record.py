@@ -1,0 +1,78 @@
+"""The record of a run: its folder, its metric rows, its state.json. Whatever else shows a run is a view of it."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+Row = dict[str, Any]
+
+TRAIN, VALID, TEST = "train", "valid", "test"
+
+
+class Record:
+    """The files of one run."""
+
+    def __init__(self, folder: Path, state_file: str = "state.json") -> None:
+        """Name the files in `folder`, which need not exist yet. `state_file` is what state.json is called there."""
+        self.folder = folder
+        self.checkpoints = folder / "checkpoints"
+        self.final = folder / "final"
+        self.tensorboard = folder / "tensorboard"
+        self._state_file = folder / state_file
+
+    def rows_file(self, split: str) -> Path:
+        """Return the path of `train.jsonl`, `valid.jsonl` or `test.jsonl`."""
+        return self.folder / f"{split}.jsonl"
+
+    def tokens_file(self, split: str) -> Path:
+        """Return the path of `valid_tokens.npz` or `test_tokens.npz`: see `tut.tracking.token_scores`."""
+        return self.folder / f"{split}_tokens.npz"
+
+    def append(self, split: str, row: Row) -> None:
+        """Add a row. It is handed to the system at once, so that a killed process loses none."""
+        with self.rows_file(split).open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def rows(self, split: str) -> Iterator[Row]:
+        """Yield the whole rows of a file; one that a reader catches half-written is left out."""
+        path = self.rows_file(split)
+        for line in path.read_text().splitlines(keepends=True) if path.exists() else []:
+            if line.endswith("\n"):
+                yield json.loads(line)
+
+    @property
+    def kept_with_checkpoints(self) -> list[Path]:
+        """The files that a checkpoint has a copy of, as they were at its step."""
+        return [self.rows_file(TRAIN), self.rows_file(VALID), self.tokens_file(VALID)]
+
+    def rewind(self, checkpoint: Path | None) -> None:
+        """Take the rows back to those of a checkpoint, or to none."""
+        for path in (*self.kept_with_checkpoints, self.rows_file(TEST), self.tokens_file(TEST)):
+            if checkpoint is not None and (kept := checkpoint / path.name).exists():
+                shutil.copyfile(kept, path)
+            else:
+                path.unlink(missing_ok=True)
+
+    def clear(self) -> None:
+        """Remove what an earlier run left in the folder."""
+        self.rewind(None)
+        self._state_file.unlink(missing_ok=True)
+        for folder in (self.checkpoints, self.final, self.folder / "wandb", self.tensorboard):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What state.json says; empty if there is none."""
+        return json.loads(self._state_file.read_text()) if self._state_file.exists() else {}
+
+    def update_state(self, **changes: Any) -> None:
+        """Change some keys of state.json. A reader sees the old file or the new one, both whole."""
+        temporary = self._state_file.with_suffix(".json.writing")
+        with temporary.open("w") as file:
+            json.dump({**self.state, **changes}, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self._state_file)

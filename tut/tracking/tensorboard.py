@@ -1,0 +1,48 @@
+"""TensorBoard, as a view of a run's record: `tensorboard --logdir SWEEP_DIR` shows every run below a folder."""
+
+import json
+import logging
+import os
+import shutil
+from textwrap import indent
+
+from tut.config import Config
+from tut.tracking.metrics import SHARED, check_room, metrics
+from tut.tracking.record import Record, Row
+
+log = logging.getLogger(__name__)
+
+
+class TensorBoardTracker:
+    """One run in TensorBoard, in the run folder's `tensorboard/`. See `tut.tracking.tracker.Tracker`."""
+
+    def __init__(self, config: Config, record: Record) -> None:
+        """Start the run's event file anew: the rows of an earlier one are in the record, and are shown again.
+
+        Raises:
+            ImportError: there is no tensorboard package.
+            OSError: the folder cannot be written.
+        """
+        from torch.utils.tensorboard import SummaryWriter
+
+        shutil.rmtree(record.tensorboard, ignore_errors=True)
+        self._step = 0
+        self._writer = SummaryWriter(str(record.tensorboard), flush_secs=10)
+        self._write_text("config", indent(json.dumps(config.to_dict(), indent=1), "    "))
+
+    def log(self, split: str, row: Row) -> None:
+        check_room(self._writer.log_dir)  # its thread would end with a traceback
+        again = row["step"] == self._step
+        self._step = row["step"]
+        for name, value in metrics(split, row).items():
+            if not (again and name in SHARED):
+                self._writer.add_scalar(name, value, self._step)
+
+    def finish(self, status: str, untie_step: int | None) -> None:
+        point = "never untied" if untie_step is None else f"unties at step {untie_step}"
+        self._write_text("run", f"{status}; {point}")
+        self._writer.close()
+        log.info("TensorBoard: tensorboard --logdir %s", os.path.relpath(self._writer.log_dir))
+
+    def _write_text(self, name: str, text: str) -> None:
+        self._writer.add_text(name, text)

@@ -1,0 +1,95 @@
+"""Where a run is shown while it grows, beside its record: in W&B, in TensorBoard, or nowhere.
+
+Nothing here can fail a run: if a tracker cannot start or breaks down, one warning says so and training goes on. The
+package behind a tracker is loaded only if it is used.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import Protocol
+
+from tut.config import Config
+from tut.errors import TutError, one_line
+from tut.tracking.metrics import SPLITS
+from tut.tracking.record import Record, Row
+
+log = logging.getLogger(__name__)
+
+_NAMES = {"wandb": "W&B", "tensorboard": "TensorBoard", "none": ""}
+
+
+class Tracker(Protocol):
+    """Shows the rows of one run, in the order of their steps."""
+
+    def log(self, split: str, row: Row) -> None:
+        """Show a row of the record."""
+
+    def finish(self, status: str, untie_step: int | None) -> None:
+        """Close what is shown, and say where it is. `status` is `finished` or `failed`."""
+
+
+def check_tracker(tracker: str) -> None:
+    """Check that the package behind a tracker is there.
+
+    Raises:
+        TutError: it is not.
+    """
+    if tracker == "tensorboard" and find_spec("tensorboard") is None:
+        raise TutError("tracker=tensorboard: needs the tensorboard package: pip install 'tut-lm[tensorboard]'")
+
+
+def start_tracker(config: Config, record: Record, run_id: str) -> Tracker:
+    """Start what the config asks for, and show it the rows there are already. Whatever comes of it, nothing is raised.
+
+    Args:
+        config: the run, all of which is shown.
+        record: the files of the run.
+        run_id: the same whenever the run goes on, so that W&B continues it.
+    """
+
+    def start() -> Tracker | None:
+        if config.tracker == "tensorboard":
+            from tut.tracking.tensorboard import TensorBoardTracker
+
+            return TensorBoardTracker(config, record)
+        if config.tracker == "wandb" and config.wandb.mode != "disabled":
+            from tut.tracking.wandb import WandbTracker
+
+            return WandbTracker(config, record, run_id)
+        return None
+
+    return _Unfailing(_NAMES[config.tracker], start, record)
+
+
+class _Unfailing:
+    """A tracker around another one, which it gives up for good, with one warning, as soon as that one fails."""
+
+    def __init__(self, name: str, start: Callable[[], Tracker | None], record: Record) -> None:
+        self._name = name
+        self._tracker: Tracker | None = None
+        with self._guard():
+            self._tracker = start()
+            if self._tracker is not None:
+                earlier = [(split, row) for split in SPLITS for row in record.rows(split)]
+                for split, row in sorted(earlier, key=lambda pair: pair[1]["step"]):
+                    self._tracker.log(split, row)
+
+    def log(self, split: str, row: Row) -> None:
+        if self._tracker is not None:
+            with self._guard():
+                self._tracker.log(split, row)
+
+    def finish(self, status: str, untie_step: int | None) -> None:
+        if self._tracker is not None:
+            with self._guard():
+                self._tracker.finish(status, untie_step)
+
+    @contextmanager
+    def _guard(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self._tracker = None
+            log.warning("%s: no more from here, training goes on (%s)", self._name, one_line(error))

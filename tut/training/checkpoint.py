@@ -1,0 +1,218 @@
+"""Checkpoints: the whole State on disk, complete and verified, or not there at all.
+
+A checkpoint is a folder `checkpoints/step-00000357/`:
+
+    model.safetensors            weights; while tied, the shared matrix once
+    training.pt                  optimizers and running sums; only tensors and plain values, no pickled code
+    train.jsonl, valid.jsonl     the metric rows up to here
+    valid_tokens.npz             the validation at the end of a run, token by token
+    manifest.json                step, what determined the run so far, and a checksum of every file
+
+A checkpoint is either kept, for branches to fork from, or there only so that a stopped run can go on.
+
+It is written under a temporary name, flushed to disk, and renamed: a crash at any moment leaves the ones before.
+"""
+
+import json
+import os
+import shutil
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors import SafetensorError
+
+from tut.errors import TutError, one_line
+from tut.system.files import digest, file_digest
+
+if TYPE_CHECKING:  # torch is not for those who only look at what is there
+    from tut.training.state import State
+
+_MANIFEST = "manifest.json"
+
+
+def save(
+    folder: Path, state: "State", determinants: dict[str, Any], record: list[Path], keep: bool, parent: str | None
+) -> Path:
+    """Write a checkpoint of `state` into the folder of a run's checkpoints, and return its path.
+
+    Args:
+        folder: `checkpoints/` of the run, or a lineage of the store.
+        state: what to save.
+        determinants: what the state is a function of; see `tut.training.identity.determinants`.
+        record: the files of the run's record to keep with it; those that are not there are left out.
+        keep: whether `prune` is to leave it alone.
+        parent: the checkpoint that the run forked from, if it did.
+
+    Raises:
+        TutError: it cannot be written; what was there before is intact.
+    """
+    final = path_of(folder, state.step)
+    temporary = folder / f"writing-{final.name}"
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        temporary.mkdir(parents=True)
+        _write(temporary, state, {"determinants": determinants, "keep": keep, "parent": parent}, record)
+        if final.exists():  # a damaged one that this run was not resumed from, or one that was not to be kept
+            delete(final)
+        temporary.rename(final)
+        _flush(folder)
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors each have their own for disks
+        message = _cannot_write(final, error)  # first: it looks at how full the disk is
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise TutError(message) from error
+    return final
+
+
+def path_of(folder: Path, step: int) -> Path:
+    """Return where the checkpoint of a step is, or would be."""
+    return folder / f"step-{step:08d}"
+
+
+def step_of(checkpoint: Path) -> int:
+    """Return the step in a checkpoint's name."""
+    return int(checkpoint.name.removeprefix("step-"))
+
+
+def _cannot_write(path: Path, error: Exception) -> str:
+    free = shutil.disk_usage(path.parent).free if path.parent.is_dir() else 0
+    full = "No space left" in str(error) or free < 2**20
+    reason = f"the disk is full ({free / 2**20:.0f} MB free)" if full else one_line(error)
+    return f"{path}: cannot be written: {reason}; earlier checkpoints are intact, the same command goes on from there"
+
+
+def _write(temporary: Path, state: "State", about: dict[str, Any], record: list[Path]) -> None:
+    import torch
+    from safetensors.torch import save_model
+
+    from tut.system.provenance import versions
+
+    save_model(state.network, str(temporary / "model.safetensors"))
+    training = {
+        "optimizers": [optimizer.state_dict() for optimizer in state.optimizers],
+        "window": vars(state.window),
+    }
+    torch.save(training, temporary / "training.pt")
+    for path in record:
+        if path.exists():
+            shutil.copyfile(path, temporary / path.name)
+    manifest = {
+        "step": state.step,
+        "tied": state.pair.tied,
+        "tokens": state.tokens,
+        "seconds": state.seconds,
+        **about,
+        "versions": versions(),
+        "files": {path.name: file_digest(path) for path in sorted(temporary.iterdir())},
+    }
+    (temporary / _MANIFEST).write_text(json.dumps({"sha256": digest(manifest), **manifest}, indent=1))
+    for path in (*temporary.iterdir(), temporary):
+        _flush(path)
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file, or a folder's list of names, is on disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def verify(checkpoint: Path) -> dict[str, Any]:
+    """Return a checkpoint's manifest.
+
+    Raises:
+        TutError: it is not a whole checkpoint; the message says what is wrong with it.
+    """
+    try:
+        manifest: dict[str, Any] = json.loads((checkpoint / _MANIFEST).read_text())
+        expected = manifest.pop("sha256")
+    except FileNotFoundError as error:
+        raise TutError(f"{checkpoint}: not a checkpoint (it has no {_MANIFEST})") from error
+    except (ValueError, KeyError, AttributeError) as error:
+        raise TutError(f"{checkpoint}: damaged ({_MANIFEST} cannot be read)") from error
+    if digest(manifest) != expected:
+        raise TutError(f"{checkpoint}: damaged ({_MANIFEST} does not match its checksum)")
+    for name, checksum in manifest["files"].items():
+        path = checkpoint / name
+        if not path.is_file():
+            raise TutError(f"{checkpoint}: damaged ({name} is missing)")
+        if file_digest(path) != checksum:
+            raise TutError(f"{checkpoint}: damaged ({name} does not match its checksum)")
+    return manifest
+
+
+def saved(folder: Path) -> list[Path]:
+    """Return a run's checkpoints, the newest first, whole or not."""
+    return sorted(folder.glob("step-*"), reverse=True)
+
+
+def load(checkpoint: Path, manifest: dict[str, Any], state: "State") -> None:
+    """Put a verified checkpoint into a State that was just built from the same config."""
+    import torch
+    from safetensors.torch import load_model
+
+    from tut.tying import untie
+
+    if not manifest["tied"] and state.pair.tied:
+        untie(state.network)
+    load_model(state.network, str(checkpoint / "model.safetensors"), device=str(state.device))
+    training = torch.load(checkpoint / "training.pt", map_location=state.device, weights_only=True)
+    for optimizer, saved_state in zip(state.optimizers, training["optimizers"], strict=True):
+        optimizer.load_state_dict(saved_state)
+    for name, value in training["window"].items():
+        setattr(state.window, name, value)
+    state.step, state.tokens, state.seconds = manifest["step"], manifest["tokens"], manifest["seconds"]
+
+
+def prune(folder: Path, newest: int, up_to: int) -> None:
+    """Delete the checkpoints up to a step that are not kept, save for the newest few of them.
+
+    Those of later steps are left alone: they are what a longer, interrupted stage can go on from.
+    """
+    passing = [path for path in saved(folder) if step_of(path) <= up_to and not is_kept(path)]
+    for path in passing[newest:]:
+        delete(path)
+
+
+def delete(checkpoint: Path) -> None:
+    """Delete a checkpoint: at every moment it is whole, or not there under its name."""
+    going = checkpoint.with_name(f"deleting-{checkpoint.name}")
+    shutil.rmtree(going, ignore_errors=True)
+    with suppress(FileNotFoundError):
+        checkpoint.rename(going)
+    shutil.rmtree(going, ignore_errors=True)
+
+
+def is_kept(checkpoint: Path) -> bool:
+    """Return whether a checkpoint is one to fork from. Its files are not verified."""
+    try:
+        return bool(json.loads((checkpoint / _MANIFEST).read_text())["keep"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def set_aside(checkpoint: Path) -> Path:
+    """Rename a damaged checkpoint, so that nothing takes it for a whole one, and return its new path."""
+    aside = checkpoint.with_name(f"damaged-{checkpoint.name}")
+    shutil.rmtree(aside, ignore_errors=True)
+    checkpoint.rename(aside)
+    return aside
+
+
+def link(checkpoint: Path, folder: Path) -> None:
+    """Show a checkpoint in another folder as well, without a second copy on disk where the file system can do that."""
+    there = folder / checkpoint.name
+    temporary = folder / f"writing-{checkpoint.name}"
+    shutil.rmtree(temporary, ignore_errors=True)
+    shutil.copytree(checkpoint, temporary, copy_function=_link_or_copy)
+    shutil.rmtree(there, ignore_errors=True)
+    temporary.rename(there)
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system
+        shutil.copyfile(source, target)

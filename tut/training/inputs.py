@@ -1,0 +1,65 @@
+"""What a run works on and when, all of it known before there is a model: data, objective, device, timeline."""
+
+import json
+from dataclasses import asdict
+from functools import lru_cache
+from typing import Any
+
+import torch
+from transformers import PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
+
+from tut.config import Config, DataConfig, ObjectiveConfig
+from tut.data.batches import TrainingBatches
+from tut.data.corpus import Corpus, open_corpus
+from tut.data.objective import Objective
+from tut.data.sources import open_source
+from tut.data.tokenizer import load_tokenizer
+from tut.system.device import choose_device, choose_precision
+from tut.training.identity import determinants
+from tut.training.timeline import Timeline
+
+
+class Inputs:
+    """A run's config, together with what it refers to."""
+
+    def __init__(self, config: Config, device: torch.device | None = None, precision: str | None = None) -> None:
+        """Open the data, tokenising it first if this was not done before.
+
+        Args:
+            config: the run.
+            device: what it will run on; None for what its config chooses on this machine.
+            precision: likewise.
+
+        Raises:
+            TutError: the data is not there or too little, or the untie point is not before the end of training.
+        """
+        transformers_logging.set_verbosity_error()
+        transformers_logging.disable_progress_bar()
+        self.config = config
+        self.device = choose_device(config.trainer) if device is None else device
+        self.precision = choose_precision(config.trainer, self.device) if precision is None else precision
+        self.tokenizer, self.corpus = _opened(_key(config.data), _key(config.objective))
+        self.objective = Objective(config.objective, self.tokenizer)
+        trainer = config.trainer
+        parts = trainer.gradient_accumulation * trainer.processes
+        self.batches = TrainingBatches(self.corpus.train, self.objective, trainer.batch_size, parts, config.seed)
+        self.timeline = Timeline.of(config, self.batches.steps_per_epoch)
+
+    def determinants(self, tied: bool) -> dict[str, Any]:
+        """Return what the run's state is a function of, before or after the untie point."""
+        return determinants(
+            self.config, self.timeline, self.corpus, len(self.tokenizer), self.device.type, self.precision, tied
+        )
+
+
+def _key(section: DataConfig | ObjectiveConfig) -> str:
+    return json.dumps(asdict(section), sort_keys=True)
+
+
+@lru_cache(maxsize=8)  # the runs of a sweep mostly read the same text
+def _opened(data_key: str, objective_key: str) -> tuple[PreTrainedTokenizerBase, Corpus]:
+    data, objective = DataConfig(**json.loads(data_key)), ObjectiveConfig(**json.loads(objective_key))
+    source = open_source(data)
+    tokenizer = load_tokenizer(data, objective, source)
+    return tokenizer, open_corpus(data, source, tokenizer)

@@ -1,0 +1,57 @@
+"""One process's copy of a run: its inputs, its model and state, and how that is trained and scored."""
+
+from collections.abc import Callable
+
+from tut.config import Config
+from tut.data.batches import PreparedAhead, evaluation_batches
+from tut.data.sources import Split
+from tut.distributed import collectives
+from tut.model.build import build_model
+from tut.model.numerics import make_deterministic, place
+from tut.model.predict import PredictsAt
+from tut.system.device import keep_freed_memory
+from tut.tracking.record import Row
+from tut.training.inputs import Inputs
+from tut.training.optimizer import build_optimizers
+from tut.training.scoring import Evaluation, evaluate
+from tut.training.state import State, Window
+from tut.training.trainer import Trainer
+from tut.tying import tie
+
+
+class Replica:
+    """The run as this process holds it. All processes of a run hold the same."""
+
+    def __init__(self, config: Config) -> None:
+        """Open the data and build the model, with its initial weights.
+
+        Raises:
+            TutError: the data is not there or too little, or model and data do not go together.
+        """
+        keep_freed_memory()
+        make_deterministic(config.trainer.deterministic)
+        self.config = config
+        self.inputs = inputs = Inputs(config)
+        network = place(build_model(config, inputs.tokenizer), inputs.device, inputs.precision)
+        pair = tie(network)
+        self.model = PredictsAt(network)
+        optimizers = build_optimizers(config.optimizer, network, pair)
+        self.state = State(network, pair, optimizers, Window.on(inputs.device))
+
+    def trainer(
+        self, evaluate: Callable[[], Row], write: Callable[[str, Row], None], save: Callable[[], None]
+    ) -> Trainer:
+        """Return what trains the model, once all processes of the run have joined. See `Trainer` for the arguments."""
+        pair, inputs, batches = self.state.pair, self.inputs, self.inputs.batches
+        if self.config.trainer.compile:
+            self.state.network.compile()
+        # The embeddings' gradients are joined, and averaged, by themselves: nothing changes here at the untie point.
+        model = collectives.parallel(self.model, without=(pair.input, pair.output))
+        ahead = PreparedAhead(batches) if inputs.device.type == "cuda" else batches
+        return Trainer(self.config, self.state, model, ahead, inputs.timeline, inputs.precision, evaluate, write, save)
+
+    def score(self, split: Split) -> Evaluation:
+        """Score the model on a split."""
+        inputs, rows = self.inputs, self.config.trainer.evaluation_batch_size
+        batches = evaluation_batches(inputs.corpus.split(split), inputs.objective, rows)
+        return evaluate(self.model, batches, inputs.device, inputs.precision)

@@ -1,0 +1,100 @@
+"""Where a run goes on from: its own newest checkpoint, the fork it was assigned, or the one its config names."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from tut.errors import TutError
+from tut.training import checkpoint
+from tut.training.identity import difference
+from tut.training.inputs import Inputs
+
+log = logging.getLogger(__name__)
+
+Origin = tuple[Path, dict[str, Any]]
+"""A checkpoint and its manifest, verified."""
+
+
+def own(folder: Path, inputs: Inputs, up_to: int | None) -> Origin | None:
+    """Return the newest whole checkpoint in a run's own folder, or up to a step; None if it has none.
+
+    Raises:
+        TutError: it is of another run.
+    """
+    for path in checkpoint.saved(folder):
+        if up_to is not None and checkpoint.step_of(path) > up_to:
+            continue
+        try:
+            manifest = checkpoint.verify(path)
+        except TutError as damage:
+            aside = checkpoint.set_aside(path)
+            log.warning("%s; set aside as %s, the one before it is used", damage, aside.name)
+            continue
+        if reason := _obstacle(manifest, inputs):
+            raise TutError(f"{path}: is of another run ({reason}); use another folder, or resume=never")
+        return path, manifest
+    return None
+
+
+def fork(path: Path, inputs: Inputs) -> Origin:
+    """Return the checkpoint at which a branch leaves its trunk.
+
+    Raises:
+        TutError: it is damaged, and is set aside; or it is of another run.
+    """
+    try:
+        manifest = checkpoint.verify(path)
+    except TutError as damage:
+        _set_aside_alone(path)
+        raise TutError(f"{damage}; start the same command again, and that stage is trained anew") from damage
+    if reason := _obstacle(manifest, inputs):
+        raise TutError(f"{path}: this run cannot fork from there ({reason})")
+    return path, manifest
+
+
+def _set_aside_alone(path: Path) -> None:
+    """Set a damaged fork aside, unless it is being trained anew or another branch has done so."""
+    try:
+        with FileLock(path.parent / ".lock", timeout=0):
+            try:
+                checkpoint.verify(path)
+            except TutError:
+                if path.is_dir():
+                    checkpoint.set_aside(path)
+    except (Timeout, FileNotFoundError):
+        pass
+
+
+def named(resume: str, inputs: Inputs) -> Origin:
+    """Return the newest checkpoint under the path that `resume` names and that a run can go on from.
+
+    Raises:
+        TutError: there is none.
+    """
+    candidates = checkpoint.saved(Path(resume) / "checkpoints") or [Path(resume)]
+    reason: str | None = None
+    for path in candidates:
+        try:
+            manifest = checkpoint.verify(path)
+        except TutError as damage:
+            reason = str(damage)
+            log.warning("%s; not used", damage)
+            continue
+        reason = _obstacle(manifest, inputs)
+        if reason is None:
+            return path, manifest
+    raise TutError(f"resume={resume}: this run cannot go on from there ({reason})")
+
+
+def _obstacle(manifest: dict[str, Any], inputs: Inputs) -> str | None:
+    """Say why a run cannot go on from a checkpoint; None if it can."""
+    tied, step, timeline = manifest["tied"], manifest["step"], inputs.timeline
+    if step > timeline.total_steps:
+        return f"its step {step} is past the end of this run, step {timeline.total_steps}"
+    if tied and timeline.untie_step is not None and step > timeline.untie_step:
+        return f"it is tied at step {step}, and this run unties at step {timeline.untie_step}"
+    there, here = manifest["determinants"], inputs.determinants(tied)
+    here["trainer"]["processes"] = there["trainer"].get("processes")  # another number goes on, to rounding
+    return difference(there, here)

@@ -1,0 +1,341 @@
+"""One run, from its config to its record: the parts are put together here, and nowhere else.
+
+A run folder that a killed or stopped run has left is taken up from its newest whole checkpoint.
+"""
+
+import logging
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from tut.config import RESUME_WORDS, Config
+from tut.data.sources import SPLITS, Split
+from tut.distributed import rendezvous
+from tut.errors import TutError, one_line
+from tut.model import memory
+from tut.system.files import digest
+from tut.system.provenance import git_revision, hardware, versions
+from tut.system.signals import Stopped, StopRequest, stop_request
+from tut.tracking.record import TEST, VALID, Record, Row
+from tut.tracking.token_scores import TokenScores
+from tut.tracking.tracker import start_tracker
+from tut.training import checkpoint, resume
+from tut.training.identity import difference
+from tut.training.replica import Replica
+from tut.training.scoring import targets_of
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """The stage that one process is to train, where the runs of a sweep share their stages through a store."""
+
+    lineage: Path
+    """The store's folder of checkpoints that the stage adds to."""
+    fork: Path | None
+    """The checkpoint to start from if the lineage has none yet; None is initialisation."""
+    end: int
+    """The step to train up to. The checkpoint there is kept."""
+    ends_run: bool
+    """Whether a run ends there. If not, the stage is a trunk only, and leaves nothing but its checkpoint."""
+    keep_every: int | None = None
+    """Checkpoints are written and kept at multiples of this step as well; None keeps only the one at the end."""
+    keep_all: bool = False
+    """Whether every checkpoint on the way is kept."""
+    expected: dict[str, Any] = field(default_factory=dict)
+    """What the stage was planned as a function of; see `tut.training.identity`. The lineage is named after it."""
+
+
+def run(config: Config, folder: Path, assignment: Assignment | None = None) -> float | None:
+    """Train, untie, evaluate and record one run in `folder`, and return its final validation loss.
+
+    Nothing is written before the data, the model and the untie point are known to be good.
+
+    Args:
+        config: the run.
+        folder: where it is recorded.
+        assignment: which part of it to train, as the last step to a whole run or as a trunk for others; None for
+            all of it, without a store. A trunk returns None.
+
+    Raises:
+        TutError: the folder is in use or holds another run, or the run cannot go on.
+        Stopped: a signal asked to stop; the state is saved.
+    """
+    is_trunk = assignment is not None and not assignment.ends_run
+    record = Record(folder, "stage.json" if is_trunk else "state.json")
+    if not is_trunk and (loss := finished_loss(config, record)) is not None:
+        log.info("%s: finished earlier, nothing to do (resume=never starts over)", folder)
+        rendezvous.dismiss()
+        return loss
+    try:
+        with stop_request() as stop, rendezvous.Others(config.trainer) as others:
+            parts = _Run(config, record, assignment)
+            folder.mkdir(parents=True, exist_ok=True)
+            if assignment is None:
+                with FileLock(folder / ".lock", timeout=0):
+                    return _run_recorded(config, record, parts, others, stop)
+            assignment.lineage.mkdir(parents=True, exist_ok=True)
+            with _alone_in(folder, stop), _alone_in(assignment.lineage, stop):
+                return _run_recorded(config, record, parts, others, stop)
+    except Timeout as error:
+        raise TutError(f"{folder}: another process is training in this folder") from error
+    except OSError as error:
+        raise TutError(f"{folder}: {one_line(error)}") from error
+
+
+def finished_loss(config: Config, record: Record) -> float | None:
+    """Return the final validation loss if this run has been finished in this folder, None if it is still to be done.
+
+    Raises:
+        TutError: a run of another config has been finished in it.
+    """
+    if record.state.get("status") != "finished" or config.resume == "never":
+        return None
+    if changed := difference(_of_a_result(record.state["config"]), _of_a_result(config.to_dict())):
+        raise TutError(f"{record.folder}: holds a finished run with another config ({changed}); use another folder")
+    return float(record.state["validation"]["loss"])
+
+
+@contextmanager
+def _alone_in(folder: Path, stop: StopRequest) -> Iterator[None]:
+    """Wait until no other process trains in a folder, and keep others out for the length of a block."""
+    lock = FileLock(folder / ".lock")
+    said = False
+    while stop.received is None:
+        try:
+            lock.acquire(timeout=0.5)
+        except Timeout:
+            if not said:
+                log.info("waits: another process is training in %s", folder)
+            said = True
+            continue
+        try:
+            yield
+        finally:
+            lock.release()
+        return
+    raise Stopped(stop.received)
+
+
+def _run_recorded(
+    config: Config, record: Record, parts: "_Run", others: rendezvous.Others, stop: StopRequest
+) -> float | None:
+    if config.resume == "never":
+        record.clear()
+    taken_up = parts.take_up()  # first: what it refuses must stay as it is
+    record.update_state(
+        status="running",
+        error=None,
+        command=shlex.join(["python", "-m", "tut.train", *sys.argv[1:]]),
+        lineage=None if parts.assignment is None else parts.assignment.lineage.name,
+        arm=config.untie.arm,
+        config=config.to_dict(),
+        versions=versions(),
+        git_revision=git_revision(),
+        started=record.state.get("started", _now()),
+        ended=None,
+    )
+    status, error = "failed", None
+    try:
+        with others.called(parts.call(taken_up), parts.inputs.device, stop):
+            loss = parts.to_the_end(taken_up, stop)
+        status = "finished"
+        return loss
+    except (Stopped, KeyboardInterrupt):
+        status = "interrupted"
+        raise
+    except BaseException as reason:
+        error = one_line(reason)
+        raise
+    finally:
+        with suppress(OSError):  # a full disk is told by the error that came first
+            record.update_state(status=status, error=error, ended=_now())
+
+
+def _of_a_result(config: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key not in ("wandb", "tracker", "report", "resume")}
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+class _Run(Replica):
+    """The parts of one run in the process that keeps its record."""
+
+    def __init__(self, config: Config, record: Record, assignment: Assignment | None) -> None:
+        super().__init__(config)
+        inputs = self.inputs
+        self.record = record
+        self.assignment = assignment
+        if assignment is not None and (changed := self._unlike_planned(assignment)):
+            raise TutError(f"this stage was planned for other data or hardware than it has met: {changed}")
+        self.checkpoints = record.checkpoints if assignment is None else assignment.lineage
+        self.until = inputs.timeline.total_steps if assignment is None else assignment.end
+        self.ends_run = assignment is None or assignment.ends_run
+        self.save_every = None if assignment is None else assignment.keep_every
+        names_parent = config.resume not in RESUME_WORDS and not checkpoint.saved(self.checkpoints)
+        self._parent = resume.named(config.resume, inputs) if names_parent else None
+
+    def _unlike_planned(self, assignment: Assignment) -> str | None:
+        """Say in what the stage at hand differs from what its lineage is named after; None if in nothing."""
+        met = self.inputs.determinants(tied="untie" not in assignment.expected)
+        if assignment.expected.get("trainer", {}).get("precision") == "auto":  # only known where the GPU is
+            met["trainer"]["precision"] = "auto"
+        return difference(assignment.expected, met) if assignment.expected else None
+
+    def call(self, taken_up: Path | None) -> dict[str, Any]:
+        """Return what other processes have to know to do the same; see `tut.training.follower`."""
+        return {
+            "config": self.config.to_dict(),
+            "determinants": self.inputs.determinants(tied=False),
+            "checkpoint": None if taken_up is None else str(taken_up.absolute()),
+            "until": self.until,
+            "save_every": self.save_every,
+            "ends_run": self.ends_run,
+        }
+
+    def to_the_end(self, taken_up: Path | None, stop: StopRequest) -> float | None:
+        """Train from where `take_up` has put the state; return a run's final validation loss, None for a trunk."""
+        self.record.rewind(taken_up)
+        self._describe(taken_up)
+        self.tracker = start_tracker(self.config, self.record, self._run_id()) if self.ends_run else None
+        trainer = self.trainer(lambda: self._score("validation", VALID), self._write, self._save)
+        status = "failed"
+        try:
+            trainer.train(stop, self.until, self.save_every)
+            self._land()
+            if self.tracker is None:
+                return None
+            trainer.close()
+            test = trainer.row(**self._score("test", TEST))
+            self._write(TEST, test)
+            self._save_final()
+            status = "finished"
+        finally:
+            if self.tracker is not None:
+                self.tracker.finish(status, self.inputs.timeline.untie_step)
+        *_, validation = self.record.rows(VALID)
+        self.record.update_state(validation=validation, test=test, peak_memory=memory.peak(self.state.device))
+        log.info(
+            "test loss %.4f, perplexity %.2f, accuracy %.4f; model in %s",
+            test["loss"], test["perplexity"], test["acc"], self.record.final,
+        )  # fmt: skip
+        return float(validation["loss"])
+
+    def _score(self, split: Split, name: str) -> Row:
+        """Score the model on a split; at the end of the run, leave in its record how it did on each token."""
+        inputs, result = self.inputs, self.score(split)
+        if self.state.step == inputs.timeline.total_steps:
+            targets = targets_of(inputs.corpus, split, inputs.objective)
+            scored = TokenScores(**vars(targets), loss=result.loss, rank=result.rank)
+            scored.save(self.record.tokens_file(name))
+        return result.row()
+
+    def _write(self, split: str, row: Row) -> None:
+        self.record.append(split, row)
+        if self.tracker is not None:
+            self.tracker.log(split, row)
+
+    def _save(self) -> None:
+        state, assignment = self.state, self.assignment
+        if assignment is None:
+            keep, parent = state.step == self.inputs.timeline.untie_step, self._parent and self._parent[0]
+        else:
+            every, parent = self.save_every, assignment.fork
+            at_fork = state.step == self.until or (every is not None and state.step % every == 0)
+            keep = assignment.keep_all or at_fork
+        known = self.inputs.determinants(state.pair.tied)
+        name = None if parent is None else f"{parent.parent.name}/{parent.name}"
+        checkpoint.save(self.checkpoints, state, known, self.record.kept_with_checkpoints, keep, name)
+        checkpoint.prune(self.checkpoints, self.config.trainer.keep_checkpoints, up_to=state.step)
+        self.record.update_state(step=state.step, seconds=state.seconds, peak_memory=memory.peak(state.device))
+
+    def _land(self) -> None:
+        """Leave a finished stage's checkpoint in the store, and show it in the folder of a run that ends there."""
+        assignment = self.assignment
+        if assignment is None:
+            return
+        end = checkpoint.path_of(self.checkpoints, self.until)
+        if not checkpoint.is_kept(end):  # it was on the way of a stage that never came to its own end
+            self._save()
+        checkpoint.prune(self.checkpoints, 0, up_to=self.until)
+        if assignment.ends_run:
+            for path in (end, assignment.fork):
+                if path is not None and path.is_dir():
+                    checkpoint.link(path, self.record.checkpoints)
+
+    def _save_final(self) -> None:
+        """Write the model as a Hugging Face folder, whole or not at all."""
+        writing = self.record.final.with_name("writing-final")
+        self.state.network.save_pretrained(writing)
+        self.inputs.tokenizer.save_pretrained(writing)
+        shutil.rmtree(self.record.final, ignore_errors=True)
+        writing.rename(self.record.final)
+
+    def _run_id(self) -> str:
+        known = self.inputs.determinants(tied=False)
+        del known["trainer"]["processes"]  # with more or fewer of them, the same run goes on
+        return digest([known, str(self.record.folder.absolute())])[:16]
+
+    def _describe(self, taken_up: Path | None) -> None:
+        """Say in state.json, and in one line, what this run is."""
+        network, pair, inputs = self.state.network, self.state.pair, self.inputs
+        timeline, corpus = inputs.timeline, inputs.corpus
+        size = sum(parameter.numel() for parameter in network.parameters())
+        batch = inputs.batches[0][0]
+        terms = memory.estimate(self.model, self.state.optimizers, batch, inputs.device, inputs.precision)
+        self.record.update_state(
+            untie_step=timeline.untie_step,
+            steps_per_epoch=timeline.steps_per_epoch,
+            total_steps=timeline.total_steps,
+            step=self.state.step,
+            resumed_from=None if taken_up is None else str(taken_up),
+            data={"fingerprint": corpus.fingerprint, "vocab_size": len(inputs.tokenizer)}
+            | {f"{split}_tokens": len(corpus.split(split).tokens) for split in SPLITS},
+            parameters={"tied": size - pair.output.numel(), "untied": size},
+            hardware={
+                **hardware(inputs.device),
+                "precision": inputs.precision,
+                "devices": self.config.trainer.devices,
+                "nodes": self.config.trainer.nodes,
+            },
+            memory_estimate=terms,
+        )
+        when = "never" if timeline.untie_step is None else f"at step {timeline.untie_step}"
+        log.info(
+            "%s: %d steps of %d rows, %d an epoch; unties %s; %s parameters (%s untied); %s on %s",
+            self.record.folder, timeline.total_steps, self.config.trainer.batch_size, timeline.steps_per_epoch, when,
+            f"{size - pair.output.numel():,}", f"{size:,}", inputs.precision, self._devices(),
+        )  # fmt: skip
+        log.info("%s", memory.describe(terms))
+
+    def _devices(self) -> str:
+        count, kind = self.config.trainer.processes, self.inputs.device
+        return str(kind) if count == 1 else f"{count} x {kind.type}"
+
+    def take_up(self) -> Path | None:
+        """Load the checkpoint to go on from, and return it; None for a new start."""
+        up_to = None if self.assignment is None else self.until
+        found = resume.own(self.checkpoints, self.inputs, up_to) or self._parent
+        if found is None and self.assignment is not None and self.assignment.fork is not None:
+            found = resume.fork(self.assignment.fork, self.inputs)
+        if found is None:
+            return None
+        path, manifest = found
+        there = {"processes": manifest["determinants"]["trainer"].get("processes"), **manifest["versions"]}
+        here = {"processes": self.config.trainer.processes, **versions()}
+        if changed := difference(there, here):
+            log.warning("%s: goes on, but not bit for bit: %s", path, changed)
+        checkpoint.load(path, manifest, self.state)
+        log.info("goes on from %s", path)
+        return path

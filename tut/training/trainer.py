@@ -1,0 +1,188 @@
+"""The training loop, over an explicit State.
+
+At each step boundary, in this order: a row of train.jsonl, an evaluation, a checkpoint. The checkpoint at the untie
+point is written before untying, so that every branch, whatever it does there, can fork from it. Likewise the one at a
+run's last step is written before `close` adds what only an end needs, so that a longer run can go on from it.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Generator, nn
+from torch.nn.utils import clip_grad_norm_
+
+from tut.config import Config
+from tut.data.batches import PreparedAhead, TrainingBatches
+from tut.distributed import collectives
+from tut.errors import TutError
+from tut.model.numerics import autocast
+from tut.randomness import derived_seed
+from tut.system.signals import Stopped, StopRequest
+from tut.tracking.progress import progress
+from tut.tracking.record import TRAIN, VALID, Row
+from tut.training.optimizer import learning_rate, set_learning_rate
+from tut.training.state import State, Window
+from tut.training.timeline import Timeline
+from tut.tying import untie
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Trainer:
+    """Takes a State from where it is to the end of its run."""
+
+    config: Config
+    """The run."""
+    state: State
+    """Changed in place."""
+    model: nn.Module
+    """`state.network` as `PredictsAt`, as `collectives.parallel` returns it."""
+    batches: TrainingBatches | PreparedAhead
+    """What each step trains on."""
+    timeline: Timeline
+    """When to log, evaluate, save and untie."""
+    precision: str
+    """`fp32` or `bf16`."""
+    evaluate: Callable[[], Row]
+    """Scores the model on the validation split."""
+    write: Callable[[str, Row], None]
+    """Takes a split's name and a metric row."""
+    save: Callable[[], None]
+    """Writes a checkpoint."""
+
+    def __post_init__(self) -> None:
+        self._run_started = time.perf_counter() - self.state.seconds
+        self._agreement = collectives.Agreement()
+        self.state.window = self.state.window.in_first()
+        self._open_window()
+
+    def train(self, stop: StopRequest, until: int, save_every: int | None = None) -> None:
+        """Train up to a step, and save there; also, beside the timeline's own checkpoints, every so many steps.
+
+        Raises:
+            TutError: the loss is no longer a finite number.
+            Stopped: a signal asked to stop; the state is saved.
+        """
+        state, timeline = self.state, self.timeline
+        with progress(state.step, timeline.total_steps, shown=collectives.rank() == 0) as self._progress:
+            while state.step < until:
+                if state.step == timeline.untie_step and state.pair.tied:
+                    self._untie()
+                if timeline.logs_at(state.step + 1):
+                    state.pair.record_roles()
+                self._step()
+                also = save_every is not None and state.step % save_every == 0
+                self._after_step(stop, until, saves=also or timeline.checkpoints_at(state.step) or state.step == until)
+
+    def close(self) -> None:
+        """Log and evaluate where the run ends, if its intervals do not end there by themselves."""
+        if self.state.window.predictions:
+            self._log_training()
+        if not self.timeline.evaluates_at(self.state.step):
+            self._log_validation()
+
+    def _step(self) -> None:
+        state, config = self.state, self.config
+        lr = learning_rate(config.optimizer, state.step, self.timeline.total_steps)
+        set_learning_rate(config, state.optimizers, lr, state.pair.tied)
+        self.model.train()
+        parts = self.batches[state.step]
+        predictions = sum(part.n_predictions for part in parts)
+        processes = collectives.size()  # their gradients are averaged, so each one's is to be that much larger
+        own = list(enumerate(parts))[collectives.rank() :: processes]
+        for index, part in own:
+            batch = part.to(state.device)
+            torch.manual_seed(derived_seed(config.seed, "dropout", state.step, index))
+            with collectives.adding_up(self.model) if index < own[-1][0] else nullcontext():
+                with autocast(state.device, self.precision):
+                    loss, correct = self.model(batch, processes / max(1, predictions))
+                loss.backward()
+            state.window.loss += loss.detach() * predictions / processes
+            state.window.correct += correct
+        collectives.mean_(*state.pair.gradients)
+        if config.optimizer.clip_grad_norm is not None:
+            clip_grad_norm_(state.network.parameters(), config.optimizer.clip_grad_norm)
+        for optimizer in state.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        state.window.predictions += predictions
+        state.tokens += sum(part.n_tokens for part in parts)
+        state.step += 1
+
+    def _after_step(self, stop: StopRequest, until: int, saves: bool) -> None:
+        state, timeline = self.state, self.timeline
+        if timeline.logs_at(state.step):
+            row = self._log_training()
+            self._progress.show(state.step, row["loss"], row["tokens_per_second"], state.pair.tied)
+        started = time.perf_counter()
+        if timeline.evaluates_at(state.step):
+            self._log_validation()
+        # Looked at once: a signal that comes while saving waits for the next boundary.
+        received = self._agreement.on(stop.received)
+        if received is not None or saves:
+            total = state.window.total()
+            self._finite(total.loss.item())
+            state.window = total.in_first()
+            state.seconds = time.perf_counter() - self._run_started
+            self.save()
+        if received is not None and state.step < until:
+            raise Stopped(received)
+        self._window_started += time.perf_counter() - started
+
+    def _untie(self) -> None:
+        state, settings = self.state, self.config.untie
+        random = Generator().manual_seed(derived_seed(self.config.seed, "untie"))
+        untie(state.network, state.optimizers, settings.init, settings.optimizer_state, random)
+        log.info("step %d: untied (init=%s, optimizer_state=%s)", state.step, settings.init, settings.optimizer_state)
+
+    def _open_window(self) -> None:
+        self._window_started = time.perf_counter()
+        self._window_tokens = self.state.tokens
+
+    def _log_training(self) -> Row:
+        state, window = self.state, self.state.window.total()
+        loss = self._finite(window.loss.item() / max(1, window.predictions))
+        row = self.row(loss=loss, acc=window.correct.item() / max(1, window.predictions))
+        elapsed = time.perf_counter() - self._window_started
+        row["tokens_per_second"] = (state.tokens - self._window_tokens) / elapsed
+        row |= state.pair.role_gradients() if state.pair.tied else state.pair.distance()
+        self.write(TRAIN, row)
+        state.window = Window.on(state.device)
+        self._open_window()
+        return row
+
+    def _log_validation(self) -> None:
+        result = self.evaluate()
+        self._finite(result["loss"])
+        row = self.row(**result)
+        self.write(VALID, row)
+        log.info(
+            "step %d of %d, epoch %.2f, %s: validation loss %.4f, perplexity %.2f, accuracy %.4f",
+            row["step"], self.timeline.total_steps, row["epoch"], "tied" if row["tied"] else "untied",
+            row["loss"], row["perplexity"], row["acc"],
+        )  # fmt: skip
+
+    def _finite(self, loss: float) -> float:
+        if not math.isfinite(loss):
+            raise TutError(f"the loss is {loss} at step {self.state.step}; try a lower optimizer.lr, or more warmup")
+        return loss
+
+    def row(self, **metrics: Any) -> Row:
+        """Return a metric row about the state as it is."""
+        state, config = self.state, self.config.optimizer
+        return {
+            "step": state.step,
+            "epoch": state.step / self.timeline.steps_per_epoch,
+            "tokens": state.tokens,
+            "tied": state.pair.tied,
+            "lr": learning_rate(config, state.step - 1, self.timeline.total_steps),
+            "seconds": time.perf_counter() - self._run_started,
+            **metrics,
+        }
