@@ -34,7 +34,7 @@ def test_several_sweeps_are_one_table(tmp_path: Path) -> None:
     assert len(tut.report.load([tmp_path / "a", str(tmp_path / "b")]).runs) == 4
 
 
-@pytest.mark.parametrize("status", ["failed", "running", "interrupted"])
+@pytest.mark.parametrize("status", ["failed", "running", "stopped"])
 def test_runs_that_are_not_finished_have_rows_but_no_result(status: str, tmp_path: Path) -> None:
     plant(tmp_path / "0", "never", 0, 5.0)
     plant(tmp_path / "1", "epoch=3", 0, 5.0, status=status)

@@ -282,7 +282,7 @@ def test_a_signal_saves_at_a_step_boundary_and_says_how_to_go_on(number: int, co
     assert f"stopped by {signal.Signals(number).name}, state saved; to go on: python -m tut.train" in out
     assert out.rstrip().endswith(f"hydra.run.dir={tmp_path}/run")
     state = Record(tmp_path / "run").state
-    assert state["status"] == "interrupted"
+    assert state["status"] == "stopped"
     manifest = checkpoint.verify(newest(tmp_path / "run"))
     assert manifest["step"] == state["step"] < state["total_steps"]
 

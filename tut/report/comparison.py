@@ -69,7 +69,7 @@ class Arm:
     scores: dict[str, tuple[float, float | None]]
     """Mean and standard deviation over seeds of every metric on the endpoint's split."""
     unfinished: dict[str, int]
-    """How many runs are `failed`, `running` or `interrupted`."""
+    """How many runs are `failed`, `running` or `stopped`."""
     parameters: int | None
     steps: int
     """Optimizer steps of its finished runs."""

@@ -28,17 +28,13 @@ from omegaconf import DictConfig
 from tut.config import Config
 from tut.errors import TutError, one_line
 from tut.sweep.folder import SweepFolder
-from tut.system.signals import Stopped
+from tut.system.signals import NotStarted, Stopped
 from tut.training.run import Assignment, run
 
 log = logging.getLogger(__name__)
 
 WARNINGS = (signal.SIGTERM, signal.SIGUSR2)
 """What asks a stage to stop."""
-
-
-class NotStarted(Stopped):
-    """A stage was asked to stop before it had begun to train."""
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,31 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 Row = dict[str, Any]
 
 TRAIN, VALID, TEST = "train", "valid", "test"
+
+
+class Status(StrEnum):
+    """How a run, or a stage of a sweep, stands."""
+
+    WAITING = "waiting"
+    """For the stage before it, or for a device."""
+    QUEUED = "queued"
+    """Handed over to a cluster, and not waited for."""
+    RUNNING = "running"
+    FINISHED = "finished"
+    STOPPED = "stopped"
+    """Asked to, by a signal, with its state saved."""
+    FAILED = "failed"
+    KILLED = "killed"
+    """Said to be running, by a process that is gone."""
+    SKIPPED = "skipped"
+    """The stage before it will not be finished."""
 
 
 class Record:

@@ -64,7 +64,8 @@ def _train(call: dict[str, Any], store: Store, stop: StopRequest) -> NoReturn:
         return replica.score("validation").row()
 
     trainer = replica.trainer(evaluate, write=lambda _split, _row: None, save=lambda: None)
-    trainer.train(stop, call["until"], call["save_every"])
+    with stop.obeyed_later():
+        trainer.train(stop, call["until"], call["save_every"])
     if call["ends_run"]:
         trainer.close()
         replica.score("test")

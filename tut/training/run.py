@@ -24,7 +24,7 @@ from tut.model import memory
 from tut.system.files import digest
 from tut.system.provenance import git_revision, hardware, versions
 from tut.system.signals import Stopped, StopRequest, stop_request
-from tut.tracking.record import TEST, VALID, Record, Row
+from tut.tracking.record import TEST, VALID, Record, Row, Status
 from tut.tracking.token_scores import TokenScores
 from tut.tracking.tracker import start_tracker
 from tut.training import checkpoint, resume
@@ -133,7 +133,7 @@ def _run_recorded(
         record.clear()
     taken_up = parts.take_up()  # first: what it refuses must stay as it is
     record.update_state(
-        status="running",
+        status=Status.RUNNING,
         error=None,
         command=shlex.join(["python", "-m", "tut.train", *sys.argv[1:]]),
         lineage=None if parts.assignment is None else parts.assignment.lineage.name,
@@ -144,14 +144,14 @@ def _run_recorded(
         started=record.state.get("started", _now()),
         ended=None,
     )
-    status, error = "failed", None
+    status, error = Status.FAILED, None
     try:
-        with others.called(parts.call(taken_up), parts.inputs.device, stop):
+        with others.called(parts.call(taken_up), parts.inputs.device, stop), stop.obeyed_later():
             loss = parts.to_the_end(taken_up, stop)
-        status = "finished"
+        status = Status.FINISHED
         return loss
     except (Stopped, KeyboardInterrupt):
-        status = "interrupted"
+        status = Status.STOPPED
         raise
     except BaseException as reason:
         error = one_line(reason)

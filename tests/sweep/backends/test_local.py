@@ -139,7 +139,7 @@ def test_a_launcher_that_dies_takes_its_stages_along(tmp_path: Path) -> None:
     while record.state.get("status") == "running" and time.monotonic() < deadline:
         time.sleep(0.1)
     process.communicate()
-    assert json.loads((record.folder / "stage.json").read_text())["status"] == "interrupted"
+    assert json.loads((record.folder / "stage.json").read_text())["status"] == "stopped"
     assert list(home.glob("stages/*/step-*"))  # it has saved first
 
 

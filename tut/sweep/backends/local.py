@@ -50,7 +50,7 @@ class ThisMachine(Place):
             )
             for name, item in zip(tasks, work, strict=True)
         }  # fmt: skip
-        with stop_request() as stop, watch(folder, tasks) as shown:
+        with stop_request() as stop, stop.obeyed_later(), watch(folder, tasks) as shown:
 
             def show(jobs: dict[str, device_queue.Job]) -> None:
                 for name, job in jobs.items():

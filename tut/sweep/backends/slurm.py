@@ -27,11 +27,11 @@ from tut.sweep.backends.base import Outcome, Place, Work
 from tut.sweep.config import SlurmConfig
 from tut.sweep.display import watch
 from tut.sweep.folder import SweepFolder, Task
-from tut.sweep.worker import WARNINGS, NotStarted, Order, begin, exit_code, perform, unpack
+from tut.sweep.worker import WARNINGS, Order, begin, exit_code, perform, unpack
 from tut.system.device import choose_precision
 from tut.system.files import built_once, digest, file_digest, home
 from tut.system.provenance import CODE, CONF_DIR, SWEEPS_DIR
-from tut.system.signals import Stopped, stop_request
+from tut.system.signals import NotStarted, Stopped, stop_request
 from tut.tracking.record import Record
 from tut.training.follower import follow
 from tut.training.inputs import Inputs
@@ -155,7 +155,7 @@ class Slurm(Place):
     def _follow(self, work: list[Work], folder: SweepFolder, jobs: dict[str, str]) -> dict[str, Outcome]:
         """Show the stages until none is in the queue any more."""
         tasks = {item.task.name: item.task for item in work}
-        with stop_request() as stop, watch(folder, tasks) as shown:
+        with stop_request() as stop, stop.obeyed_later(), watch(folder, tasks) as shown:
             while stop.received is None:
                 try:
                     alive = in_queue(list(jobs.values()))
