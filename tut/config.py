@@ -2,9 +2,9 @@
 
     python -m tut.train --cfg job        print the config that a command line resolves to
 
-The values live in conf/; these dataclasses give types, meanings and limits. A config is composed by Hydra,
-turned into `Config` once, and is plain data from there on. Checks that need torch, transformers or the file
-system stand beside the code they protect: see `tut.cli.preflight.check`.
+The values live in conf/; these dataclasses give types, meanings and limits, and say of each key what it decides (see
+`tut.marks`). A config is composed by Hydra, turned into `Config` once, and is plain data from there on. Checks that
+need torch, transformers or the file system stand beside the code they protect: see `tut.cli.preflight.check`.
 """
 
 from dataclasses import asdict, dataclass, field
@@ -13,6 +13,7 @@ from typing import Any
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from tut.errors import TutError, did_you_mean
+from tut.marks import Decides, KnownBy, change, nothing, record, select, state
 
 NEVER = "never"
 EPOCH_IS = f"a whole number or '{NEVER}'"
@@ -48,10 +49,10 @@ def _positive(prefix: str, section: object, *names: str) -> None:
 class ModelConfig:
     """Which network to train. Its vocabulary comes from the tokenizer, its initial weights from the seed."""
 
-    architecture: str = MISSING
+    architecture: str = state(MISSING)
     """A Hugging Face model type (`bert`, `gpt2`, `llama`, `modernbert`, ...), or one of TUT's own two:
     `tut_bert` and `tut_transformer` (see tut/model/architectures.py)."""
-    config: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = state({})
     """Values for that architecture's Hugging Face config, such as `hidden_size` or `num_hidden_layers`."""
 
 
@@ -59,35 +60,35 @@ class ModelConfig:
 class OptimizerConfig:
     """How weights are updated. The schedule depends on the total number of steps, never on the untie point."""
 
-    name: str = "adamw"
+    name: str = state("adamw")
     """`adamw`, `sgd`, or `muon` (Muon on the hidden matrices, AdamW on all else)."""
-    lr: float = 1e-3
+    lr: float = state(1e-3)
     """Peak learning rate."""
-    weight_decay: float = 0.01
+    weight_decay: float = state(0.01)
     """Decoupled weight decay (for `sgd`: the L2 penalty of torch.optim.SGD)."""
-    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
+    betas: list[float] = state([0.9, 0.999], counts=lambda own: own.name != "sgd")
     """AdamW: decay rates of the first and second moment."""
-    eps: float = 1e-8
+    eps: float = state(1e-8, counts=lambda own: own.name != "sgd")
     """AdamW: added to the denominator."""
-    momentum: float = 0.9
+    momentum: float = state(0.9, counts=lambda own: own.name != "adamw")
     """SGD and Muon: momentum."""
-    decay_embeddings: bool = True
+    decay_embeddings: bool = state(True, counts=lambda own: own.weight_decay)
     """Whether embedding tables (input, output, positions) are decayed."""
-    decay_norms_and_biases: bool = False
+    decay_norms_and_biases: bool = state(False, counts=lambda own: own.weight_decay)
     """Whether vectors and scalars (norms, biases) are decayed."""
-    input_lr_multiplier: float = 1.0
+    input_lr_multiplier: float = state(1.0)
     """Factor on the learning rate of the input embedding, and so of the shared matrix while tied."""
-    output_lr_multiplier: float = 1.0
+    output_lr_multiplier: float = change(1.0)
     """Factor on the learning rate of the output embedding once it is untied."""
-    clip_grad_norm: float | None = None
+    clip_grad_norm: float | None = state(None)
     """Gradients are scaled down to this total L2 norm; null leaves them alone."""
-    schedule: str = "constant"
+    schedule: str = state("constant")
     """Learning rate over steps after warmup: `constant`, `cosine`, `linear`, or `wsd` (constant, then linear)."""
-    warmup_steps: int = 0
+    warmup_steps: int = state(0)
     """Steps over which the learning rate rises linearly from 0 to its peak."""
-    final_lr_fraction: float = 0.0
+    final_lr_fraction: float = state(0.0, counts=lambda own: own.schedule != "constant")
     """Where `cosine`, `linear` and `wsd` end, as a fraction of the peak."""
-    wsd_decay_fraction: float = 0.2
+    wsd_decay_fraction: float = state(0.2, counts=lambda own: own.schedule == "wsd")
     """`wsd`: the last part of training, as a fraction of all steps, over which the learning rate falls."""
 
     def __post_init__(self) -> None:
@@ -109,35 +110,35 @@ class OptimizerConfig:
 class DataConfig:
     """Which text, how it becomes tokens, and how tokens become rows."""
 
-    source: str = "pydocs"
+    source: str = state("pydocs", known_by=KnownBy.TEXT)
     """`pydocs` (the documentation inside this Python), `text` (files), or `huggingface` (a data set)."""
-    files: Any = None
+    files: Any = state(None, known_by=KnownBy.TEXT)
     """`text`: a path, a glob, or a list of them."""
-    validation_files: Any = None
+    validation_files: Any = state(None, known_by=KnownBy.TEXT)
     """`text`: files to validate on; null holds out a share of `files`."""
-    test_files: Any = None
+    test_files: Any = state(None, known_by=KnownBy.TEXT)
     """`text`: files to test on; null holds out a share of `files`."""
-    document: str = "auto"
+    document: str = state("auto", known_by=KnownBy.TEXT)
     """`text`: one document per `file`, or split at `blank_lines`; `auto` splits when there are under 20 files."""
-    path: str | None = None
+    path: str | None = state(None, known_by=KnownBy.TEXT)
     """`huggingface`: a data set's name on the hub, or a local folder."""
-    name: str | None = None
+    name: str | None = state(None, known_by=KnownBy.TEXT)
     """`huggingface`: which configuration of the data set, where it has several."""
-    train_split: str = "train"
+    train_split: str = state("train", known_by=KnownBy.TEXT)
     """`huggingface`: the split to train on."""
-    validation_split: str | None = "validation"
+    validation_split: str | None = state("validation", known_by=KnownBy.TEXT)
     """`huggingface`: the split to validate on."""
-    test_split: str | None = "test"
+    test_split: str | None = state("test", known_by=KnownBy.TEXT)
     """`huggingface`: the split to test on."""
-    column: str = "text"
+    column: str = state("text", known_by=KnownBy.TEXT)
     """`huggingface`: the column that holds the text."""
-    tokenizer: str = "trained"
+    tokenizer: str = state("trained", known_by=KnownBy.TEXT)
     """`trained` (on the training split, then cached), or the name or folder of a Hugging Face tokenizer."""
-    vocab_size: int = 8192
+    vocab_size: int = state(8192, known_by=KnownBy.TEXT)
     """Size of the vocabulary of a `trained` tokenizer."""
-    seq_len: int = 128
+    seq_len: int = state(128)
     """Tokens in a row."""
-    packing: str = "blocks"
+    packing: str = state("blocks")
     """`blocks` (documents joined and cut: no padding, nothing lost) or `lines` (a line a row: cut, padded)."""
 
     def __post_init__(self) -> None:
@@ -166,11 +167,11 @@ def _is_list_of_text(value: object) -> bool:
 class ObjectiveConfig:
     """Which tokens the model predicts."""
 
-    name: str = "mlm"
+    name: str = state("mlm")
     """`mlm` (masked tokens, from both sides) or `clm` (each next token, from the left)."""
-    probability: float = 0.25
+    probability: float = state(0.25, counts=lambda own: own.name == "mlm")
     """`mlm`: share of a row's tokens that are predicted."""
-    masking: str = "fixed"
+    masking: str = state("fixed", counts=lambda own: own.name == "mlm")
     """`mlm`: `fixed` (exactly that share of every row) or `bernoulli` (each token by its own coin)."""
 
     def __post_init__(self) -> None:
@@ -183,19 +184,19 @@ class ObjectiveConfig:
 class UntieConfig:
     """When and how one matrix becomes two. Set at most one of `epoch`, `step` and `fraction`."""
 
-    epoch: int | str | None = None
+    epoch: int | str | None = change(None, known_by=KnownBy.UNTIE_POINT)
     """Untie after this many epochs; 0 is untied from the start; `never` (or all three null) stays tied."""
-    step: int | None = None
+    step: int | None = change(None, known_by=KnownBy.UNTIE_POINT)
     """Untie after this many optimizer steps."""
-    fraction: float | None = None
+    fraction: float | None = change(None, known_by=KnownBy.UNTIE_POINT)
     """Untie after this fraction of all steps."""
-    init: str = "copy"
+    init: str = change("copy")
     """The output embedding's values at the untie point: a `copy` of the shared ones, or `fresh` random ones."""
-    optimizer_state: str = "copy"
+    optimizer_state: str = change("copy")
     """The output embedding's optimizer state at the untie point: a `copy` of the shared one, or `zero`."""
-    input_lr_multiplier: float = 1.0
+    input_lr_multiplier: float = change(1.0)
     """Further factor on the input embedding's learning rate after the untie point."""
-    output_lr_multiplier: float = 1.0
+    output_lr_multiplier: float = change(1.0)
     """Further factor on the output embedding's learning rate after the untie point."""
 
     def __post_init__(self) -> None:
@@ -225,40 +226,40 @@ class UntieConfig:
 class TrainerConfig:
     """How long, on what, and how often things are looked at and saved."""
 
-    epochs: int = 9
+    epochs: int = state(9, known_by=KnownBy.LENGTH)
     """Passes over the training rows."""
-    max_steps: int | None = None
+    max_steps: int | None = state(None, known_by=KnownBy.LENGTH)
     """Optimizer steps; if set, it decides the length instead of `epochs`."""
-    batch_size: int = 32
+    batch_size: int = state(32)
     """Rows per optimizer step, over all devices."""
-    gradient_accumulation: int = 1
+    gradient_accumulation: int = state(1)
     """Equal parts in which a device's share of a batch goes through the model, to save memory."""
-    evaluation_batch_size: int = 64
+    evaluation_batch_size: int = record(64)
     """Rows at a time in evaluation; it never changes a result's meaning, only speed and memory."""
-    device: str = "auto"
+    device: str = state("auto", known_by=KnownBy.MACHINE)
     """`auto` (the best there is), `cpu`, `mps`, `cuda`, or `cuda:N`."""
-    devices: int = 1
+    devices: int = state(1, known_by=KnownBy.MACHINE)
     """Devices of a node that train the run together, a process each, every one on its share of each batch."""
-    nodes: int = 1
+    nodes: int = state(1, known_by=KnownBy.MACHINE)
     """Machines that train the run together, with as many devices each."""
-    precision: str = "auto"
+    precision: str = state("auto", known_by=KnownBy.PRECISION)
     """`fp32`, `tf32` (products of fp32 matrices on CUDA's tensor cores, from 10 bits of mantissa), `bf16` (autocast;
     weights stay fp32), or `auto`: bf16 where the device is good at it."""
-    compile: bool = False
+    compile: bool = state(False)
     """Whether the model goes through torch.compile."""
-    deterministic: bool = True
+    deterministic: bool = state(True)
     """Whether only deterministic kernels are used, so that a run can be repeated bit for bit."""
-    log_every_steps: int = 10
+    log_every_steps: int = record(10)
     """Steps between rows of train.jsonl."""
-    evaluate_every_steps: int | None = None
+    evaluate_every_steps: int | None = record(None, known_by=KnownBy.EVALUATIONS)
     """Steps between evaluations on the validation split; if set, it decides instead of the next key."""
-    evaluate_every_epochs: int = 1
+    evaluate_every_epochs: int = record(1, known_by=KnownBy.EVALUATIONS)
     """Epochs between evaluations on the validation split. The end of training is always evaluated."""
-    checkpoint_every_steps: int | None = None
+    checkpoint_every_steps: int | None = nothing(None)
     """Steps between checkpoints; if set, it decides instead of the next key."""
-    checkpoint_every_epochs: int = 1
+    checkpoint_every_epochs: int = nothing(1)
     """Epochs between checkpoints. The untie point and the end of training always get one."""
-    keep_checkpoints: int = 2
+    keep_checkpoints: int = nothing(2)
     """How many of the newest checkpoints stay on disk; the untie point's stays beside them."""
 
     def __post_init__(self) -> None:
@@ -288,16 +289,16 @@ class TrainerConfig:
 class WandbConfig:
     """The Weights & Biases view of a run. The jsonl files in the run folder are the record."""
 
-    mode: str = "auto"
+    mode: str = nothing("auto")
     """`online`, `offline` (written to the run folder; `wandb sync` uploads it), `disabled`, or `auto`: online where
     there is a login, else offline."""
-    project: str = "tut"
+    project: str = nothing("tut")
     """The project that runs appear in."""
-    entity: str | None = None
+    entity: str | None = nothing(None)
     """The user or team; null is your default."""
-    group: str | None = None
+    group: str | None = nothing(None)
     """Runs to show together; null names it after the sweep's folder."""
-    tags: list[str] = field(default_factory=list)
+    tags: list[str] = nothing([])
     """Labels for the run."""
 
     def __post_init__(self) -> None:
@@ -308,7 +309,7 @@ class WandbConfig:
 class ReportConfig:
     """How the runs of a sweep are compared, once they are there. Nothing here changes a run."""
 
-    margin: float = 0.002
+    margin: float = nothing(0.002)
     """The largest difference in loss (nats) that makes no difference to you: arms that surely differ by less than this
     are called equivalent. Decide on it before you look."""
 
@@ -328,11 +329,11 @@ class Config:
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     wandb: WandbConfig = field(default_factory=WandbConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
-    seed: int = 0
+    seed: int = state(0)
     """Decides initial weights, order of rows, masks and dropout. Runs of one seed see the same of each."""
-    tracker: str = "wandb"
+    tracker: str = nothing("wandb")
     """What shows the record while it grows: `wandb`, `tensorboard` (in the run folder's `tensorboard/`), or `none`."""
-    resume: str = "auto"
+    resume: str = nothing("auto")
     """`auto` (go on from the run folder's newest checkpoint), `never` (start over), or the path of a
     checkpoint, or of a run folder, to fork from."""
 
@@ -374,6 +375,21 @@ class Config:
         """Turn back what `to_dict` returned."""
         return cls.from_hydra(OmegaConf.merge(OmegaConf.structured(cls), plain))  # type: ignore[arg-type]
 
+    def deciding(self, *wanted: Decides) -> dict[str, Any]:
+        """Return the keys that decide something of this run, flat; see `deciding`."""
+        return deciding(self.to_dict(), *wanted)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the config as nested plain dicts, as state.json and W&B show it."""
         return asdict(self)
+
+
+def deciding(config: dict[str, Any], *wanted: Decides, known_by: KnownBy | None = None) -> dict[str, Any]:
+    """Return the keys of a run's config that decide something of it, flat, by dotted names.
+
+    Args:
+        config: as `Config.to_dict` returns it, perhaps of an earlier version.
+        wanted: what they decide.
+        known_by: what stands for them; None for those that stand for themselves.
+    """
+    return select(Config, config, lambda mark: mark.decides in wanted and mark.known_by == known_by)

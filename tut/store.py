@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 
 from tut.console import console
 from tut.errors import TutError
-from tut.system.files import digest, home
+from tut.system.files import digest, home, remove_whole
 from tut.training import checkpoint
 
 
@@ -94,9 +94,8 @@ class Entry:
     def about(self) -> str:
         """Say in a few words which training this is a state of."""
         known = self.manifest.get("determinants", {})
-        untied = known.get("untie")
-        model = known.get("model", {}).get("architecture", "?")
-        return f"{model} seed={known.get('seed', '?')} " + (f"untied at {untied['at_step']}" if untied else "tied")
+        model, seed, untied = (known.get(key, "?") for key in ("model.architecture", "seed", "untie.at_step"))
+        return f"{model} seed={seed} " + ("tied" if "untie.at_step" not in known else f"untied at {untied}")
 
 
 def entries() -> Iterator[Entry]:
@@ -146,7 +145,7 @@ def prune(older_than: float | None, larger_than: float | None) -> list[Entry]:
             continue
         with _untouched(entry.path.parent) as free:
             if free and entry.lineage not in _reserved():
-                checkpoint.delete(entry.path)
+                remove_whole(entry.path)
                 left -= entry.size
                 deleted.append(entry)
     for lineage in stages().glob("*/"):

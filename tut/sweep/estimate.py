@@ -4,7 +4,11 @@ import json
 from typing import Any
 
 from tut import store
+from tut.training.identity import determinants
 from tut.training.inputs import Inputs
+
+_FREE = ("seed", "data.fingerprint", "optimizer.", "untie.", "trainer.total_steps")
+"""How the determinants start that say nothing of what a step costs."""
 
 
 class Speeds:
@@ -14,17 +18,19 @@ class Speeds:
         self._seconds: dict[str, float] = {}
         for entry in store.entries():  # the oldest first
             if entry.manifest.get("step"):
-                kind = _kind(entry.manifest["determinants"])
+                kind = _kind(entry.manifest["determinants"], entry.manifest.get("environment", {}))
                 self._seconds[kind] = entry.manifest["seconds"] / entry.manifest["step"]
 
     def seconds_per_step(self, inputs: Inputs) -> float | None:
         """Return the time of one optimizer step of such a run; None if none was trained yet."""
-        return self._seconds.get(_kind(inputs.determinants(tied=True)))
+        environment = {"device": inputs.device.type, **inputs.circumstances}
+        return self._seconds.get(_kind(determinants(inputs, tied=True), environment))
 
 
-def _kind(determinants: dict[str, Any]) -> str:
-    """Name what decides the cost of a step: not the seed, the text or the learning rate."""
-    data, optimizer = determinants["data"], determinants["optimizer"]
-    sizes = [data["vocab_size"], data["seq_len"], data["packing"]]
-    kind = [determinants["model"], determinants["objective"], determinants["trainer"], optimizer["name"], sizes]
+def _kind(determinants: dict[str, Any], environment: dict[str, Any]) -> str:
+    """Name what decides the cost of a step."""
+    kind = {key: value for key, value in determinants.items() if not key.startswith(_FREE)}
+    kind["optimizer.name"] = determinants.get("optimizer.name")
+    kind["device"] = environment.get("device")
+    kind["processes"] = environment.get("processes")
     return json.dumps(kind, sort_keys=True)

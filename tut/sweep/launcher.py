@@ -112,8 +112,8 @@ class Sweep:
             raise TutError(f"resume={wrong}: a sweep goes on from the store by itself; leave resume=auto")
         place = _place(self.settings, configs)
         runs = [
-            Run(job.label, config, job.folder, place.inputs(config), finished_loss(config, Record(job.folder)))
-            for job, config in zip(self.jobs, configs, strict=True)
+            Run(job.label, config, job.folder, inputs, finished_loss(inputs, Record(job.folder)))
+            for job, config, inputs in zip(self.jobs, configs, map(place.inputs, configs), strict=True)
         ]
         program = program_of(runs, place.threads)
         for run, path in zip(runs, program.plan.paths, strict=True):

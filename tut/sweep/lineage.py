@@ -3,37 +3,21 @@
 from typing import Any
 
 from tut.sweep.plan import Path, Segment
-from tut.system.files import digest
-from tut.system.provenance import versions
-from tut.training.identity import code_digest
+from tut.training.identity import lineage_name
 from tut.training.inputs import Inputs
 
-_ONLY_AROUND = ("wandb", "hydra-core")  # libraries that cannot change a state
 
-
-def path_of(inputs: Inputs, threads: int | None) -> Path:
+def path_of(inputs: Inputs, environment: dict[str, Any]) -> Path:
     """Return a run's path.
 
     Args:
-        inputs: the run, on the device and in the precision that it will be trained in.
-        threads: how many CPU threads it will be trained with, where their number changes the last bits of sums.
+        inputs: the run, on the device and in the number format that it will be trained in.
+        environment: as `tut.training.identity.environment` returns it for where it will be trained.
     """
-    timeline = inputs.timeline
-    untie, end = timeline.untie_step, timeline.total_steps
+    untie, end = inputs.timeline.untie_step, inputs.timeline.total_steps
     if untie is None:
-        return (Segment(_name(inputs, threads, tied=True), 0, end),)
-    untied = Segment(_name(inputs, threads, tied=False), untie, end)
-    return (untied,) if untie == 0 else (Segment(_name(inputs, threads, tied=True), 0, untie), untied)
-
-
-def _name(inputs: Inputs, threads: int | None, tied: bool) -> str:
-    """Name a lineage after all that decides its states and the metric rows that lead there."""
-    timeline = inputs.timeline
-    everything: dict[str, Any] = {
-        "state": inputs.determinants(tied),
-        "rows": [timeline.log_every, timeline.evaluate_every, inputs.config.trainer.evaluation_batch_size],
-        "threads": threads,
-        "versions": {name: version for name, version in versions().items() if name not in _ONLY_AROUND},
-        "code": code_digest(),
-    }
-    return digest(everything)[:16]
+        return (Segment(lineage_name(inputs, environment, tied=True), 0, end),)
+    untied = Segment(lineage_name(inputs, environment, tied=False), untie, end)
+    if untie == 0:
+        return (untied,)
+    return (Segment(lineage_name(inputs, environment, tied=True), 0, untie), untied)

@@ -14,6 +14,7 @@ from tut.sweep.folder import Task
 from tut.sweep.lineage import path_of
 from tut.sweep.plan import Plan, Stage, makespan, plan
 from tut.training import checkpoint
+from tut.training.identity import environment, planned
 from tut.training.inputs import Inputs
 from tut.training.run import Assignment
 
@@ -107,7 +108,7 @@ class Program:
             ends_run=self.ends(stage) is not None,
             keep_every=self._keep_every(stage, keep),
             keep_all=keep == "all",
-            expected=self.runs[stage.runs[0]].inputs.determinants(self._is_tied(stage)),
+            expected=planned(self.runs[stage.runs[0]].inputs, self._is_tied(stage)),
         )
 
     def _is_tied(self, stage: Stage) -> bool:
@@ -122,9 +123,7 @@ class Program:
 
 def program_of(runs: list[Run], threads: int | None) -> Program:
     """Plan some runs. See `tut.sweep.lineage.path_of` for `threads`."""
-    return Program(
-        runs, plan([path_of(run.inputs, threads if run.inputs.device.type == "cpu" else None) for run in runs])
-    )
+    return Program(runs, plan([path_of(run.inputs, environment(run.inputs.device, threads)) for run in runs]))
 
 
 def preview(program: Program, folder: Callable[[str], Path], workers: int | None, places: str) -> None:

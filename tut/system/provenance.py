@@ -27,14 +27,15 @@ def hardware(device: "torch.device") -> dict[str, Any]:
     return {
         "device": str(device),
         "gpu": gpu,
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "threads": torch.get_num_threads(),
         "system": platform.platform(),
         "host": platform.node(),
     }
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """Return the processor's name, as the system gives it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -16,14 +16,15 @@ It is written under a temporary name, flushed to disk, and renamed: a crash at a
 import json
 import os
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 
 from tut.errors import TutError, one_line
-from tut.system.files import digest, file_digest
+from tut.system.files import digest, file_digest, remove, remove_whole, write_whole
 
 if TYPE_CHECKING:  # torch is not for those who only look at what is there
     from tut.training.state import State
@@ -31,37 +32,35 @@ if TYPE_CHECKING:  # torch is not for those who only look at what is there
 _MANIFEST = "manifest.json"
 
 
-def save(
-    folder: Path, state: "State", determinants: dict[str, Any], record: list[Path], keep: bool, parent: str | None
-) -> Path:
+def save(folder: Path, state: "State", window: dict[str, Any], about: dict[str, Any], record: list[Path]) -> Path:
     """Write a checkpoint of `state` into the folder of a run's checkpoints, and return its path.
 
     Args:
         folder: `checkpoints/` of the run, or a lineage of the store.
         state: what to save.
-        determinants: what the state is a function of; see `tut.training.identity.determinants`.
+        window: in place of the state's own window, the sums of every process; see `Window.shares`.
+        about: what the manifest says beside: `determinants` and `environment` (see `tut.training.identity`), `keep`
+            (whether `prune` is to leave it alone), and `parent` (the checkpoint that the run forked from, or None).
         record: the files of the run's record to keep with it; those that are not there are left out.
-        keep: whether `prune` is to leave it alone.
-        parent: the checkpoint that the run forked from, if it did.
 
     Raises:
         TutError: it cannot be written; what was there before is intact.
     """
     final = path_of(folder, state.step)
-    temporary = folder / f"writing-{final.name}"
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
-        temporary.mkdir(parents=True)
-        _write(temporary, state, {"determinants": determinants, "keep": keep, "parent": parent}, record)
-        if final.exists():  # a damaged one that this run was not resumed from, or one that was not to be kept
-            delete(final)
-        temporary.rename(final)
-        _flush(folder)
-    except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors each have their own for disks
-        message = _cannot_write(final, error)  # first: it looks at how full the disk is
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise TutError(message) from error
+    # Twice: within, what was written so far is still there, and a full disk is full.
+    with _failure_told(final), write_whole(final) as temporary, _failure_told(final):
+        temporary.mkdir()
+        _fill(temporary, state, window, about, record)
     return final
+
+
+@contextmanager
+def _failure_told(checkpoint: Path) -> Iterator[None]:
+    """Turn what goes wrong while a checkpoint is written into one line for people."""
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors each have their own for disks
+        raise TutError(_cannot_write(checkpoint, error)) from error
 
 
 def path_of(folder: Path, step: int) -> Path:
@@ -81,18 +80,13 @@ def _cannot_write(path: Path, error: Exception) -> str:
     return f"{path}: cannot be written: {reason}; earlier checkpoints are intact, the same command goes on from there"
 
 
-def _write(temporary: Path, state: "State", about: dict[str, Any], record: list[Path]) -> None:
+def _fill(temporary: Path, state: "State", window: dict[str, Any], about: dict[str, Any], record: list[Path]) -> None:
     import torch
     from safetensors.torch import save_model
 
-    from tut.system.provenance import versions
-
     save_model(state.network, str(temporary / "model.safetensors"))
-    training = {
-        "optimizers": [optimizer.state_dict() for optimizer in state.optimizers],
-        "window": vars(state.window),
-    }
-    torch.save(training, temporary / "training.pt")
+    optimizers = [optimizer.state_dict() for optimizer in state.optimizers]
+    torch.save({"optimizers": optimizers, "window": window}, temporary / "training.pt")
     for path in record:
         if path.exists():
             shutil.copyfile(path, temporary / path.name)
@@ -102,21 +96,9 @@ def _write(temporary: Path, state: "State", about: dict[str, Any], record: list[
         "tokens": state.tokens,
         "seconds": state.seconds,
         **about,
-        "versions": versions(),
         "files": {path.name: file_digest(path) for path in sorted(temporary.iterdir())},
     }
     (temporary / _MANIFEST).write_text(json.dumps({"sha256": digest(manifest), **manifest}, indent=1))
-    for path in (*temporary.iterdir(), temporary):
-        _flush(path)
-
-
-def _flush(path: Path) -> None:
-    """Wait until a file, or a folder's list of names, is on disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def verify(checkpoint: Path) -> dict[str, Any]:
@@ -161,8 +143,7 @@ def load(checkpoint: Path, manifest: dict[str, Any], state: "State") -> None:
     training = torch.load(checkpoint / "training.pt", map_location=state.device, weights_only=True)
     for optimizer, saved_state in zip(state.optimizers, training["optimizers"], strict=True):
         optimizer.load_state_dict(saved_state)
-    for name, value in training["window"].items():
-        setattr(state.window, name, value)
+    state.resumed_window = training["window"]
     state.step, state.tokens, state.seconds = manifest["step"], manifest["tokens"], manifest["seconds"]
 
 
@@ -173,16 +154,7 @@ def prune(folder: Path, newest: int, up_to: int) -> None:
     """
     passing = [path for path in saved(folder) if step_of(path) <= up_to and not is_kept(path)]
     for path in passing[newest:]:
-        delete(path)
-
-
-def delete(checkpoint: Path) -> None:
-    """Delete a checkpoint: at every moment it is whole, or not there under its name."""
-    going = checkpoint.with_name(f"deleting-{checkpoint.name}")
-    shutil.rmtree(going, ignore_errors=True)
-    with suppress(FileNotFoundError):
-        checkpoint.rename(going)
-    shutil.rmtree(going, ignore_errors=True)
+        remove_whole(path)
 
 
 def is_kept(checkpoint: Path) -> bool:
@@ -196,19 +168,15 @@ def is_kept(checkpoint: Path) -> bool:
 def set_aside(checkpoint: Path) -> Path:
     """Rename a damaged checkpoint, so that nothing takes it for a whole one, and return its new path."""
     aside = checkpoint.with_name(f"damaged-{checkpoint.name}")
-    shutil.rmtree(aside, ignore_errors=True)
+    remove(aside)
     checkpoint.rename(aside)
     return aside
 
 
 def link(checkpoint: Path, folder: Path) -> None:
     """Show a checkpoint in another folder as well, without a second copy on disk where the file system can do that."""
-    there = folder / checkpoint.name
-    temporary = folder / f"writing-{checkpoint.name}"
-    shutil.rmtree(temporary, ignore_errors=True)
-    shutil.copytree(checkpoint, temporary, copy_function=_link_or_copy)
-    shutil.rmtree(there, ignore_errors=True)
-    temporary.rename(there)
+    with write_whole(folder / checkpoint.name) as temporary:
+        shutil.copytree(checkpoint, temporary, copy_function=_link_or_copy)
 
 
 def _link_or_copy(source: str, target: str) -> None:

@@ -1,62 +1,163 @@
-"""What a run's state is a function of. Two runs may share a checkpoint exactly if they agree in this."""
+"""What a run is a function of: whether two may share a checkpoint, and the hash that decides it.
 
+Three things decide the states that a run goes through and the rows that it writes on the way:
+
+* its determinants: the config, as far as its marks say so (see `tut.marks`), and what the config comes to: the tokens
+  of the text, the number format, the untie point;
+* what is recorded, for a stage that is shared is shared with its rows;
+* its environment, which decides the last bits of sums: versions, code, processor, threads, processes; and which tokens
+  the tokenizer calls special.
+
+Runs that differ in a determinant are different runs. Runs that differ in their environment only are the same to
+rounding: one goes on where the other stopped, and says so, but neither is handed out for the other.
+"""
+
+import ast
+import os
+import platform
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tut.config import Config
-from tut.data.corpus import Corpus
-from tut.system.files import digest, file_digest
-from tut.training.timeline import Timeline
+import torch
 
-_ONLY_SHOWS = {
-    "command_line.py", "errors.py", "imports.py", "integrations.py", "overrides.py", "progress.py", "store.py",
-    "tensorboard_tracker.py", "tracking.py", "train.py", "wandb_tracker.py",
-}  # fmt: skip
+from tut.marks import Decides
+from tut.system.files import digest
+from tut.system.provenance import CODE, cpu_name, versions
+
+if TYPE_CHECKING:
+    from tut.training.inputs import Inputs
+
+_ROOMS_THAT_DECIDE = ("data", "model", "training", "distributed", "tying.py", "randomness.py")
+_LIBRARIES_THAT_DECIDE = ("python", "torch", "transformers", "numpy")
+"""Of the others, some only show a run or start it, and some make the tokens, of which there is a fingerprint."""
+_DIFFERENCES_TOLD = 3
+_UNITS_FOR_PRODUCTS = ("amx", "bf16", "fp16", "vnni", "sve")
+"""Parts of the names of a CPU's abilities by which oneDNN chooses its kernels."""
+_KERNEL_SETTINGS = (
+    "ONEDNN_MAX_CPU_ISA",
+    "DNNL_MAX_CPU_ISA",
+    "MKL_CBWR",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "MKL_DEBUG_CPU_TYPE",
+    "OPENBLAS_CORETYPE",
+)
+"""Environment variables by which a user chooses them."""
 
 
-def determinants(
-    config: Config, timeline: Timeline, corpus: Corpus, vocab_size: int, device_type: str, precision: str, tied: bool
-) -> dict[str, Any]:
-    """Return, as plain data, all that decides a State.
+def determinants(inputs: "Inputs", tied: bool) -> dict[str, Any]:
+    """Return all that decides a state of a run, as plain data by dotted names.
 
-    Paths, names, logging and W&B are left out, and so is where the run would end, if its schedule does not look
-    there. While tied, everything about untying is still open, so it is left out as well.
+    Args:
+        inputs: the run.
+        tied: whether the state is one before the untie point. Then everything about untying is still open, and is
+            left out; and so is, before or after, where the run will end, if its schedule does not look there.
     """
-    plain = config.to_dict()
-    kept = {name: plain[name] for name in ("seed", "model", "optimizer", "objective")}
-    kept["data"] = {
-        "fingerprint": corpus.fingerprint,
-        "vocab_size": vocab_size,
-        "seq_len": config.data.seq_len,
-        "packing": config.data.packing,
+    config, timeline = inputs.config, inputs.timeline
+    decided = config.deciding(Decides.STATE) if tied else config.deciding(Decides.STATE, Decides.CHANGE)
+    known = {
+        "data.fingerprint": inputs.corpus.fingerprint,
+        "data.vocabulary": len(inputs.tokenizer),
+        "trainer.precision": inputs.precision,
     }
-    names = ("batch_size", "gradient_accumulation", "compile", "deterministic")
-    kept["trainer"] = {name: plain["trainer"][name] for name in names}
-    kept["trainer"] |= {"device": device_type, "precision": precision, "processes": config.trainer.processes}
     if config.optimizer.schedule != "constant":
-        kept["total_steps"] = timeline.total_steps
+        known["trainer.total_steps"] = timeline.total_steps
     if not tied:
-        effects = ("init", "optimizer_state", "input_lr_multiplier", "output_lr_multiplier")
-        kept["untie"] = {"at_step": timeline.untie_step, **{name: plain["untie"][name] for name in effects}}
-    return kept
+        known["untie.at_step"] = timeline.untie_step
+    return decided | known
 
 
-def difference(there: dict[str, Any], here: dict[str, Any], prefix: str = "") -> str | None:
-    """Return the first value in which two nested dicts differ, as `key is 1 there and 2 here`; None if in none."""
-    for name in sorted({*there, *here}):
-        key = f"{prefix}{name}"
-        a, b = there.get(name), here.get(name)
-        if isinstance(a, dict) and isinstance(b, dict):
-            if found := difference(a, b, f"{key}."):
-                return found
-        elif a != b:
-            return f"{key} is {a} there and {b} here"
-    return None
+def recorded(inputs: "Inputs") -> dict[str, Any]:
+    """Return all that decides, beside its states, which rows a run records."""
+    return inputs.config.deciding(Decides.RECORD) | {"trainer.evaluate_every": inputs.timeline.evaluate_every}
+
+
+def environment(device: torch.device, threads: int | None = None, processor: str | None = None) -> dict[str, Any]:
+    """Return all that decides the last bits of a run beside its determinants, as far as any run here has it.
+
+    Args:
+        device: what it computes on.
+        threads: of a CPU, among which sums are divided; None for as many as this process has.
+        processor: what it will be computed on, in words, where that is not this machine's.
+    """
+    is_cpu = device.type == "cpu"
+    return {
+        **{name: version for name, version in versions().items() if name in _LIBRARIES_THAT_DECIDE},
+        "code": code_digest()[:16],
+        "device": device.type,
+        "threads": (threads or torch.get_num_threads()) if is_cpu else None,
+        "processor": processor or _processor(device),
+    }
+
+
+def result(inputs: "Inputs") -> dict[str, Any]:
+    """Return all that decides what a run has come to in the end: its last state, its length, and its rows."""
+    timeline = inputs.timeline
+    decided = determinants(inputs, tied=timeline.untie_step is None) | recorded(inputs)
+    return {**decided, "trainer.total_steps": timeline.total_steps}
+
+
+def planned(inputs: "Inputs", tied: bool) -> dict[str, Any]:
+    """Return what a process that trains a part of a run must find as it was when the part was planned."""
+    return determinants(inputs, tied) | inputs.circumstances
+
+
+def lineage_name(inputs: "Inputs", environment: dict[str, Any], tied: bool) -> str:
+    """Return the name of a lineage, a course that training can take: a hash of all that decides states and rows."""
+    decided = {"state": determinants(inputs, tied), "rows": recorded(inputs)}
+    return digest({**decided, "environment": {**environment, **inputs.circumstances}})[:16]
+
+
+def difference(there: dict[str, Any], here: dict[str, Any]) -> str | None:
+    """Say in what two flat dicts differ, as `key is 1 there and 2 here; ...`; None if in nothing."""
+    said = [
+        f"{key} is {there.get(key)} there and {here.get(key)} here"
+        for key in sorted({*there, *here})
+        if there.get(key) != here.get(key)
+    ]
+    more = [f"and {len(said) - _DIFFERENCES_TOLD} more"] if len(said) > _DIFFERENCES_TOLD else []
+    return "; ".join(said[:_DIFFERENCES_TOLD] + more) or None
+
+
+def _processor(device: torch.device) -> str:
+    """Name the kind of processor, as far as kernels are chosen by it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    if device.type == "mps":
+        return platform.processor()
+    abilities = [name for name, value in sorted(torch.cpu.get_capabilities().items()) if value is True]
+    units = [name for name in abilities if any(part in name for part in _UNITS_FOR_PRODUCTS)]
+    settings = [f"{name}={os.environ[name]}" for name in _KERNEL_SETTINGS if name in os.environ]
+    return " ".join([f"{cpu_name()},", torch.backends.cpu.get_cpu_capability(), *units, *settings])
 
 
 @lru_cache(maxsize=1)
-def code_digest() -> str:
-    """Return a digest of TUT's own source, less the modules that only start runs or show them."""
-    modules = sorted(Path(__file__).parent.glob("*.py"))
-    return digest({path.name: file_digest(path) for path in modules if path.name not in _ONLY_SHOWS})
+def code_digest(package: Path = CODE) -> str:
+    """Return a digest of what TUT's own code means, in the rooms that decide numbers.
+
+    It is made of syntax trees without docstrings and comments, in the order of their own digests. So it is the same
+    wherever in those rooms a module stands and whatever is said in it, and another as soon as it does something else.
+    """
+    return digest(sorted(digest(_meaning(path)) for path in _modules(package)))
+
+
+def _modules(package: Path) -> Iterator[Path]:
+    for name in _ROOMS_THAT_DECIDE:
+        path = package / name
+        yield from path.rglob("*.py") if path.is_dir() else [path]
+
+
+def _meaning(module: Path) -> str:
+    """Return a module's syntax tree as text, without the strings that stand by themselves, which are docstrings."""
+    tree = ast.parse(module.read_bytes())
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            node.body = [one for one in body if not _is_docstring(one)]  # type: ignore[attr-defined]
+    return ast.dump(tree)
+
+
+def _is_docstring(statement: ast.stmt) -> bool:
+    is_constant = isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+    return is_constant and isinstance(statement.value.value, str)  # type: ignore[attr-defined]

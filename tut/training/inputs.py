@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import asdict
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import torch
@@ -16,7 +16,6 @@ from tut.data.objective import Objective
 from tut.data.sources import open_source
 from tut.data.tokenizer import load_tokenizer
 from tut.system.device import choose_device, choose_precision
-from tut.training.identity import determinants
 from tut.training.timeline import Timeline
 
 
@@ -46,11 +45,16 @@ class Inputs:
         self.batches = TrainingBatches(self.corpus.train, self.objective, trainer.batch_size, parts, config.seed)
         self.timeline = Timeline.of(config, self.batches.steps_per_epoch)
 
-    def determinants(self, tied: bool) -> dict[str, Any]:
-        """Return what the run's state is a function of, before or after the untie point."""
-        return determinants(
-            self.config, self.timeline, self.corpus, len(self.tokenizer), self.device.type, self.precision, tied
-        )
+    @cached_property
+    def circumstances(self) -> dict[str, Any]:
+        """What of a run's environment is its own: its number of processes, and which tokens are special.
+
+        Of the special tokens, one is put where tokens are masked, one between documents, and none is predicted.
+        """
+        roles = self.tokenizer.SPECIAL_TOKENS_ATTRIBUTES
+        ids = {f"tokenizer.{role}": getattr(self.tokenizer, f"{role}_id", None) for role in roles}
+        ids["tokenizer.special_tokens"] = sorted(self.tokenizer.all_special_ids)
+        return {"processes": self.config.trainer.processes, **ids}
 
 
 def _key(section: DataConfig | ObjectiveConfig) -> str:

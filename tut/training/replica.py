@@ -1,6 +1,7 @@
 """One process's copy of a run: its inputs, its model and state, and how that is trained and scored."""
 
 from collections.abc import Callable
+from typing import Any
 
 from tut.config import Config
 from tut.data.batches import PreparedAhead, evaluation_batches
@@ -39,7 +40,7 @@ class Replica:
         self.state = State(network, pair, optimizers, Window.on(inputs.device))
 
     def trainer(
-        self, evaluate: Callable[[], Row], write: Callable[[str, Row], None], save: Callable[[], None]
+        self, evaluate: Callable[[], Row], write: Callable[[str, Row], None], save: Callable[[dict[str, Any]], None]
     ) -> Trainer:
         """Return what trains the model, once all processes of the run have joined. See `Trainer` for the arguments."""
         pair, inputs, batches = self.state.pair, self.inputs, self.inputs.batches

@@ -1,23 +1,22 @@
-"""Where a run goes on from: its own newest checkpoint, the fork it was assigned, or the one its config names."""
+"""Where a run resumes from: its own newest checkpoint, the fork it was assigned, or the one that its config names."""
 
 import logging
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from tut.errors import TutError
+from tut.system.files import Busy, only_one
 from tut.training import checkpoint
-from tut.training.identity import difference
+from tut.training.identity import determinants, difference
 from tut.training.inputs import Inputs
 
 log = logging.getLogger(__name__)
 
-Origin = tuple[Path, dict[str, Any]]
+Start = tuple[Path, dict[str, Any]]
 """A checkpoint and its manifest, verified."""
 
 
-def own(folder: Path, inputs: Inputs, up_to: int | None) -> Origin | None:
+def own_newest(folder: Path, inputs: Inputs, up_to: int | None) -> Start | None:
     """Return the newest whole checkpoint in a run's own folder, or up to a step; None if it has none.
 
     Raises:
@@ -38,7 +37,7 @@ def own(folder: Path, inputs: Inputs, up_to: int | None) -> Origin | None:
     return None
 
 
-def fork(path: Path, inputs: Inputs) -> Origin:
+def fork(path: Path, inputs: Inputs) -> Start:
     """Return the checkpoint at which a branch leaves its trunk.
 
     Raises:
@@ -57,17 +56,17 @@ def fork(path: Path, inputs: Inputs) -> Origin:
 def _set_aside_alone(path: Path) -> None:
     """Set a damaged fork aside, unless it is being trained anew or another branch has done so."""
     try:
-        with FileLock(path.parent / ".lock", timeout=0):
+        with only_one(path.parent, wait=False):
             try:
                 checkpoint.verify(path)
             except TutError:
                 if path.is_dir():
                     checkpoint.set_aside(path)
-    except (Timeout, FileNotFoundError):
+    except Busy:
         pass
 
 
-def named(resume: str, inputs: Inputs) -> Origin:
+def named(resume: str, inputs: Inputs) -> Start:
     """Return the newest checkpoint under the path that `resume` names and that a run can go on from.
 
     Raises:
@@ -95,6 +94,9 @@ def _obstacle(manifest: dict[str, Any], inputs: Inputs) -> str | None:
         return f"its step {step} is past the end of this run, step {timeline.total_steps}"
     if tied and timeline.untie_step is not None and step > timeline.untie_step:
         return f"it is tied at step {step}, and this run unties at step {timeline.untie_step}"
-    there, here = manifest["determinants"], inputs.determinants(tied)
-    here["trainer"]["processes"] = there["trainer"].get("processes")  # another number goes on, to rounding
-    return difference(there, here)
+    return difference(manifest["determinants"], determinants(inputs, tied))
+
+
+def change_of_environment(manifest: dict[str, Any], environment: dict[str, Any]) -> str | None:
+    """Say why a run that goes on from a checkpoint is not, bit for bit, one that never stopped; None if it is."""
+    return difference(manifest.get("environment", {}), environment)

@@ -5,7 +5,6 @@ A run folder that a killed or stopped run has left is taken up from its newest w
 
 import logging
 import shlex
-import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,21 +13,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from tut.config import RESUME_WORDS, Config
 from tut.data.sources import SPLITS, Split
 from tut.distributed import rendezvous
 from tut.errors import TutError, one_line
 from tut.model import memory
-from tut.system.files import digest
+from tut.system.files import Busy, digest, only_one, write_whole
 from tut.system.provenance import git_revision, hardware, versions
 from tut.system.signals import Stopped, StopRequest, stop_request
 from tut.tracking.record import TEST, VALID, Record, Row, Status
 from tut.tracking.token_scores import TokenScores
 from tut.tracking.tracker import start_tracker
 from tut.training import checkpoint, resume
-from tut.training.identity import difference
+from tut.training.identity import determinants, difference, environment, planned, result
+from tut.training.inputs import Inputs
 from tut.training.replica import Replica
 from tut.training.scoring import targets_of
 
@@ -72,58 +70,58 @@ def run(config: Config, folder: Path, assignment: Assignment | None = None) -> f
     """
     is_trunk = assignment is not None and not assignment.ends_run
     record = Record(folder, "stage.json" if is_trunk else "state.json")
-    if not is_trunk and (loss := finished_loss(config, record)) is not None:
-        log.info("%s: finished earlier, nothing to do (resume=never starts over)", folder)
-        rendezvous.dismiss()
-        return loss
     try:
-        with stop_request() as stop, rendezvous.Others(config.trainer) as others:
-            parts = _Run(config, record, assignment)
-            folder.mkdir(parents=True, exist_ok=True)
-            if assignment is None:
-                with FileLock(folder / ".lock", timeout=0):
+        with stop_request() as stop:
+            loss = None if is_trunk else finished_loss(Inputs(config), record)
+            if loss is not None:
+                log.info("%s: finished earlier, nothing to do (resume=never starts over)", folder)
+                rendezvous.dismiss()
+                return loss
+            with rendezvous.Others(config.trainer) as others:
+                parts = _Run(config, record, assignment)
+                with _alone(folder, assignment):
                     return _run_recorded(config, record, parts, others, stop)
-            assignment.lineage.mkdir(parents=True, exist_ok=True)
-            with _alone_in(folder, stop), _alone_in(assignment.lineage, stop):
-                return _run_recorded(config, record, parts, others, stop)
-    except Timeout as error:
-        raise TutError(f"{folder}: another process is training in this folder") from error
+    except Busy as error:
+        raise TutError(str(error)) from error
     except OSError as error:
         raise TutError(f"{folder}: {one_line(error)}") from error
 
 
-def finished_loss(config: Config, record: Record) -> float | None:
+@contextmanager
+def _alone(folder: Path, assignment: Assignment | None) -> Iterator[None]:
+    """Keep other processes out of a run's folder and its lineage, for the length of a block.
+
+    A stage waits for another process that trains the same one, and then finds it done. A run by itself does not: that
+    somebody trains in its folder is a mistake.
+
+    Raises:
+        Busy: it is one.
+    """
+    if assignment is None:
+        with only_one(folder, wait=False):
+            yield
+        return
+    with only_one(folder), only_one(assignment.lineage):
+        yield
+
+
+def finished_loss(inputs: Inputs, record: Record) -> float | None:
     """Return the final validation loss if this run has been finished in this folder, None if it is still to be done.
 
     Raises:
-        TutError: a run of another config has been finished in it.
+        TutError: another run has been finished in it.
     """
-    if record.state.get("status") != "finished" or config.resume == "never":
+    state = record.state
+    if state.get("status") != Status.FINISHED or inputs.config.resume == "never":
         return None
-    if changed := difference(_of_a_result(record.state["config"]), _of_a_result(config.to_dict())):
-        raise TutError(f"{record.folder}: holds a finished run with another config ({changed}); use another folder")
-    return float(record.state["validation"]["loss"])
-
-
-@contextmanager
-def _alone_in(folder: Path, stop: StopRequest) -> Iterator[None]:
-    """Wait until no other process trains in a folder, and keep others out for the length of a block."""
-    lock = FileLock(folder / ".lock")
-    said = False
-    while stop.received is None:
-        try:
-            lock.acquire(timeout=0.5)
-        except Timeout:
-            if not said:
-                log.info("waits: another process is training in %s", folder)
-            said = True
-            continue
-        try:
-            yield
-        finally:
-            lock.release()
-        return
-    raise Stopped(stop.received)
+    there, here = state.get("result", {}), result(inputs)
+    if inputs.config.trainer.precision == "auto":  # whatever it chose where the run was trained
+        here["trainer.precision"] = there.get("trainer.precision")
+    if changed := difference(there, here):
+        raise TutError(
+            f"{record.folder}: holds a finished run with another config or text ({changed}); use another folder"
+        )
+    return float(state["validation"]["loss"])
 
 
 def _run_recorded(
@@ -131,7 +129,7 @@ def _run_recorded(
 ) -> float | None:
     if config.resume == "never":
         record.clear()
-    taken_up = parts.take_up()  # first: what it refuses must stay as it is
+    resumed_from = parts.resume()  # before anything is written: if it refuses, the folder is as it was
     record.update_state(
         status=Status.RUNNING,
         error=None,
@@ -146,8 +144,8 @@ def _run_recorded(
     )
     status, error = Status.FAILED, None
     try:
-        with others.called(parts.call(taken_up), parts.inputs.device, stop), stop.obeyed_later():
-            loss = parts.to_the_end(taken_up, stop)
+        with others.called(parts.call(resumed_from), parts.inputs.device, stop), stop.obeyed_later():
+            loss = parts.to_the_end(resumed_from, stop)
         status = Status.FINISHED
         return loss
     except (Stopped, KeyboardInterrupt):
@@ -159,10 +157,6 @@ def _run_recorded(
     finally:
         with suppress(OSError):  # a full disk is told by the error that came first
             record.update_state(status=status, error=error, ended=_now())
-
-
-def _of_a_result(config: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in config.items() if key not in ("wandb", "tracker", "report", "resume")}
 
 
 def _now() -> str:
@@ -185,29 +179,30 @@ class _Run(Replica):
         self.save_every = None if assignment is None else assignment.keep_every
         names_parent = config.resume not in RESUME_WORDS and not checkpoint.saved(self.checkpoints)
         self._parent = resume.named(config.resume, inputs) if names_parent else None
+        self._environment = environment(inputs.device) | inputs.circumstances
 
     def _unlike_planned(self, assignment: Assignment) -> str | None:
         """Say in what the stage at hand differs from what its lineage is named after; None if in nothing."""
-        met = self.inputs.determinants(tied="untie" not in assignment.expected)
-        if assignment.expected.get("trainer", {}).get("precision") == "auto":  # only known where the GPU is
-            met["trainer"]["precision"] = "auto"
-        return difference(assignment.expected, met) if assignment.expected else None
+        if not assignment.expected:
+            return None
+        met = planned(self.inputs, tied="untie.at_step" not in assignment.expected)
+        return difference(assignment.expected, met)
 
-    def call(self, taken_up: Path | None) -> dict[str, Any]:
+    def call(self, resumed_from: Path | None) -> dict[str, Any]:
         """Return what other processes have to know to do the same; see `tut.training.follower`."""
         return {
             "config": self.config.to_dict(),
-            "determinants": self.inputs.determinants(tied=False),
-            "checkpoint": None if taken_up is None else str(taken_up.absolute()),
+            "planned": planned(self.inputs, tied=False),
+            "checkpoint": None if resumed_from is None else str(resumed_from.absolute()),
             "until": self.until,
             "save_every": self.save_every,
             "ends_run": self.ends_run,
         }
 
-    def to_the_end(self, taken_up: Path | None, stop: StopRequest) -> float | None:
-        """Train from where `take_up` has put the state; return a run's final validation loss, None for a trunk."""
-        self.record.rewind(taken_up)
-        self._describe(taken_up)
+    def to_the_end(self, resumed_from: Path | None, stop: StopRequest) -> float | None:
+        """Train from where `resume` has put the state; return a run's final validation loss, None for a trunk."""
+        self.record.rewind(resumed_from)
+        self._describe(resumed_from)
         self.tracker = start_tracker(self.config, self.record, self._run_id()) if self.ends_run else None
         trainer = self.trainer(lambda: self._score("validation", VALID), self._write, self._save)
         status = "failed"
@@ -246,7 +241,7 @@ class _Run(Replica):
         if self.tracker is not None:
             self.tracker.log(split, row)
 
-    def _save(self) -> None:
+    def _save(self, window: dict[str, Any]) -> None:
         state, assignment = self.state, self.assignment
         if assignment is None:
             keep, parent = state.step == self.inputs.timeline.untie_step, self._parent and self._parent[0]
@@ -254,9 +249,13 @@ class _Run(Replica):
             every, parent = self.save_every, assignment.fork
             at_fork = state.step == self.until or (every is not None and state.step % every == 0)
             keep = assignment.keep_all or at_fork
-        known = self.inputs.determinants(state.pair.tied)
-        name = None if parent is None else f"{parent.parent.name}/{parent.name}"
-        checkpoint.save(self.checkpoints, state, known, self.record.kept_with_checkpoints, keep, name)
+        about = {
+            "determinants": determinants(self.inputs, state.pair.tied),
+            "environment": self._environment,
+            "keep": keep,
+            "parent": None if parent is None else f"{parent.parent.name}/{parent.name}",
+        }
+        checkpoint.save(self.checkpoints, state, window, about, self.record.kept_with_checkpoints)
         checkpoint.prune(self.checkpoints, self.config.trainer.keep_checkpoints, up_to=state.step)
         self.record.update_state(step=state.step, seconds=state.seconds, peak_memory=memory.peak(state.device))
 
@@ -267,7 +266,8 @@ class _Run(Replica):
             return
         end = checkpoint.path_of(self.checkpoints, self.until)
         if not checkpoint.is_kept(end):  # it was on the way of a stage that never came to its own end
-            self._save()
+            assert self.state.resumed_window is not None
+            self._save(self.state.resumed_window)
         checkpoint.prune(self.checkpoints, 0, up_to=self.until)
         if assignment.ends_run:
             for path in (end, assignment.fork):
@@ -276,18 +276,15 @@ class _Run(Replica):
 
     def _save_final(self) -> None:
         """Write the model as a Hugging Face folder, whole or not at all."""
-        writing = self.record.final.with_name("writing-final")
-        self.state.network.save_pretrained(writing)
-        self.inputs.tokenizer.save_pretrained(writing)
-        shutil.rmtree(self.record.final, ignore_errors=True)
-        writing.rename(self.record.final)
+        with write_whole(self.record.final) as temporary:
+            self.state.network.save_pretrained(temporary)
+            self.inputs.tokenizer.save_pretrained(temporary)
 
     def _run_id(self) -> str:
-        known = self.inputs.determinants(tied=False)
-        del known["trainer"]["processes"]  # with more or fewer of them, the same run goes on
+        known = determinants(self.inputs, tied=False)
         return digest([known, str(self.record.folder.absolute())])[:16]
 
-    def _describe(self, taken_up: Path | None) -> None:
+    def _describe(self, resumed_from: Path | None) -> None:
         """Say in state.json, and in one line, what this run is."""
         network, pair, inputs = self.state.network, self.state.pair, self.inputs
         timeline, corpus = inputs.timeline, inputs.corpus
@@ -295,11 +292,12 @@ class _Run(Replica):
         batch = inputs.batches[0][0]
         terms = memory.estimate(self.model, self.state.optimizers, batch, inputs.device, inputs.precision)
         self.record.update_state(
+            result=result(inputs),
             untie_step=timeline.untie_step,
             steps_per_epoch=timeline.steps_per_epoch,
             total_steps=timeline.total_steps,
             step=self.state.step,
-            resumed_from=None if taken_up is None else str(taken_up),
+            resumed_from=None if resumed_from is None else str(resumed_from),
             data={"fingerprint": corpus.fingerprint, "vocab_size": len(inputs.tokenizer)}
             | {f"{split}_tokens": len(corpus.split(split).tokens) for split in SPLITS},
             parameters={"tied": size - pair.output.numel(), "untied": size},
@@ -323,18 +321,16 @@ class _Run(Replica):
         count, kind = self.config.trainer.processes, self.inputs.device
         return str(kind) if count == 1 else f"{count} x {kind.type}"
 
-    def take_up(self) -> Path | None:
+    def resume(self) -> Path | None:
         """Load the checkpoint to go on from, and return it; None for a new start."""
         up_to = None if self.assignment is None else self.until
-        found = resume.own(self.checkpoints, self.inputs, up_to) or self._parent
+        found = resume.own_newest(self.checkpoints, self.inputs, up_to) or self._parent
         if found is None and self.assignment is not None and self.assignment.fork is not None:
             found = resume.fork(self.assignment.fork, self.inputs)
         if found is None:
             return None
         path, manifest = found
-        there = {"processes": manifest["determinants"]["trainer"].get("processes"), **manifest["versions"]}
-        here = {"processes": self.config.trainer.processes, **versions()}
-        if changed := difference(there, here):
+        if changed := resume.change_of_environment(manifest, self._environment):
             log.warning("%s: goes on, but not bit for bit: %s", path, changed)
         checkpoint.load(path, manifest, self.state)
         log.info("goes on from %s", path)

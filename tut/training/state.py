@@ -1,6 +1,7 @@
 """Everything that changes while a run trains, and nothing else."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,11 +33,24 @@ class Window:
         collectives.sum_(loss, correct)
         return Window(loss, correct, self.predictions)
 
-    def in_first(self) -> "Window":
-        """Return these sums in the first process, and zeros in the others: there they would be added once more."""
-        if collectives.rank() == 0:
-            return self
-        return Window(torch.zeros_like(self.loss), torch.zeros_like(self.correct), self.predictions)
+    def shares(self) -> dict[str, Any]:
+        """Return the sums of every process, for a checkpoint: added up only where a row is made of them.
+
+        So a row's last bits do not depend on whether there was a checkpoint since the one before.
+        """
+        gathered = collectives.gathered((self.loss.item(), self.correct.item()))
+        losses, correct = zip(*gathered, strict=True)
+        return {"loss": list(losses), "correct": list(correct), "predictions": self.predictions}
+
+    def take(self, shares: dict[str, Any]) -> None:
+        """Go on from what `shares` returned. If there were more or fewer processes then, the first takes all of it."""
+        losses, correct = shares["loss"], shares["correct"]
+        if len(losses) != collectives.size():
+            none = [0] * (collectives.size() - 1)
+            losses, correct = [sum(losses), *none], [sum(correct), *none]
+        self.loss.fill_(losses[collectives.rank()])
+        self.correct.fill_(correct[collectives.rank()])
+        self.predictions = shares["predictions"]
 
 
 @dataclass
@@ -47,6 +61,8 @@ class State:
     pair: TiedPair
     optimizers: list[Optimizer]
     window: Window
+    resumed_window: dict[str, Any] | None = None
+    """The sums that a checkpoint had, of each process there was, until the trainer gives them to those there are."""
     step: int = 0
     """Optimizer steps done."""
     tokens: int = 0

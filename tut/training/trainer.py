@@ -54,13 +54,14 @@ class Trainer:
     """Scores the model on the validation split."""
     write: Callable[[str, Row], None]
     """Takes a split's name and a metric row."""
-    save: Callable[[], None]
-    """Writes a checkpoint."""
+    save: Callable[[dict[str, Any]], None]
+    """Writes a checkpoint, with the sums of every process that `Window.shares` returns."""
 
     def __post_init__(self) -> None:
         self._run_started = time.perf_counter() - self.state.seconds
         self._agreement = collectives.Agreement()
-        self.state.window = self.state.window.in_first()
+        if self.state.resumed_window is not None:
+            self.state.window.take(self.state.resumed_window)
         self._open_window()
 
     def train(self, stop: StopRequest, until: int, save_every: int | None = None) -> None:
@@ -127,11 +128,10 @@ class Trainer:
         # Looked at once: a signal that comes while saving waits for the next boundary.
         received = self._agreement.on(stop.received)
         if received is not None or saves:
-            total = state.window.total()
-            self._finite(total.loss.item())
-            state.window = total.in_first()
+            window = state.window.shares()
+            self._finite(sum(window["loss"]))
             state.seconds = time.perf_counter() - self._run_started
-            self.save()
+            self.save(window)
         if received is not None and state.step < until:
             raise Stopped(received)
         self._window_started += time.perf_counter() - started
