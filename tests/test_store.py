@@ -47,7 +47,7 @@ def test_a_stage_leaves_its_end_and_nothing_else(home: Path) -> None:
     assert manifest["parent"] == "trunk/step-00000008"
     assert manifest["step"] == 12
     assert manifest["seconds"] > 0
-    assert manifest["determinants"]["untie"]["at_step"] == 8
+    assert manifest["determinants"]["untie.at_step"] == 8
     assert set(manifest["files"]) == {"model.safetensors", "training.pt", "train.jsonl"}
 
 

@@ -7,13 +7,14 @@ The values live in conf/; these dataclasses give types, meanings and limits, and
 need torch, transformers or the file system stand beside the code they protect: see `tut.cli.preflight.check`.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from tut.errors import TutError, did_you_mean
-from tut.marks import Decides, KnownBy, change, nothing, record, select, state
+from tut.marks import Decides, KnownBy, Mark, change, nothing, record, select, state
 
 NEVER = "never"
 EPOCH_IS = f"a whole number or '{NEVER}'"
@@ -376,20 +377,19 @@ class Config:
         return cls.from_hydra(OmegaConf.merge(OmegaConf.structured(cls), plain))  # type: ignore[arg-type]
 
     def deciding(self, *wanted: Decides) -> dict[str, Any]:
-        """Return the keys that decide something of this run, flat; see `deciding`."""
-        return deciding(self.to_dict(), *wanted)
+        """Return the keys that decide something of this run and stand for themselves, flat, by dotted names."""
+        return deciding(self.to_dict(), lambda mark: mark.decides in wanted and mark.known_by is None)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the config as nested plain dicts, as state.json and W&B show it."""
         return asdict(self)
 
 
-def deciding(config: dict[str, Any], *wanted: Decides, known_by: KnownBy | None = None) -> dict[str, Any]:
-    """Return the keys of a run's config that decide something of it, flat, by dotted names.
+def deciding(config: dict[str, Any], wanted: Callable[[Mark], bool]) -> dict[str, Any]:
+    """Return the keys of a run's config that have a wanted mark and mean something in it, flat, by dotted names.
 
     Args:
         config: as `Config.to_dict` returns it, perhaps of an earlier version.
-        wanted: what they decide.
-        known_by: what stands for them; None for those that stand for themselves.
+        wanted: says of a mark whether keys with it are.
     """
-    return select(Config, config, lambda mark: mark.decides in wanted and mark.known_by == known_by)
+    return select(Config, config, wanted)

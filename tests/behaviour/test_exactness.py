@@ -15,8 +15,8 @@ import torch
 from conftest import SMALL, SMALL_GPT, assert_same_run, make_config, rows, untimed
 
 from tut.config import Config
+from tut.system import files
 from tut.tracking.record import Record
-from tut.training import checkpoint
 from tut.training.run import run
 
 COMMON = (
@@ -92,7 +92,7 @@ def test_killed_and_resumed_is_straight(case: str, straight: Callable[[str], Pat
     moments = [
         kill_at_call(tut.training.trainer, "autocast", random.Random(case).randint(11, 18)),
         kill_at_call(safetensors.torch, "save_model", 2),
-        kill_at_call(checkpoint, "_flush", 8),
+        kill_at_call(files, "_flush", 8),
         kill_at_call(torch, "save", 2),
         kill_at_call(tut.training.trainer, "autocast", 5),
     ]

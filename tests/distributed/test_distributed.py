@@ -126,7 +126,7 @@ def test_every_process_holds_the_same_bits() -> None:
             tied.append(replica.state.pair.tied)
             return replica.score("validation").row()
 
-        replica.trainer(evaluate, lambda *_: None, lambda: None).train(StopRequest(), 18)
+        replica.trainer(evaluate, lambda *_: None, lambda _: None).train(StopRequest(), 18)
         held = [*replica.state.network.state_dict().values()]
         for optimizer in replica.state.optimizers:
             held += [value for state in optimizer.state.values() for value in state.values()]

@@ -1,44 +1,43 @@
 """Which runs belong together: the names of settings and arms, from configs.
 
 An arm is the runs that differ only in seed. A setting is the arms that differ only in how they untie, so that within
-it they can be compared.
+it they can be compared. What a key decides is said where it is declared: see `tut.marks`.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
-from tut.config import NEVER, Config
-
-_EFFECTS = {"init": "copy", "optimizer_state": "copy", "input_lr_multiplier": 1.0, "output_lr_multiplier": 1.0}
-"""What else decides what untying does, and its usual values."""
-_PLACES = ("source", "files", "validation_files", "test_files", "document", "path", "name", "train_split",
-           "validation_split", "test_split", "column", "tokenizer", "vocab_size")  # fmt: skip
-"""Keys of `data` that only say where the text and the vocabulary come from: a fingerprint says more."""
-_FREE = (
-    "seed", "resume", "tracker", "untie.", "wandb.", "report.",
-    "trainer.device", "trainer.evaluat", "trainer.log_", "trainer.checkpoint_", "trainer.keep_",
-)  # fmt: skip
-"""How the keys start in which runs of one setting may differ: none of them changes what an arm is."""
+from tut.config import NEVER, Config, deciding
+from tut.marks import Decides, KnownBy, Mark
 
 
-def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return a nested dict as one of dotted keys, as they are written on the command line."""
-    found: dict[str, Any] = {}
-    for name, value in config.items():
-        if isinstance(value, dict) and value:
-            found |= flat(value, f"{prefix}{name}.")
-        else:
-            found[f"{prefix}{name}"] = value
-    return found
+def _is_of_a_setting(mark: Mark) -> bool:
+    return mark.decides == Decides.STATE and mark.known_by != KnownBy.MACHINE  # on which no more than rounding depends
 
 
-_DEFAULTS = flat(Config().to_dict())
-"""For runs that are older than a key."""
+def _is_of_a_text(mark: Mark) -> bool:
+    return mark.known_by == KnownBy.TEXT
+
+
+def _is_an_effect(mark: Mark) -> bool:
+    return mark.decides == Decides.CHANGE and mark.known_by is None
+
+
+_USUAL = deciding(Config().to_dict(), _is_an_effect)
 
 
 def compared(config: dict[str, Any]) -> dict[str, Any]:
-    """Return what of a config makes a setting, as dotted keys."""
-    return {key: value for key, value in (_DEFAULTS | flat(config)).items() if not key.startswith(_FREE)}
+    """Return what of a run's config makes its setting, as dotted keys: all that decides its state from step 0 on.
+
+    The seed is left out, for by it the runs of an arm differ.
+    """
+    return {key: value for key, value in deciding(config, _is_of_a_setting).items() if key != "seed"}
+
+
+def effects(config: dict[str, Any]) -> list[str]:
+    """Return what else than its point is unusual about how a run unties, in the words of overrides."""
+    own = deciding(config, _is_an_effect)
+    return [f"{key.removeprefix('untie.')}={own[key]}" for key, usual in _USUAL.items() if own[key] != usual]
 
 
 def varying(dicts: Sequence[dict[str, Any]]) -> list[str]:
@@ -48,20 +47,22 @@ def varying(dicts: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def name_arms(runs: list[dict[str, Any]]) -> None:
-    """Give each run the name of its setting and of its arm: what tells it from others, in the words of overrides."""
-    same_data: dict[str, dict[str, Any]] = {}
+    """Give each run the name of its setting and of its arm: what tells it from others, in the words of overrides.
+
+    Runs whose text comes to the same tokens have the same text, whatever it was read from: they take over the words of
+    the first of them. Likewise, other words for the same untie step are one arm.
+    """
+    texts: dict[str, dict[str, Any]] = {}
     for run in runs:
-        places = {key: run["_config"].get(key) for key in (f"data.{name}" for name in _PLACES)}
+        own_text = deciding(run["config"], _is_of_a_text)
         if run["data"] is not None:
-            run["_config"] |= same_data.setdefault(run["data"], places)
-    different = varying([run["_config"] for run in runs])
-    same_point: dict[tuple[str, Any], str] = {}
+            run["_compared"] |= texts.setdefault(run["data"], own_text)
+    different = varying([run["_compared"] for run in runs])
+    points: dict[tuple[str, Any], str] = {}
     for run in runs:
-        run["setting"] = " ".join(f"{key}={run['_config'].get(key)}" for key in different)
+        run["setting"] = " ".join(f"{key}={run['_compared'].get(key)}" for key in different)
         if run["arm"] == NEVER:
             continue
-        effects = [f"{name}={run['_untie'].get(name, usual)}" for name, usual in _EFFECTS.items()
-                   if run["_untie"].get(name, usual) != usual]  # fmt: skip
         step = run["arm"] if run["untie_step"] is None else run["untie_step"]
-        words = same_point.setdefault((run["setting"], step), run["arm"])  # other words for one step are one arm
-        run["arm"] = " ".join([words, *effects])
+        point = points.setdefault((run["setting"], step), run["arm"])
+        run["arm"] = " ".join([point, *effects(run["config"])])

@@ -7,14 +7,14 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from tut.config import deciding
+from tut.marks import Decides
 from tut.report import tables
-from tut.report.arms import flat, varying
+from tut.report.arms import varying
 from tut.report.comparison import Comparisons
 from tut.report.drawing import for_page
 from tut.report.results import Results
 from tut.report.sentences import seeds
-
-_ASIDE = ("wandb.", "resume", "tracker")
 
 
 def page(
@@ -64,10 +64,9 @@ def _made(runs: pd.DataFrame) -> pd.DataFrame:
         for name in dict.fromkeys(name for about in known for name in about):
             things[name] = [about.get(name) for about in known]
     things["code"] = list(runs["git_revision"].dropna())
-    configs = [flat(config) for config in runs["config"]]
+    configs = [deciding(config, lambda mark: mark.decides != Decides.NOTHING) for config in runs["config"]]
     for key in varying(configs):
-        if not key.startswith(_ASIDE):
-            things[f"config: {key}"] = [config.get(key) for config in configs]
+        things[f"config: {key}"] = [config.get(key) for config in configs]
     rows = [
         {"": name, "value": ", ".join(dict.fromkeys(map(str, values)))} for name, values in things.items() if values
     ]

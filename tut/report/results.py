@@ -86,7 +86,7 @@ def load(folders: Path | str | Sequence[Path | str]) -> Results:
     for setting, group in runs.groupby("setting"):
         _check_alike(str(setting), group, notes)
     sweeps = _sweeps({Path(folder).parent for folder in runs["folder"]}, several, notes)
-    return Results(runs.drop(columns=["_config", "_untie"]).reset_index(drop=True), rows, sweeps, tuple(notes))
+    return Results(runs.drop(columns=["_compared"]).reset_index(drop=True), rows, sweeps, tuple(notes))
 
 
 def _sweeps(parents: Iterable[Path], named: Sequence[Path], notes: list[str]) -> tuple[Path, ...]:
@@ -107,7 +107,7 @@ def _read(record: Record, notes: list[str]) -> tuple[dict[str, Any], list[dict[s
     try:
         state = record.state
         config = dict(state["config"])
-        seed, untie = int(config["seed"]), dict(config.get("untie") or {})
+        seed = int(config["seed"])
     except (ValueError, KeyError, TypeError, OSError):
         notes.append(f"{folder}: its state.json is not a run's; left out")
         return None
@@ -127,8 +127,7 @@ def _read(record: Record, notes: list[str]) -> tuple[dict[str, Any], list[dict[s
         "seconds": max((row.get("seconds", 0.0) for row in rows), default=0.0),
         "data": (state.get("data") or {}).get("fingerprint"),
         "margin": (config.get("report") or {}).get("margin"),
-        "_config": compared(config),
-        "_untie": untie,
+        "_compared": compared(config),
     }
     sizes = state.get("parameters") or {}
     about["parameters"] = sizes.get("tied" if about["arm"] == NEVER else "untied")

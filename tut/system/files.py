@@ -111,7 +111,7 @@ def only_one(folder: Path, wait: bool = True) -> Iterator[None]:
         lock.acquire(timeout=_SECONDS_BEFORE_TELLING if wait else 0)
     except Timeout as error:
         if not wait:
-            raise Busy(f"{folder}: another process is working in it") from error
+            raise Busy(f"{folder}: another process is working in this folder") from error
         log.info("waits: another process is working in %s", folder)
         lock.acquire()
     try:

@@ -20,10 +20,8 @@ from tut.errors import TutError
 from tut.sweep.backends import device_queue
 from tut.sweep.config import LauncherConfig, LocalConfig, SlurmConfig, check_settings
 from tut.sweep.folder import SweepFolder
-from tut.sweep.lineage import path_of
 from tut.tracking.record import Record
 from tut.training.checkpoint import verify
-from tut.training.inputs import Inputs
 from tut.training.run import run
 
 ARMS = ("untie.step=null,0,8,16", "seed=0,1")
@@ -280,48 +278,6 @@ def test_two_sweeps_at_once_train_each_stage_once(singles: Path, tmp_path: Path)
     for name in "ab":
         assert_same_as_singles(singles, tmp_path / name)
     assert steps_trained(tmp_path / "a") + steps_trained(tmp_path / "b") == 2 * (24 + 24 + 16 + 8)
-
-
-def test_what_is_changed_is_never_taken_from_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lineages have other names as soon as config, data, versions or threads differ in what decides their states."""
-
-    def lineages(*words: str, threads: int = 1) -> list[str]:
-        return [part.lineage for part in path_of(Inputs(make_config(*TINY, "untie.step=16", *words)), threads)]
-
-    tied, untied = lineages()
-    every_change = [
-        "seed=1", "optimizer.lr=2e-3", "trainer.batch_size=4", "data.seq_len=16", "data.vocab_size=400",
-        "trainer.log_every_steps=2", "trainer.evaluate_every_steps=6", "model.config.hidden_dropout_prob=0.3",
-        "objective.probability=0.3",
-    ]  # fmt: skip
-    for change in every_change:
-        assert not {tied, untied} & set(lineages(change)), change
-    for change in ("untie.init=fresh", "untie.optimizer_state=zero", "untie.output_lr_multiplier=2", "untie.step=15"):
-        assert lineages(change)[0] == tied, change
-        assert lineages(change)[1] != untied, change
-    for nothing in ("wandb.project=other", "trainer.checkpoint_every_steps=3", "trainer.keep_checkpoints=5"):
-        assert lineages(nothing) == [tied, untied], nothing
-    assert not {tied, untied} & set(lineages(threads=2))
-    monkeypatch.setattr("tut.sweep.lineage.versions", lambda: {"torch": "0"})
-    assert not {tied, untied} & set(lineages())
-
-
-def test_changed_code_is_told_by_its_digest(tmp_path: Path) -> None:
-    shutil.copytree(Path(tut.__file__).parent, tmp_path / "tut")
-
-    def digest() -> str:
-        code = "from tut.training.identity import code_digest; print(code_digest())"
-        return subprocess.run(
-            [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, check=True
-        ).stdout.decode()
-
-    before = digest()
-    with (tmp_path / "tut/store.py").open("a") as file:  # it cannot change what is trained
-        file.write("# changed\n")
-    assert digest() == before
-    with (tmp_path / "tut/training/trainer.py").open("a") as file:
-        file.write("# changed\n")
-    assert digest() != before
 
 
 def test_dry_run_shows_the_tree_and_what_it_costs(tmp_path: Path) -> None:

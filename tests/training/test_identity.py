@@ -1,0 +1,331 @@
+"""What decides a run, and what does not: marks, hashes, weights and rows, held against each other for every key."""
+
+import logging
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import SMALL, SMALL_GPT, TEXT, interrupted, make_config, rows, untimed
+from safetensors.torch import load_file
+from transformers import PreTrainedTokenizerFast
+
+import tut
+from tut.config import Config
+from tut.errors import TutError
+from tut.marks import Decides, KnownBy, Mark, marks_of, state
+from tut.training import identity
+from tut.training.identity import code_digest, determinants, difference, environment, lineage_name
+from tut.training.inputs import Inputs
+from tut.training.run import run
+
+CPU = torch.device("cpu")
+BASE = (
+    *SMALL,
+    "model.config={hidden_size: 16, num_attention_heads: 2, intermediate_size: 32, num_hidden_layers: 1}",
+    "optimizer.schedule=wsd",
+    "trainer.max_steps=4",
+    "untie.step=2",
+    "trainer.log_every_steps=2",
+    "trainer.evaluate_every_steps=2",
+)
+GPT = tuple(word for word in SMALL_GPT if word.startswith("model"))
+OTHER_TEXT = TEXT.with_name("other.txt")
+MARKS = marks_of(Config)
+
+FLIPS: dict[str, tuple[str, ...]] = {
+    "model.architecture": ("model.architecture=bert", "model=mini"),
+    "model.config": ("model.config.intermediate_size=48",),
+    "optimizer.name": ("optimizer.name=sgd",),
+    "optimizer.lr": ("optimizer.lr=2e-3",),
+    "optimizer.weight_decay": ("optimizer.weight_decay=0.1",),
+    "optimizer.betas": ("optimizer.betas=[0.8,0.99]",),
+    "optimizer.eps": ("optimizer.eps=1e-3",),
+    "optimizer.momentum": ("optimizer.momentum=0.5",),
+    "optimizer.decay_embeddings": ("optimizer.decay_embeddings=false",),
+    "optimizer.decay_norms_and_biases": ("optimizer.decay_norms_and_biases=true",),
+    "optimizer.input_lr_multiplier": ("optimizer.input_lr_multiplier=2",),
+    "optimizer.output_lr_multiplier": ("optimizer.output_lr_multiplier=2",),
+    "optimizer.clip_grad_norm": ("optimizer.clip_grad_norm=0.01",),
+    "optimizer.schedule": ("optimizer.schedule=linear",),
+    "optimizer.warmup_steps": ("optimizer.warmup_steps=3",),
+    "optimizer.final_lr_fraction": ("optimizer.final_lr_fraction=0.5",),
+    "optimizer.wsd_decay_fraction": ("optimizer.wsd_decay_fraction=0.9",),
+    "data.files": (f"data.files={OTHER_TEXT}",),
+    "data.validation_files": (f"data.validation_files={OTHER_TEXT}",),
+    "data.test_files": (f"data.test_files={OTHER_TEXT}",),
+    "data.document": ("data.document=blank_lines",),
+    "data.vocab_size": ("data.vocab_size=400",),
+    "data.seq_len": ("data.seq_len=16",),
+    "data.packing": ("data.packing=lines",),
+    "objective.name": ("objective=clm", *GPT),
+    "objective.probability": ("objective.probability=0.3",),
+    "objective.masking": ("objective.masking=bernoulli",),
+    "untie.epoch": ("untie.step=null", "untie.epoch=0"),
+    "untie.step": ("untie.step=3",),
+    "untie.fraction": ("untie.step=null", "untie.fraction=0.75"),
+    "untie.init": ("untie.init=fresh",),
+    "untie.optimizer_state": ("untie.optimizer_state=zero",),
+    "untie.input_lr_multiplier": ("untie.input_lr_multiplier=2",),
+    "untie.output_lr_multiplier": ("untie.output_lr_multiplier=2",),
+    "trainer.epochs": ("trainer.epochs=5",),
+    "trainer.max_steps": ("trainer.max_steps=5",),
+    "trainer.batch_size": ("trainer.batch_size=4",),
+    "trainer.gradient_accumulation": ("trainer.gradient_accumulation=2",),
+    "trainer.evaluation_batch_size": ("trainer.evaluation_batch_size=3",),
+    "trainer.device": ("trainer.device=cpu",),
+    "trainer.precision": ("trainer.precision=bf16",),
+    "trainer.deterministic": ("trainer.deterministic=false",),
+    "trainer.log_every_steps": ("trainer.log_every_steps=1",),
+    "trainer.evaluate_every_steps": ("trainer.evaluate_every_steps=3",),
+    "trainer.evaluate_every_epochs": ("trainer.evaluate_every_epochs=2",),
+    "trainer.checkpoint_every_steps": ("trainer.checkpoint_every_steps=1",),
+    "trainer.checkpoint_every_epochs": ("trainer.checkpoint_every_epochs=3",),
+    "trainer.keep_checkpoints": ("trainer.keep_checkpoints=9",),
+    "wandb.mode": ("wandb.mode=disabled",),
+    "wandb.project": ("wandb.project=other",),
+    "wandb.entity": ("wandb.entity=someone",),
+    "wandb.group": ("wandb.group=other",),
+    "wandb.tags": ("wandb.tags=[a]",),
+    "report.margin": ("report.margin=1",),
+    "seed": ("seed=1",),
+    "tracker": ("tracker=none",),
+    "resume": ("resume=never",),
+}
+NOT_FLIPPED = {
+    "data.source": "another source is another text, of which there is a fingerprint",
+    "data.path": "as data.source",
+    "data.name": "as data.source",
+    "data.train_split": "as data.source",
+    "data.validation_split": "as data.source",
+    "data.test_split": "as data.source",
+    "data.column": "as data.source",
+    "data.tokenizer": "see the tests of tokenizers below",
+    "trainer.devices": "starts processes: see tests/distributed",
+    "trainer.nodes": "as trainer.devices",
+    "trainer.compile": "compiling takes a minute: see test_run.py",
+}
+
+
+@dataclass
+class Course:
+    """What a run has come to: the names of its lineages, its weights at the untie point and at the end, its rows."""
+
+    tied_name: str
+    untied_name: str
+    at_fork: dict[str, torch.Tensor]
+    at_end: dict[str, torch.Tensor]
+    rows: dict[str, list]
+
+
+def config_of(*words: str) -> Config:
+    """Return the small config with some changes; another model takes none of its sizes."""
+    usual = [word for word in BASE if not (GPT[0] in words and word.startswith("model"))]
+    return make_config(*usual, *words)
+
+
+def course(folder: Path, *words: str) -> Course:
+    config = config_of(*words)
+    run(config, folder)
+    inputs, around = Inputs(config), environment(CPU)
+    names = [lineage_name(inputs, around, tied) for tied in (True, False)]
+    fork = folder / f"checkpoints/step-{inputs.timeline.untie_step:08d}/model.safetensors"
+    at_fork = load_file(fork) if fork.exists() else {}
+    rows = {split: untimed(folder, split) for split in ("train", "valid", "test")}
+    return Course(*names, at_fork, load_file(folder / "final/model.safetensors"), rows)
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Course:
+    OTHER_TEXT.write_text(TEXT.read_text()[5_000:40_000])
+    return course(tmp_path_factory.mktemp("base"))
+
+
+def test_every_key_is_marked_and_tried() -> None:
+    assert {*FLIPS} | {*NOT_FLIPPED} == {*MARKS}
+    assert not {*FLIPS} & {*NOT_FLIPPED}
+
+
+def test_a_key_without_a_mark_is_found() -> None:
+    @dataclass
+    class Section:
+        marked: int = state(1)
+        unmarked: int = 2
+
+    with pytest.raises(KeyError, match="mark"):
+        marks_of(Section)
+
+
+@pytest.mark.parametrize("key", FLIPS)
+def test_mark_hash_weights_and_rows_agree(key: str, base: Course, tmp_path: Path) -> None:
+    """Equal names mean equal weights and rows; a key that decides nothing changes no name, and so on for each mark."""
+    flipped = course(tmp_path, *FLIPS[key])
+    mark = MARKS[key]
+    decided = config_of(*FLIPS[key]).to_dict()
+    counts = mark.counts(type("Section", (), decided[key.split(".", maxsplit=1)[0]])) if "." in key else True
+    same_tied, same_untied = flipped.tied_name == base.tied_name, flipped.untied_name == base.untied_name
+    if same_tied:
+        both = min(len(flipped.at_fork), len(base.at_fork))
+        assert not both or mark.known_by == KnownBy.UNTIE_POINT or same(flipped.at_fork, base.at_fork)
+    if same_untied:
+        assert same(flipped.at_end, base.at_end)
+        assert flipped.rows == base.rows
+    if mark.decides == Decides.NOTHING or not counts:
+        assert same_tied
+        assert same_untied
+    elif mark.decides == Decides.RECORD:
+        assert same(flipped.at_end, base.at_end)
+        if mark.known_by is None:
+            assert not same_tied
+            assert not same_untied
+    elif mark.decides == Decides.CHANGE:
+        assert same_tied
+        assert not same_untied
+        assert not same(flipped.at_end, base.at_end)
+    elif mark.known_by is None:
+        assert not same_tied
+        assert not same_untied
+
+
+@pytest.mark.parametrize(
+    ("words", "key"),
+    [
+        ((), "optimizer.momentum=0.1"),
+        ((), "optimizer.output_lr_multiplier=3"),
+        (("optimizer.schedule=cosine",), "optimizer.wsd_decay_fraction=0.3"),
+        (("optimizer.schedule=constant",), "optimizer.final_lr_fraction=0.3"),
+        (("optimizer.schedule=constant",), "trainer.max_steps=9"),
+        (("optimizer=sgd",), "optimizer.betas=[0.1,0.2]"),
+        (("optimizer=sgd",), "optimizer.eps=1"),
+        (("model.config.hidden_dropout_prob=0.0",), "model.config.hidden_dropout_prob=0"),
+        (("objective=clm", *GPT), "objective.masking=bernoulli"),
+    ],
+)
+def test_what_means_nothing_in_a_run_is_no_part_of_it(words: tuple[str, ...], key: str) -> None:
+    one, other = (Inputs(config_of(*words, *more)) for more in ((), (key,)))
+    assert determinants(one, tied=True) == determinants(other, tied=True)
+    assert lineage_name(one, {}, tied=True) == lineage_name(other, {}, tied=True)
+
+
+def test_a_difference_names_the_key_and_both_values() -> None:
+    assert difference({"a": 1, "b": 2}, {"a": 1, "b": 2}) is None
+    assert difference({"a": 1}, {"a": 2, "b": 3}) == "a is 1 there and 2 here; b is None there and 3 here"
+    assert (difference(dict.fromkeys("abcde", 1), {}) or "").endswith("and 2 more")
+
+
+def tokenizer_folder(folder: Path, **special: str) -> str:
+    """Write a tokenizer like the one that is trained, but for some special tokens, and return its folder's path."""
+    tokenizer = Inputs(make_config(*BASE)).tokenizer
+    assert isinstance(tokenizer, PreTrainedTokenizerFast)
+    names = {"unk_token": "[UNK]", "sep_token": "[SEP]", "pad_token": "[PAD]", "cls_token": "[CLS]",
+             "mask_token": "[MASK]", **special}  # fmt: skip
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer.backend_tokenizer, **names).save_pretrained(folder)
+    return f"data.tokenizer={folder}"
+
+
+@pytest.mark.parametrize(
+    ("role", "token"),
+    [
+        ("mask_token", "[UNK]"),
+        ("pad_token", "[CLS]"),
+        ("cls_token", "[PAD]"),
+        ("sep_token", "[UNK]"),
+        ("eos_token", "[SEP]"),
+        ("bos_token", "[CLS]"),
+    ],
+)
+def test_another_special_token_is_another_lineage(role: str, token: str, tmp_path: Path) -> None:
+    """The same text comes to the same tokens; what is masked, and what is never predicted, is not the same."""
+    usual = Inputs(make_config(*BASE, tokenizer_folder(tmp_path / "usual")))
+    special = Inputs(make_config(*BASE, tokenizer_folder(tmp_path / "special", **{role: token})))
+    if role != "sep_token":  # which stands between documents
+        assert usual.corpus.fingerprint == special.corpus.fingerprint
+    for tied in (True, False):
+        assert lineage_name(usual, {}, tied) != lineage_name(special, {}, tied)
+
+
+def test_another_processor_or_number_of_threads_is_another_lineage(monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = Inputs(make_config(*BASE))
+    names = {lineage_name(inputs, environment(CPU), tied=True), lineage_name(inputs, environment(CPU, 7), tied=True)}
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    names.add(lineage_name(inputs, environment(CPU), tied=True))
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    names.add(lineage_name(inputs, environment(CPU), tied=True))
+    monkeypatch.setattr(identity, "versions", lambda: {"torch": "0"})
+    names.add(lineage_name(inputs, environment(CPU), tied=True))
+    assert len(names) == 5
+
+
+def test_the_code_counts_by_its_meaning(tmp_path: Path) -> None:
+    package = tmp_path / "tut"
+    shutil.copytree(Path(tut.__file__).parent, package)
+
+    def digest() -> str:
+        return code_digest.__wrapped__(package)
+
+    def edit(name: str, old: str, new: str) -> None:
+        text = (package / name).read_text()
+        assert old in text
+        (package / name).write_text(text.replace(old, new, 1))
+
+    before = digest()
+    edit("training/trainer.py", "def _step(self)", "# a comment, and an empty line\n\n    def _step(self)")
+    edit("data/objective.py", '"""What is predicted', '"""Said in other words: what is predicted')
+    edit("store.py", "86400", "86401")  # it cannot change what is trained
+    assert digest() == before
+    moved = package / "data/fixed_masks.py"
+    (package / "data/objective.py").rename(moved)
+    assert digest() == before
+    edit("data/fixed_masks.py", "_BECOMES_RANDOM = 0.8, 0.1", "_BECOMES_RANDOM = 0.8, 0.2")
+    assert digest() != before
+    (package / "model/deeper").mkdir()
+    moved.rename(package / "model/deeper/masks.py")
+    assert digest() not in (before, code_digest())
+
+
+CHANGES = {
+    "code": lambda patch, _: patch.setattr(identity, "code_digest", lambda: "0" * 64),
+    "threads": lambda patch, _: patch.setattr(torch, "get_num_threads", lambda: 3),
+    "processor": lambda patch, _: patch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2"),
+    "torch": lambda patch, _: patch.setattr(identity, "versions", lambda: {"torch": "0"}),
+    "tokenizer.mask_token": lambda _, folder: tokenizer_folder(folder, mask_token="[UNK]"),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_a_run_that_goes_on_elsewhere_says_so(what: str, tmp_path: Path, monkeypatch, caplog) -> None:
+    tokenizer = tokenizer_folder(tmp_path / "tokenizer")
+    words = (*SMALL, tokenizer, "trainer.max_steps=12", "trainer.checkpoint_every_steps=4")
+    interrupted(words, tmp_path / "run")
+    from tut.training import inputs
+
+    inputs._opened.cache_clear()
+    CHANGES[what](monkeypatch, tmp_path / "tokenizer")
+    with caplog.at_level(logging.WARNING):
+        run(make_config(*words), tmp_path / "run")
+    (said,) = [message for message in caplog.messages if "goes on, but not bit for bit" in message]
+    assert f"{what} is " in said
+    assert len(rows(tmp_path / "run", "test")) == 1
+
+
+def test_a_finished_run_of_another_text_is_refused(tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text(TEXT.read_text()[:30_000])
+    words = (*BASE, f"data.files={text}")
+    run(make_config(*words), tmp_path / "run")
+    run(make_config(*words, "wandb.project=other"), tmp_path / "run")
+    text.write_text(TEXT.read_text()[:30_000].replace("the", "teh"))
+    from tut.training import inputs
+
+    inputs._opened.cache_clear()
+    with pytest.raises(TutError, match="holds a finished run with another config or text.*data.fingerprint"):
+        run(make_config(*words), tmp_path / "run")
+
+
+def test_a_mark_counts_by_default() -> None:
+    assert Mark(Decides.STATE).counts(None)
