@@ -40,7 +40,7 @@ def _task(composed: DictConfig) -> float | None:
         complain(error)
     except Stopped as stop:
         key, folder = ("sweep", settings.sweep.dir) if sweep else ("run", settings.runtime.output_dir)
-        log.info("stopped by %s, state saved; to go on: %s", stop, again(f"hydra.{key}.dir", folder))
+        log.info("%s; to go on: %s", stop, again(f"hydra.{key}.dir", folder))
         sys.exit(stop.exit_code)
 
 

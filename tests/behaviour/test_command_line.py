@@ -269,7 +269,7 @@ def test_every_choice_of_every_group_composes_and_checks() -> None:
             words.append("model.architecture=bert")
         if group == "experiment":
             assert choice in ("seed", "blog", "demo")
-        check(make_config(*words))
+        check(make_config(*words), True, set())
 
 
 def test_experiments_are_what_they_say() -> None:

@@ -219,3 +219,30 @@ def test_processes_that_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(TutError, match="torchrun has started 6 processes; write trainer.devices=3 trainer.nodes=2"):
             rendezvous.check_processes(wrong)
     rendezvous.check_processes(TrainerConfig(devices=3, nodes=2, batch_size=6))
+
+
+def test_the_processes_of_one_machine_listen_on_loopback_only(tmp_path: Path) -> None:
+    words = (*MLM, "trainer.devices=2", "trainer.max_steps=100000", "untie.step=null", f"hydra.run.dir={tmp_path}")
+    command = [sys.executable, "-m", "tut.train", *words, "tracker=none"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
+        family: list[psutil.Process] = []
+        listening: list[list[str]] = []
+        while running.poll() is None and not (len(listening) == 2 and all(listening)):  # until both have met
+            time.sleep(0.1)
+            family = [psutil.Process(running.pid), *psutil.Process(running.pid).children()]
+            connections = [one.net_connections("tcp") for one in family]
+            listening = [[each.laddr.ip for each in some if each.status == psutil.CONN_LISTEN] for some in connections]
+        running.terminate()
+        running.wait(60)
+    assert running.returncode == 75
+    assert {address for some in listening for address in some} <= {"127.0.0.1", "::1"}
+
+
+@pytest.mark.parametrize("words", [MLM, CLM])
+def test_rows_do_not_depend_on_where_checkpoints_fall(words: tuple[str, ...], tmp_path: Path) -> None:
+    """A window of summed losses that is open at a checkpoint ends in the same bits as one that is not."""
+    usual = (*words, "trainer.devices=2", "trainer.log_every_steps=6")
+    for name, every in (("often", 1), ("seldom", 5), ("never", 1000)):
+        run_by_two(make_config(*usual, f"trainer.checkpoint_every_steps={every}"), tmp_path / name)
+    often, seldom, never = (untimed(tmp_path / name, "train") for name in ("often", "seldom", "never"))
+    assert often == seldom == never

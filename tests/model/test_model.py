@@ -5,7 +5,7 @@ from tiny_models import tiny_bert
 from torch.nn.functional import cross_entropy
 from transformers import OPTConfig, OPTForCausalLM, PreTrainedTokenizerFast
 
-from tut.config import Config, ModelConfig, ObjectiveConfig
+from tut.config import Config, DataConfig, ModelConfig, ObjectiveConfig
 from tut.data.objective import IGNORED, Batch
 from tut.data.sources import open_source
 from tut.data.tokenizer import load_tokenizer
@@ -35,7 +35,7 @@ def test_logits_at_positions_are_those_of_the_whole(objective: str, name: str, t
     sizes = {"hidden_size": 32, "n_layer": 1, "n_head": 4} if name == "bloom" else sizes
     sizes |= {"num_key_value_heads": 2} if name == "mistral" else {}
     config = Config(model=ModelConfig(name, sizes), objective=ObjectiveConfig(name=objective))
-    check_model(config)
+    check_model(config.model, config.objective, config.data)
     network = build_model(config, tokenizers[objective]).eval()
     ids, positions = torch.arange(20, 36).reshape(2, 8), torch.tensor([0, 3, 9, 15])
     batch = Batch(ids, None, positions, torch.tensor([30, 31, IGNORED, 33]), n_tokens=16, n_predictions=3)
@@ -148,4 +148,4 @@ def test_the_layers_of_the_transformer_start_apart() -> None:
 def test_what_cannot_be_built_is_refused(architecture: str, values: dict, said: str) -> None:
     objective = ObjectiveConfig(name="clm" if architecture == "gpt2" else "mlm")
     with pytest.raises(TutError, match=said):
-        check_model(Config(model=ModelConfig(architecture, values), objective=objective))
+        check_model(ModelConfig(architecture, values), objective, DataConfig())

@@ -6,10 +6,11 @@ every run, before the first one starts. Nothing heavy is imported until there is
 
 import sys
 from argparse import ArgumentError, Namespace
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import groupby
 from pathlib import Path
 from string import Template
+from typing import Any
 
 from hydra import initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -69,20 +70,23 @@ def preflight(arguments: list[str]) -> list[str]:
         asked.overrides = normalise(asked.overrides)
         only_asks = asked.hydra_help or asked.info or asked.shell_completion or asked.experimental_rerun
         if not only_asks:
-            checked = set()
+            passed: set[str] = set()
             for config, here in _configs(asked):
-                names = ("model", "objective", "data", "trainer", "resume", "tracker")
-                parts = repr([getattr(config, name) for name in names])
-                if not asked.cfg and parts not in checked:  # the runs of a sweep are mostly alike in these
-                    check(config, here)
-                    checked.add(parts)
+                if not asked.cfg:
+                    check(config, here, passed)
     except TutError as error:
         complain(error)
     return [*options, *asked.overrides]
 
 
-def check(config: Config, here: bool = True) -> None:
-    """Check what the schema cannot: model, files and, for a run on this machine (`here`), hardware.
+def check(config: Config, here: bool, passed: set[str]) -> None:
+    """Check what the schema cannot: model, files, hardware.
+
+    Args:
+        config: the run.
+        here: whether it is to run on this machine.
+        passed: the checks that earlier runs of the same sweep have passed. Runs are mostly alike in what a check reads,
+            and then it is not made again.
 
     Raises:
         TutError: the run would fail.
@@ -94,16 +98,26 @@ def check(config: Config, here: bool = True) -> None:
         from tut.system.device import check_hardware
         from tut.tracking.tracker import check_tracker
 
-    if config.resume not in RESUME_WORDS and not Path(config.resume).is_dir():
-        near = did_you_mean(config.resume, RESUME_WORDS)
-        raise TutError(f"resume={config.resume}: must be auto, never, or the folder of a checkpoint or run{near}")
-    check_tracker(config.tracker)
+    checks: list[tuple[Callable[..., None], list[Any]]] = [
+        (_check_resume, [config.resume]),
+        (check_tracker, [config.tracker]),
+        (check_source, [config.data]),
+        (check_folder, ["data.tokenizer", config.data.tokenizer]),
+        (check_model, [config.model, config.objective, config.data]),
+    ]
     if here:
-        check_processes(config.trainer)
-        check_hardware(config.trainer)
-    check_source(config.data)
-    check_folder("data.tokenizer", config.data.tokenizer)
-    check_model(config)
+        checks += [(check_processes, [config.trainer]), (check_hardware, [config.trainer])]
+    for one, reads in checks:
+        name = f"{one.__name__} {reads}"
+        if name not in passed:
+            one(*reads)
+            passed.add(name)
+
+
+def _check_resume(resume: str) -> None:
+    if resume not in RESUME_WORDS and not Path(resume).is_dir():
+        near = did_you_mean(resume, RESUME_WORDS)
+        raise TutError(f"resume={resume}: must be auto, never, or the folder of a checkpoint or run{near}")
 
 
 def _help() -> str:

@@ -7,6 +7,7 @@ start all at once, and say so in the environment (RANK, WORLD_SIZE, ...).
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -66,8 +67,9 @@ class Others:
         if "WORLD_SIZE" in os.environ:
             self._store = meet()
             return
-        store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=collectives.PATIENCE)
-        self._store = store
+        for name, interface in _loopback().items():
+            os.environ.setdefault(name, interface)
+        self._store = store = _store_on_loopback()
         torch.set_num_threads(max(1, torch.get_num_threads() // self._size))
         for rank in range(1, self._size):
             known = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": self._size, "LOCAL_WORLD_SIZE": self._size,
@@ -148,6 +150,26 @@ class Others:
                 return why
             time.sleep(0.05)
         return f"another process of this run is gone, or out of reach; {_AGAIN}"
+
+
+def _store_on_loopback() -> TCPStore:
+    """Return a store that listens on loopback only: by itself, it would on every interface."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    port = listening.getsockname()[1]
+    return TCPStore(
+        "127.0.0.1",
+        port,
+        is_master=True,
+        wait_for_workers=False,
+        timeout=collectives.PATIENCE,
+        master_listen_fd=listening.detach(),
+    )
+
+
+def _loopback() -> dict[str, str]:
+    """Return the settings with which gloo and NCCL, too, talk over loopback only."""
+    names = [name for _, name in socket.if_nameindex() if name.startswith("lo")]
+    return dict.fromkeys(("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"), names[0]) if names else {}
 
 
 def meet() -> Store:

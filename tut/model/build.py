@@ -20,7 +20,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING
 
 import tut.model.architectures  # noqa: F401  (makes TUT's own networks known)
-from tut.config import Config, ModelConfig
+from tut.config import Config, DataConfig, ModelConfig, ObjectiveConfig
 from tut.errors import TutError, did_you_mean, one_line
 from tut.randomness import derived_seed
 
@@ -34,22 +34,22 @@ _SET_BY_TUT = {
 }
 
 
-def check_model(config: Config) -> None:
+def check_model(model: ModelConfig, objective: ObjectiveConfig, data: DataConfig) -> None:
     """Check, without data or memory for weights, that the model can be built and trained.
 
     Raises:
         TutError: the architecture or one of its values is unknown, they do not fit together, or the model cannot
             do the objective or rows of this length.
     """
-    network_config = _network_config(config.model, config.objective.name, config.data.vocab_size)
+    network_config = _network_config(model, objective.name, data.vocab_size)
     limit = getattr(network_config, "max_position_embeddings", None) or -1
-    if 0 < limit < config.data.seq_len:  # XLNet says -1: it has no limit
+    if 0 < limit < data.seq_len:  # XLNet says -1: it has no limit
         raise TutError(
-            f"data.seq_len={config.data.seq_len}: the model has {limit} positions "
+            f"data.seq_len={data.seq_len}: the model has {limit} positions "
             f"({_key('max_position_embeddings', network_config)}={limit})"
         )
     with torch.device("meta"):
-        _build(config.model, network_config, config.objective.name)
+        _build(model, network_config, objective.name)
 
 
 def build_model(config: Config, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:

@@ -84,7 +84,7 @@ def launch(
     except OSError as error:
         complain(TutError(one_line(error)))
     except Stopped as stop:
-        print(f"stopped by {stop}, state saved; to go on: {again('hydra.sweep.dir', config.hydra.sweep.dir)}")
+        print(f"{stop}; to go on: {again('hydra.sweep.dir', config.hydra.sweep.dir)}")
         sys.exit(stop.exit_code)
 
 

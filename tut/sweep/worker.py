@@ -133,7 +133,7 @@ def _stop_before_start(number: int, _frame: FrameType | None) -> None:
 def exit_code(error: BaseException) -> int:
     """Say in the log what a stage ended with, and return the exit code for it."""
     if isinstance(error, Stopped):
-        log.info("stopped by %s, state saved", error)
+        log.info("%s", error)
         return error.exit_code
     if not isinstance(error, TutError) or os.environ.get("HYDRA_FULL_ERROR", "0") != "0":
         traceback.print_exception(error)

@@ -23,13 +23,17 @@ class Stopped(BaseException):
     Like KeyboardInterrupt it is no Exception: whoever catches all that a library may raise does not catch this.
     """
 
+    saved = ", state saved"
+
     def __init__(self, received: signal.Signals) -> None:
-        super().__init__(received.name)
+        super().__init__(f"stopped by {received.name}{self.saved}")
         self.exit_code = EXIT_INTERRUPTED if received == signal.SIGINT else EXIT_TRY_AGAIN
 
 
 class NotStarted(Stopped):
     """It was asked to before it had begun to train, so there was nothing to save."""
+
+    saved = ", before it had begun to train"
 
 
 class StopRequest:
