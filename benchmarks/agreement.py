@@ -17,8 +17,9 @@ from hydra import compose, initialize_config_dir
 from tests.plain_path import plain_losses
 from tut.cli.preflight import register_schema
 from tut.config import Config
+from tut.splits import Split
 from tut.system.provenance import CONF_DIR
-from tut.tracking.record import TRAIN, Record
+from tut.tracking.record import Record
 from tut.training.run import run
 
 LAST = 20
@@ -38,7 +39,7 @@ def measure(steps: int, seeds: int) -> str:
         def fast(precision: str, seed: int) -> float:
             folder = Path(name) / f"{precision}-{seed}"
             run(config(precision, seed), folder)
-            return mean(row["loss"] for row in [*Record(folder).rows(TRAIN)][-LAST:])
+            return mean(row["loss"] for row in [*Record(folder).rows(Split.TRAIN)][-LAST:])
 
         plain = [mean(plain_losses(config("fp32", seed), steps)[-LAST:]) for seed in range(seeds)]
         differences = {

@@ -115,6 +115,7 @@ def tut(turns: Turns, lines: Path, tokenizer: str, words: list[str]) -> None:
     from tut.cli.preflight import register_schema
     from tut.config import Config
     from tut.data.batches import TrainingBatches
+    from tut.splits import Split
     from tut.system.provenance import CONF_DIR
     from tut.system.signals import StopRequest
     from tut.training.replica import Replica
@@ -137,7 +138,8 @@ def tut(turns: Turns, lines: Path, tokenizer: str, words: list[str]) -> None:
             return super().__getitem__(step)
 
     trainer = replica.trainer(evaluate=dict, write=lambda *_: None, save=lambda: None)
-    trainer.batches = Stepwise(inputs.corpus.train, inputs.objective, config.trainer.batch_size, 1, config.seed)
+    rows = inputs.corpus.rows[Split.TRAIN]
+    trainer.batches = Stepwise(rows, inputs.objective, config.trainer.batch_size, 1, config.seed)
     trainer.timeline = replace(inputs.timeline, evaluate_every=10**9, checkpoint_every=10**9)
     trainer.train(StopRequest(), until=inputs.timeline.total_steps)
 
@@ -147,7 +149,7 @@ def _padded(turns: Turns, lines: Path, tokenizer: str) -> tuple[Any, Any, Any]:
     import torch
     from transformers import AutoTokenizer, BertConfig, BertForMaskedLM
 
-    words = AutoTokenizer.from_pretrained(tokenizer)
+    words = AutoTokenizer.from_pretrained(tokenizer, trust_remote_code=False)
     texts = [line for line in lines.read_text().splitlines() if line.strip()]
     rows = words(texts, padding="max_length", truncation=True, max_length=SEQ_LEN)
     turns.said = {"padding": 1 - sum(map(sum, rows["attention_mask"])) / (SEQ_LEN * len(texts))}

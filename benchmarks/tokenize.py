@@ -28,8 +28,9 @@ from transformers.utils import logging
 
 from tut.config import DataConfig, ObjectiveConfig
 from tut.data.corpus import open_corpus
-from tut.data.sources import SPLITS, Source, open_source
+from tut.data.sources import Source, open_source
 from tut.data.tokenizer import load_tokenizer
+from tut.splits import Split
 
 COPIES, ROUNDS = 8, 5
 PACKINGS = ("blocks", "lines")
@@ -65,7 +66,7 @@ def build(config: DataConfig, source: Source, tokenizer: PreTrainedTokenizerBase
         os.environ["TUT_HOME"] = home
         corpus = open_corpus(config, source, tokenizer)
         os.environ["TUT_HOME"] = shared
-        return sum(len(corpus.split(split).tokens) for split in SPLITS)
+        return sum(len(rows.tokens) for rows in corpus.rows.values())
 
 
 def alone(config: DataConfig, texts: list[str], tokenizer: PreTrainedTokenizerBase) -> None:
@@ -81,7 +82,7 @@ def alone(config: DataConfig, texts: list[str], tokenizer: PreTrainedTokenizerBa
 def rates(file: Path, packing: str, rounds: int) -> tuple[float, float, float]:
     """Return the median tokens a second of the library and of TUT, and the median ratio of these."""
     config, source, tokenizer = parts(file, packing)
-    texts = [text for split in SPLITS for text in source.documents(split)]
+    texts = [text for split in Split for text in source.documents(split)]
     if packing == "lines":
         texts = [line for text in texts for line in text.splitlines() if line.strip()]
     library, ours, tokens = [], [], 0
@@ -110,7 +111,7 @@ def measure(copies: int = COPIES, rounds: int = ROUNDS) -> str:
         folder = Path(name)
         os.environ["TUT_HOME"] = str(folder / "home")
         embedded = open_source(DataConfig())
-        text = "\n\n".join(text for split in SPLITS for text in embedded.documents(split))
+        text = "\n\n".join(text for split in Split for text in embedded.documents(split))
         for size, times in (("warm", 1), ("once", copies), ("four", 4 * copies)):
             (folder / f"{size}.txt").write_text("\n\n".join([text] * times))
         for packing in PACKINGS:

@@ -23,8 +23,9 @@ from hydra import compose, initialize_config_dir
 import tut.training.run
 from tut.cli.preflight import register_schema
 from tut.config import TRACKERS, Config
+from tut.splits import Split
 from tut.system.provenance import CONF_DIR
-from tut.tracking.record import TRAIN, Record, Row
+from tut.tracking.record import Record, Row
 from tut.tracking.tracker import Tracker, start_tracker
 
 
@@ -36,12 +37,12 @@ class ByTurns:
         self.turns: list[tuple[str, float]] = []
         """For each row of train.jsonl, whose turn it began, and the seconds that showing it took."""
 
-    def log(self, split: str, row: Row) -> None:
+    def log(self, split: Split, row: Row) -> None:
         """Show a row in the tracker whose turn it is."""
         name = list(self.trackers)[len(self.turns) % len(self.trackers)]
         started = time.perf_counter()
         self.trackers[name].log(split, row)
-        if split == TRAIN:
+        if split == Split.TRAIN:
             self.turns.append((name, time.perf_counter() - started))
 
     def finish(self, status: str, untie_step: int | None) -> None:
@@ -77,7 +78,7 @@ def main() -> None:
 
         tut.training.run.start_tracker = start
         tut.training.run.run(config, folder / "run")
-        seconds = [row["seconds"] for row in Record(folder / "run").rows(TRAIN)]
+        seconds = [row["seconds"] for row in Record(folder / "run").rows(Split.TRAIN)]
     every, names = config.trainer.log_every_steps, sorted(TRACKERS)
     calls = shown[0].turns
     steps_took = [(after - before) / every for before, after in pairwise(seconds)]

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from tut.config import Config
-from tut.tracking.record import TEST, TRAIN, VALID, Record
+from tut.splits import Split
+from tut.tracking.record import Record
 from tut.tracking.token_scores import TokenScores
 
 TOTAL = 900
@@ -53,10 +54,10 @@ def plant(
             if tied
             else {"embedding_distance": step / 100, "embedding_row_cosine": 1 - step / 4000}
         )
-        record.append(TRAIN, common | {"loss": now, "acc": 0.1} | roles)
-        record.append(VALID, common | scores(now))
+        record.append(Split.TRAIN, common | {"loss": now, "acc": 0.1} | roles)
+        record.append(Split.VALID, common | scores(now))
     if status == "finished":
-        record.append(TEST, common | scores(loss))
+        record.append(Split.TEST, common | scores(loss))
     return folder
 
 
@@ -75,7 +76,7 @@ def plant_tokens(folder: Path, loss: float, documents: int = 20, each: int = 100
         position=np.arange(n, dtype=np.uint32), token=token, train_count=counts[token],
         document=np.repeat(np.arange(documents, dtype=np.uint32), each),
         loss=(losses - losses.mean() + loss).astype(np.float32), rank=random.integers(1, 500, n).astype(np.uint32),
-    ).save(Record(folder).tokens_file(TEST))  # fmt: skip
+    ).save(Record(folder).tokens_file(Split.TEST))  # fmt: skip
 
 
 def plant_sweep(

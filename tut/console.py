@@ -1,13 +1,17 @@
 """What TUT's commands have in common: how they read their words, where they print, and how they complain."""
 
 import os
+import re
 import shlex
 import sys
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from tut.errors import TutError
+from tut.errors import TutError, did_you_mean
+from tut.splits import Split
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,8 +32,38 @@ class Options(ArgumentParser):
     def __init__(self, program: str, doc: str | None) -> None:
         super().__init__(prog=f"python -m {program}", description=doc, formatter_class=RawDescriptionHelpFormatter)
 
+    def parse_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
+        asked, unknown = self.parse_known_args(args, namespace)
+        self._refuse(unknown)
+        return asked
+
+    def parse_intermixed_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
+        asked, unknown = self.parse_known_intermixed_args(args, namespace)
+        self._refuse(unknown)
+        return asked
+
+    def _refuse(self, unknown: list[str]) -> None:
+        if unknown:
+            options = re.findall(r"--[\w-]+", self.format_help())
+            typed = unknown[0].partition("=")[0]
+            self.error(f"{unknown[0]}: no such option{did_you_mean(typed, options)}")
+
     def error(self, message: str) -> NoReturn:
         complain(TutError(message))
+
+
+def split_among(allowed: Sequence[Split]) -> Callable[[str], Split]:
+    """Return what reads the name of a split on a command line, for `type=` of an argument."""
+
+    def read(typed: str) -> Split:
+        with suppress(ValueError):
+            split = Split(typed)
+            if split in allowed:
+                return split
+        names = [one.words for one in allowed]
+        raise ArgumentTypeError(f"{typed}: choose from {', '.join(names)}{did_you_mean(typed, names)}")
+
+    return read
 
 
 def complain(error: Exception) -> NoReturn:

@@ -1,27 +1,16 @@
 """Score a model on a split; score a finished run again from disk.
 
-python -m tut.evaluate RUN_DIR                   the test split
-python -m tut.evaluate RUN_DIR split=validation
+python -m tut.evaluate RUN_DIR                        the test split
+python -m tut.evaluate RUN_DIR --split validation     another one; split=validation is understood as well
 """
 
 import sys
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from tut.config import Config
-from tut.data.batches import evaluation_batches
-from tut.data.corpus import open_corpus
-from tut.data.objective import Objective
-from tut.data.sources import SPLITS, Split, open_source
-from tut.errors import TutError, did_you_mean
-from tut.model.build import load_model
-from tut.model.numerics import place
-from tut.model.predict import PredictsAt
-from tut.system.device import choose_device
-from tut.tracking.record import Record
-from tut.training.scoring import evaluate
-
-_ROWS_AT_ONCE = 1024
+from tut.console import Options, complain, split_among
+from tut.errors import TutError
+from tut.splits import Split
 
 
 def score_again(folder: Path, split: Split) -> dict[str, Any]:
@@ -33,50 +22,54 @@ def score_again(folder: Path, split: Split) -> dict[str, Any]:
     from transformers import AutoTokenizer
     from transformers.utils import logging
 
+    from tut.config import Config
+    from tut.data.batches import evaluation_batches
+    from tut.data.corpus import open_corpus
+    from tut.data.objective import Objective
+    from tut.data.sources import open_source
+    from tut.model.build import load_model
+    from tut.model.numerics import place
+    from tut.model.predict import PredictsAt
+    from tut.system.device import choose_device
+    from tut.tracking.record import Record, Status
+    from tut.training.scoring import evaluate
+
     logging.disable_progress_bar()
     record = Record(folder)
-    if record.state.get("status") != "finished":
+    if record.state.get("status") != Status.FINISHED:
         raise TutError(f"{folder}: no finished run (state.json says {record.state.get('status', 'nothing')})")
     config = Config.from_dict(record.state["config"])
     device = choose_device(config.trainer)
-    tokenizer = AutoTokenizer.from_pretrained(record.final)
+    tokenizer = AutoTokenizer.from_pretrained(record.final, trust_remote_code=False)
     corpus = open_corpus(config.data, open_source(config.data), tokenizer)
     if corpus.fingerprint != record.state["data"]["fingerprint"]:
         raise TutError(f"{folder}: the text of data.source={config.data.source} has changed since the run")
     precision = record.state["hardware"]["precision"]
     model = PredictsAt(place(load_model(record.final, config.objective.name), device, precision))
     objective = Objective(config.objective, tokenizer)
-    batches = evaluation_batches(corpus.split(split), objective, config.trainer.evaluation_batch_size)
+    batches = evaluation_batches(corpus.rows[split], objective, config.trainer.evaluation_batch_size)
     return evaluate(model, batches, device, precision).row()
 
 
 def main() -> None:
     """Read the command line and print the scores."""
-    from tut.console import complain
-
-    folder, split = None, "test"
+    parser = Options("tut.evaluate", __doc__)
+    parser.add_argument("folder", metavar="RUN_DIR", type=Path, help="the folder of a finished run")
+    parser.add_argument(
+        "--split",
+        type=split_among(list(Split)),
+        default=Split.TEST,
+        help="train, validation or test (default: test)",
+    )
+    typed = [f"--{word}" if word.startswith("split=") else word for word in sys.argv[1:]]
+    asked = parser.parse_intermixed_args(typed)
     try:
-        for argument in sys.argv[1:]:
-            key, equals, value = argument.partition("=")
-            if argument in ("-h", "--help"):
-                print(__doc__.strip())
-                return
-            if equals and key == "split":
-                if value not in SPLITS:
-                    raise TutError(f"split={value}: choose from {', '.join(SPLITS)}{did_you_mean(value, SPLITS)}")
-                split = value
-            elif equals or folder is not None or argument.startswith("-"):
-                raise TutError(f"{argument}: expected RUN_DIR and, if you like, split=test")
-            else:
-                folder = Path(argument)
-        if folder is None:
-            raise TutError("which run? python -m tut.evaluate RUN_DIR [split=test]")
-        result = score_again(folder, cast(Split, split))
-    except TutError as error:
+        result = score_again(asked.folder, asked.split)
+    except (TutError, OSError) as error:
         complain(error)
-    loss, perplexity, acc = result["loss"], result["perplexity"], result["acc"]
     print(
-        f"{split} loss {loss:.6f}, perplexity {perplexity:.3f}, accuracy {acc:.6f}, {result['predictions']} predictions"
+        f"{asked.split.words} loss {result['loss']:.6f}, perplexity {result['perplexity']:.3f}, "
+        f"accuracy {result['acc']:.6f}, {result['predictions']} predictions"
     )
 
 

@@ -20,5 +20,5 @@ class Split(StrEnum):
         return "validation" if self is Split.VALID else self.value
 
 
-EVALUATED = (Split.VALID, Split.TEST)
-"""The splits that a model is scored on."""
+EVALUATED = (Split.TEST, Split.VALID)
+"""The splits that a model is scored on; first the one that a result is about, unless another is asked for."""

@@ -1,7 +1,8 @@
 """The store: finished stages, kept under TUT_HOME so that no sweep trains one again.
 
 python -m tut.store                                   what is in it
-python -m tut.store check                             read every file back and compare it with its checksum
+python -m tut.store check                             read every file back and compare it with its checksum;
+                                                      the same for tokenised text and trained tokenizers
 python -m tut.store prune --older-than 30             delete what is older than 30 days,
 python -m tut.store prune --larger-than 50            or the oldest until 50 GB are left
 
@@ -11,21 +12,35 @@ or absent. What unfinished sweeps need is never pruned.
 """
 
 import json
-import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from tut.console import console
 from tut.errors import TutError
-from tut.system.files import digest, home, remove_whole
+from tut.system.files import (
+    Busy,
+    building_of,
+    built,
+    damage,
+    digest,
+    home,
+    leftovers,
+    only_one,
+    remove,
+    remove_whole,
+    set_aside,
+    size_of,
+    write_json,
+)
 from tut.training import checkpoint
+
+_BUILT = ("corpora", "tokenizers")
+"""The folders of TUT_HOME for what is built when it is needed."""
 
 
 def stages() -> Path:
@@ -47,11 +62,8 @@ def has(lineage: str, step: int) -> bool:
 def reserve(sweep: Path, lineages: set[str]) -> None:
     """Protect some more lineages from `prune` until `release`."""
     path = _reservation(sweep, home())
-    path.parent.mkdir(parents=True, exist_ok=True)
     known = set(json.loads(path.read_text())["lineages"]) if path.exists() else set()
-    temporary = path.with_suffix(".writing")
-    temporary.write_text(json.dumps({"sweep": str(sweep.resolve()), "lineages": sorted(known | lineages)}))
-    temporary.replace(path)
+    write_json(path, {"sweep": str(sweep.resolve()), "lineages": sorted(known | lineages)})
 
 
 def release(sweep: Path, of: Path | None = None) -> None:
@@ -114,7 +126,11 @@ def entries() -> Iterator[Entry]:
 
 
 def check() -> list[str]:
-    """Verify every checkpoint that is not being worked on, set the damaged ones aside, and say what is wrong."""
+    """Verify all that is not being worked on, set aside what is damaged, and say what is wrong with it."""
+    return [*_check_checkpoints(), *_check_built()]
+
+
+def _check_checkpoints() -> list[str]:
     damages = []
     for entry in entries():
         with _untouched(entry.path.parent) as free:
@@ -122,9 +138,21 @@ def check() -> list[str]:
                 continue
             try:
                 checkpoint.verify(entry.path)
-            except TutError as damage:
-                checkpoint.set_aside(entry.path)
-                damages.append(str(damage))
+            except TutError as error:
+                set_aside(entry.path)
+                damages.append(str(error))
+    return damages
+
+
+def _check_built() -> list[str]:
+    damages = []
+    for name in _BUILT:
+        for folder in built(home() / name):
+            with _untouched(building_of(folder)) as free:
+                reason = damage(folder, thorough=True) if free and folder.is_dir() else None
+                if reason is not None:
+                    set_aside(folder)
+                    damages.append(f"{folder}: damaged ({reason})")
     return damages
 
 
@@ -151,18 +179,25 @@ def prune(older_than: float | None, larger_than: float | None) -> list[Entry]:
     for lineage in stages().glob("*/"):
         with _untouched(lineage) as free:
             for leftover in lineage.glob("*-step-*") if free else ():  # damaged, half written, half deleted
-                shutil.rmtree(leftover, ignore_errors=True)
+                remove(leftover)
+    for name in _BUILT:
+        for leftover, folder in leftovers(home() / name):
+            with _untouched(building_of(folder)) as free:
+                if free:
+                    remove(leftover)
     return deleted
 
 
 @contextmanager
-def _untouched(lineage: Path) -> Iterator[bool]:
-    """Yield whether no process is training in a lineage, and keep others out for the length of a block."""
-    try:
-        with FileLock(lineage / ".lock", timeout=0):
-            yield True
-    except Timeout:
-        yield False
+def _untouched(folder: Path) -> Iterator[bool]:
+    """Yield whether no process works in a folder, and keep others out for the length of a block."""
+    with ExitStack() as held:
+        try:
+            held.enter_context(only_one(folder, wait=False))
+            free = True
+        except Busy:
+            free = False
+        yield free
 
 
 def _print(found: list[Entry]) -> None:
@@ -199,14 +234,19 @@ def main() -> None:
             deleted = prune(asked.older_than, limit)
             print(f"deleted {len(deleted)} checkpoints, {sum(entry.size for entry in deleted) / 1e6:.1f} MB")
             return
-        if asked.action == "check" and (damages := check()):
-            raise TutError(f"{len(damages)} set aside, to be trained anew when needed: {'; '.join(damages)}")
+        if asked.action == "check":
+            damages = check()
+            if damages:
+                raise TutError(f"{len(damages)} set aside, to be made anew when needed: {'; '.join(damages)}")
         found = list(entries())
         if asked.action == "list" and found:
             _print(found)
-        print(f"{stages()}: {len(found)} checkpoints, {sum(entry.size for entry in found) / 1e6:.1f} MB"
-              + (", all whole" if asked.action == "check" else ""))  # fmt: skip
-    except TutError as error:
+        all_whole = ", all whole" if asked.action == "check" else ""
+        print(f"{stages()}: {len(found)} checkpoints, {sum(entry.size for entry in found) / 1e6:.1f} MB{all_whole}")
+        for name in _BUILT:
+            sizes = [size_of(folder) for folder in built(home() / name)]
+            print(f"{home() / name}: {len(sizes)} {name}, {sum(sizes) / 1e6:.1f} MB{all_whole}")
+    except (TutError, OSError) as error:
         complain(error)
 
 

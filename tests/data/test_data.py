@@ -16,9 +16,10 @@ from conftest import SMALL, TEXT, make_config
 from tut.config import DataConfig, ObjectiveConfig
 from tut.data import sources
 from tut.data.corpus import Corpus, open_corpus
-from tut.data.sources import SPLITS, check_folder, check_source, open_source, split_by_name
+from tut.data.sources import check_folder, check_source, open_source, split_by_name
 from tut.data.tokenizer import load_tokenizer, separator_id
 from tut.errors import TutError
+from tut.splits import Split
 from tut.system import files
 from tut.system.files import built_once
 
@@ -37,28 +38,28 @@ def opened(data: DataConfig, objective: ObjectiveConfig = MLM):
 
 def test_python_documentation_is_prose_in_three_splits() -> None:
     source = open_source(DataConfig())
-    documents = {split: list(source.documents(split)) for split in SPLITS}
+    documents = {split: list(source.documents(split)) for split in Split}
     sizes = {split: sum(map(len, texts)) for split, texts in documents.items()}
-    assert sizes["train"] > 1_000_000
-    assert sizes["validation"] > 30_000
-    assert sizes["test"] > 30_000
-    assert any("assert" in document for document in documents["train"])
-    assert not {*documents["train"]} & {*documents["validation"], *documents["test"]}
+    assert sizes[Split.TRAIN] > 1_000_000
+    assert sizes[Split.VALID] > 30_000
+    assert sizes[Split.TEST] > 30_000
+    assert any("assert" in document for document in documents[Split.TRAIN])
+    assert not {*documents[Split.TRAIN]} & {*documents[Split.VALID], *documents[Split.TEST]}
     assert source.fingerprint == open_source(DataConfig()).fingerprint
 
 
 def test_a_document_s_split_depends_on_its_name_alone() -> None:
     names = [f"name {i}" for i in range(4000)]
-    shares = {split: np.mean([split_by_name(name) == split for name in names]) for split in SPLITS}
-    assert shares["train"] == pytest.approx(0.9, abs=0.02)
-    assert shares["validation"] == pytest.approx(0.05, abs=0.015)
+    shares = {split: np.mean([split_by_name(name) == split for name in names]) for split in Split}
+    assert shares[Split.TRAIN] == pytest.approx(0.9, abs=0.02)
+    assert shares[Split.VALID] == pytest.approx(0.05, abs=0.015)
     assert split_by_name("name 0") == split_by_name("name 0")
 
 
 def test_blank_lines_split_documents_and_white_space_is_blank(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("one\ntwo\n \t \nthree\n\n\n\nfour")
     source = open_source(DataConfig(source="text", files=str(tmp_path / "*.txt")))
-    found = sorted(document for split in SPLITS for document in source.documents(split))
+    found = sorted(document for split in Split for document in source.documents(split))
     assert found == ["four", "one\ntwo\n", "three\n"]
 
 
@@ -79,25 +80,25 @@ def test_one_document_a_file_when_there_are_many(tmp_path: Path) -> None:
         (tmp_path / f"{index:02}.txt").write_text(f"{index}\n\nmore\n")
     (tmp_path / "empty.txt").write_text("\n \n")
     source = open_source(DataConfig(source="text", files=[str(tmp_path / "*.txt")]))
-    assert sum(1 for split in SPLITS for _ in source.documents(split)) == 30
+    assert sum(1 for split in Split for _ in source.documents(split)) == 30
 
 
 def test_splits_with_files_of_their_own(tmp_path: Path) -> None:
     (tmp_path / "train.txt").write_text("\n\n".join(f"t{i}" for i in range(400)))
     (tmp_path / "valid.txt").write_text("v0\n\nv1\n")
     config = DataConfig(source="text", files=f"{tmp_path}/train.txt", validation_files=f"{tmp_path}/valid.txt")
-    documents = {split: list(open_source(config).documents(split)) for split in SPLITS}
-    assert documents["validation"] == ["v0\n", "v1\n"]
-    assert len(documents["train"]) + len(documents["test"]) == 400
-    assert 5 < len(documents["test"]) < 50
+    documents = {split: list(open_source(config).documents(split)) for split in Split}
+    assert documents[Split.VALID] == ["v0\n", "v1\n"]
+    assert len(documents[Split.TRAIN]) + len(documents[Split.TEST]) == 400
+    assert 5 < len(documents[Split.TEST]) < 50
 
 
 def test_files_held_out_are_not_trained_on(tmp_path: Path) -> None:
     for name in ("train", "valid"):
         (tmp_path / f"{name}.txt").write_text("\n\n".join(f"{name} {i}" for i in range(300)))
     source = open_source(DataConfig(source="text", files=f"{tmp_path}/*.txt", validation_files=f"{tmp_path}/valid.txt"))
-    assert not [document for document in source.documents("train") if document.startswith("valid")]
-    assert len(list(source.documents("validation"))) == 300
+    assert not [document for document in source.documents(Split.TRAIN) if document.startswith("valid")]
+    assert len(list(source.documents(Split.VALID))) == 300
 
 
 def test_moving_files_changes_neither_splits_nor_tokens(tmp_path: Path) -> None:
@@ -111,14 +112,14 @@ def test_moving_files_changes_neither_splits_nor_tokens(tmp_path: Path) -> None:
 def test_not_utf8_is_said(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"caf\xe9 " * 50)
     with pytest.raises(TutError, match=r"a.txt is not UTF-8 text"):
-        list(open_source(text(files=f"{tmp_path}/a.txt")).documents("train"))
+        list(open_source(text(files=f"{tmp_path}/a.txt")).documents(Split.TRAIN))
 
 
 def test_blocks_hold_every_token_once_and_the_last_row_reaches_back() -> None:
     corpus, tokenizer, source = opened(text())
     separator = separator_id(tokenizer)
-    for split in SPLITS:
-        rows = corpus.split(split)
+    for split in Split:
+        rows = corpus.rows[split]
         expected = []
         for document in source.documents(split):
             expected += [*tokenizer(document, add_special_tokens=False, verbose=False)["input_ids"], separator]
@@ -141,8 +142,8 @@ def test_blocks_are_cut_when_read_so_other_lengths_share_the_files() -> None:
 
 def test_lines_are_cut_and_padded_with_the_tokenizer_s_own_marks() -> None:
     corpus, tokenizer, source = opened(text(packing="lines", seq_len=12))
-    lines = [line for document in source.documents("train") for line in document.splitlines() if line.strip()]
-    ids, lengths = corpus.train.take(np.arange(len(corpus.train)))
+    lines = [line for document in source.documents(Split.TRAIN) for line in document.splitlines() if line.strip()]
+    ids, lengths = corpus.rows[Split.TRAIN].take(np.arange(len(corpus.rows[Split.TRAIN])))
     assert len(ids) == len(lines)
     for line, row, length in zip(lines[:50], ids, lengths, strict=False):
         inner = tokenizer(line, add_special_tokens=False)["input_ids"][:10]
@@ -192,8 +193,8 @@ def test_hugging_face_folder(tmp_path: Path) -> None:
     DatasetDict(tables).save_to_disk(tmp_path / "saved")
     config = text(source="huggingface", files=None, path=str(tmp_path / "saved"), validation_split="dev", column="body")
     corpus, _, source = opened(config)
-    assert list(source.documents("validation")) == documents[1::3]
-    assert len(corpus.validation) > 10
+    assert list(source.documents(Split.VALID)) == documents[1::3]
+    assert len(corpus.rows[Split.VALID]) > 10
     with pytest.raises(TutError, match=r"data.column=text: the data set has body"):
         _ = open_source(
             text(source="huggingface", files=None, path=str(tmp_path / "saved"), validation_split="dev")
@@ -208,7 +209,7 @@ def test_a_column_of_something_else_than_text_is_said(values: list, said: str, t
     DatasetDict(train=table, validation=table, test=table).save_to_disk(tmp_path)
     source = open_source(text(source="huggingface", files=None, path=str(tmp_path), column="body"))
     with pytest.raises(TutError, match=f"^data.column=body: holds {said}, must hold text in every row$"):
-        list(source.documents("train"))
+        list(source.documents(Split.TRAIN))
 
 
 def test_a_home_folder_is_found_by_its_sign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,8 +223,8 @@ def test_a_home_folder_is_found_by_its_sign(tmp_path: Path, monkeypatch: pytest.
     saved = text(source="huggingface", files=None, path="~/saved", tokenizer="~/tokenizer")
     check_source(saved)
     check_folder("data.tokenizer", saved.tokenizer)
-    assert len(opened(saved)[0].train) > 0
-    assert list(open_source(text(validation_files="~/v.txt", test_files=["~/v.txt"])).documents("test"))
+    assert len(opened(saved)[0].rows[Split.TRAIN]) > 0
+    assert list(open_source(text(validation_files="~/v.txt", test_files=["~/v.txt"])).documents(Split.TEST))
     with pytest.raises(TutError, match=r"^data.path=~/other: no such folder"):
         check_source(text(source="huggingface", files=None, path="~/other"))
 
@@ -233,7 +234,7 @@ def test_hugging_face_data_files_in_a_folder(tmp_path: Path) -> None:
         lines = [json.dumps({"text": document}) for document in TEXT.read_text().split("\n\n")]
         (tmp_path / f"{split}.jsonl").write_text("\n".join(lines))
     source = open_source(text(source="huggingface", files=None, path=str(tmp_path)))
-    assert list(source.documents("test")) == TEXT.read_text().split("\n\n")
+    assert list(source.documents(Split.TEST)) == TEXT.read_text().split("\n\n")
 
 
 def test_a_split_too_small_for_a_row_is_said(tmp_path: Path) -> None:

@@ -94,6 +94,7 @@ from tut.data import corpus
 from tut.data.batches import TrainingBatches
 from tut.config import DataConfig, ObjectiveConfig
 from tut.data.objective import Objective
+from tut.splits import Split
 
 here = Path(sys.argv[1])
 words = {word: number for number, word in enumerate(("[PAD]", "[EOS]", "a"))}
@@ -134,7 +135,8 @@ except MemoryError:
     pass
 if packing == "blocks":
     os.truncate(here / "large/train.bin", 2**30)  # most of it a hole: eight times what the limit leaves
-rows = corpus._open_rows(config, here / "large", "train", None if packing == "blocks" else 0)
+pad_id = None if packing == "blocks" else 0
+rows = corpus._open_rows(config, here / "large", Split.TRAIN, np.dtype(np.uint16), pad_id)
 batches = TrainingBatches(rows, Objective(ObjectiveConfig(name="clm"), tokenizer), 32, 1, 0)
 for step in range(0, 2 * batches.steps_per_epoch, batches.steps_per_epoch // 2):
     assert batches[step][0].input_ids.shape == (32, 128)

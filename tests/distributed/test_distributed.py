@@ -23,6 +23,7 @@ from tut.config import Config, TrainerConfig
 from tut.data.batches import evaluation_batches
 from tut.distributed import collectives, rendezvous
 from tut.errors import TutError
+from tut.splits import Split
 from tut.system.signals import StopRequest
 from tut.tracking.record import Record
 from tut.tracking.token_scores import load_token_scores
@@ -124,7 +125,7 @@ def test_every_process_holds_the_same_bits() -> None:
 
         def evaluate() -> dict[str, Any]:
             tied.append(replica.state.pair.tied)
-            return replica.score("validation").row()
+            return replica.score(Split.VALID).row()
 
         replica.trainer(evaluate, lambda *_: None, lambda _: None).train(StopRequest(), 18)
         held = [*replica.state.network.state_dict().values()]
@@ -145,7 +146,7 @@ def test_evaluation_in_shares_is_evaluation_whole() -> None:
         if rank is not None:
             collectives.join(rendezvous.meet(), rank, 3, CPU)
         replica = Replica(config)
-        rows = evaluation_batches(replica.inputs.corpus.validation, replica.inputs.objective, 3)
+        rows = evaluation_batches(replica.inputs.corpus.rows[Split.VALID], replica.inputs.objective, 3)
         scored = evaluate(replica.model, rows, CPU, "fp32")
         return scored.loss.tobytes(), scored.rank.tobytes()
 

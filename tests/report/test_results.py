@@ -10,7 +10,8 @@ from planted import plant, plant_sweep, plant_tokens
 
 import tut.report
 from tut.errors import TutError
-from tut.tracking.record import TEST, Record
+from tut.splits import Split
+from tut.tracking.record import Record
 from tut.tracking.token_scores import TokenScores, load_token_scores
 
 
@@ -124,7 +125,7 @@ def test_other_masks_are_refused(tmp_path: Path) -> None:
     for number, arm in enumerate(("never", "epoch=3")):
         plant_tokens(plant(tmp_path / str(number), arm, 0, 5.0), 5.0)
     assert len(tut.report.load(tmp_path).runs) == 2
-    path = Record(tmp_path / "1").tokens_file(TEST)
+    path = Record(tmp_path / "1").tokens_file(Split.TEST)
     arrays = dict(vars(load_token_scores(path)))
     TokenScores(**arrays | {"position": arrays["position"] + np.uint32(1)}).save(path)
     with pytest.raises(TutError, match="they were scored on different test tokens"):

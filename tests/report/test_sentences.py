@@ -10,6 +10,7 @@ from tut.errors import TutError
 from tut.report.output import Report, report_on
 from tut.report.sentences import number, p_value
 from tut.report.tables import text
+from tut.splits import Split
 
 SIX = range(6)
 
@@ -126,7 +127,7 @@ def test_accuracy_is_better_when_it_is_higher(tmp_path: Path) -> None:
     verdict, words = only(report_on([tmp_path], metric="acc"))
     assert verdict == "better"
     assert "changes test accuracy by +0.0050" in words
-    assert only(report_on([tmp_path], metric="perplexity", split="valid"))[1].startswith(
+    assert only(report_on([tmp_path], metric="perplexity", split=Split.VALID))[1].startswith(
         "untying at epoch 3 changes validation perplexity by −"
     )
 

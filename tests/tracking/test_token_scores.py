@@ -9,6 +9,7 @@ from conftest import SMALL, SMALL_GPT, make_config
 
 from tut.data.objective import IGNORED
 from tut.errors import TutError
+from tut.splits import Split
 from tut.tracking.token_scores import TokenScores, load_token_scores
 from tut.training.inputs import Inputs
 from tut.training.scoring import targets_of
@@ -19,8 +20,8 @@ from tut.training.scoring import targets_of
 )
 def test_targets_are_the_tokens_of_the_text(words: tuple[str, ...]) -> None:
     inputs = Inputs(make_config(*words))
-    rows = inputs.corpus.test
-    found = targets_of(inputs.corpus, "test", inputs.objective)
+    rows = inputs.corpus.rows[Split.TEST]
+    found = targets_of(inputs.corpus, Split.TEST, inputs.objective)
     assert found.token.tolist() == rows.tokens[found.position].tolist()
     starts = rows.documents.tolist()
     assert starts[0] == 0
@@ -28,7 +29,7 @@ def test_targets_are_the_tokens_of_the_text(words: tuple[str, ...]) -> None:
     for position, document in zip(found.position.tolist(), found.document.tolist(), strict=True):
         following = starts[document + 1] if document + 1 < len(starts) else len(rows.tokens)
         assert starts[document] <= position < following
-    counts = np.bincount(inputs.corpus.train.tokens, minlength=len(inputs.tokenizer))
+    counts = np.bincount(inputs.corpus.rows[Split.TRAIN].tokens, minlength=len(inputs.tokenizer))
     assert found.train_count.tolist() == counts[found.token].tolist()
     batches = inputs.objective.batches(*rows.take(np.arange(len(rows))), np.random.default_rng(0))
     if words == SMALL_GPT:  # every token but a row's first
@@ -44,7 +45,7 @@ def test_documents_start_where_their_text_does(packing: str, tmp_path: Path, mon
     (tmp_path / "empty.txt").write_text("\n\n")
     config = make_config(*SMALL, f"data.files={tmp_path}/*.txt", f"data.packing={packing}", "data.vocab_size=300")
     inputs = Inputs(config)
-    rows = inputs.corpus.train
+    rows = inputs.corpus.rows[Split.TRAIN]
     texts = [inputs.tokenizer.decode(part) for part in np.split(rows.tokens, rows.documents[1:])]
     assert len(texts) > 20
     for text in texts:

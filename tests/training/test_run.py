@@ -16,6 +16,7 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 from tut.data.sources import open_source
 from tut.errors import TutError
+from tut.splits import Split
 from tut.tracking.record import Record
 from tut.training import checkpoint
 from tut.training.run import run
@@ -81,9 +82,17 @@ def test_the_finished_model_opens_with_transformers(finished_run: Path) -> None:
     assert len(tokenizer) == model.config.vocab_size == 500
 
 
-@pytest.mark.parametrize("split", ["test", "validation"])
-def test_evaluate_scores_it_again(finished_run: Path, split: str, tmp_path: Path) -> None:
-    done = command("tut.evaluate", str(finished_run), f"split={split}", cwd=tmp_path)
+@pytest.mark.parametrize(
+    ("words", "split"),
+    [
+        ([], "test"),
+        (["split=validation"], "validation"),
+        (["--split", "validation"], "validation"),
+        (["--split=valid"], "validation"),
+    ],
+)
+def test_evaluate_scores_it_again(finished_run: Path, words: list[str], split: str, tmp_path: Path) -> None:
+    done = command("tut.evaluate", str(finished_run), *words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     row = Record(finished_run).state[split]
     expected = (
@@ -96,11 +105,12 @@ def test_evaluate_scores_it_again(finished_run: Path, split: str, tmp_path: Path
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "which run?"),
-        (["RUN", "split=tset"], "split=tset: choose from train, validation, test; did you mean 'test'?"),
+        ([], "the following arguments are required: RUN_DIR"),
+        (["RUN", "split=tset"], "argument --split: tset: choose from train, validation, test; did you mean 'test'?"),
+        (["RUN", "--split", "valdation"], "argument --split: valdation: choose from train, validation, test; did you"),
         (["/nowhere"], "/nowhere: no finished run"),
-        (["RUN", "more"], "more: expected RUN_DIR"),
-        (["RUN", "splt=test"], "splt=test: expected RUN_DIR"),
+        (["RUN", "more"], "more: no such option"),
+        (["RUN", "splt=test"], "splt=test: no such option; did you mean '--split'?"),
     ],
 )
 def test_evaluate_says_what_is_wrong(finished_run: Path, words: list[str], said: str, monkeypatch, capsys) -> None:
@@ -121,10 +131,10 @@ def test_evaluate_refuses_changed_text(tmp_path: Path) -> None:
     path = tmp_path / "text.txt"
     path.write_text(TEXT.read_text())
     run(make_config(*SHORT, f"data.files={path}"), tmp_path / "run")
-    assert score_again(tmp_path / "run", "test")["loss"] == Record(tmp_path / "run").state["test"]["loss"]
+    assert score_again(tmp_path / "run", Split.TEST)["loss"] == Record(tmp_path / "run").state["test"]["loss"]
     path.write_text(TEXT.read_text().upper().replace("THE", "A"))
     with pytest.raises(TutError, match="has changed since the run"):
-        score_again(tmp_path / "run", "test")
+        score_again(tmp_path / "run", Split.TEST)
 
 
 def test_untied_from_the_start_and_never(tmp_path: Path) -> None:

@@ -43,8 +43,8 @@ class TrainingBatches:
 
     def __getitem__(self, step: int) -> list[Batch]:
         """Return the batch of a step, counted from 0, in the parts that go through the model one by one."""
-        epoch, place = divmod(step, self.steps_per_epoch)
-        first = place * self._batch_size
+        epoch, step_in_epoch = divmod(step, self.steps_per_epoch)
+        first = step_in_epoch * self._batch_size
         ids, lengths = self._rows.take(self._order(epoch)[first : first + self._batch_size])
         return self._objective.batches(ids, lengths, generator(self._seed, "mask", step), self._parts)
 
@@ -62,9 +62,9 @@ class PreparedAhead:
         self._next: tuple[int, Future[list[Batch]]] | None = None
 
     def __getitem__(self, step: int) -> list[Batch]:
-        ahead, self._next = self._next, None
+        ahead = self._next
         parts = ahead[1].result() if ahead is not None and ahead[0] == step else self._make(step)
-        self._next = step + 1, self._thread.submit(self._make, step + 1)
+        self._next = (step + 1, self._thread.submit(self._make, step + 1))
         return parts
 
     def _make(self, step: int) -> list[Batch]:

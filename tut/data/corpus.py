@@ -1,11 +1,20 @@
 """Text as token ids on disk: tokenised once, memory-mapped ever after.
 
-A corpus is a folder of flat token files, one a split, under `TUT_HOME/corpora`. It is named after everything that
-determines it (text, tokenizer, packing), and complete or absent. However large it is, building it takes as much memory
-as its longest document asks for, and reading it what a batch asks for.
+A corpus is a folder under `TUT_HOME/corpora`, named after everything that determines it: text, tokenizer, packing.
+
+    train.bin, validation.bin, test.bin     every token of the split, one after another, as flat integers
+    *.documents.npy                         where each document starts among these tokens
+    *.starts.npy                            `lines` only: where each row starts, and where the last one stops
+    train.counts.npy                        how often each token of the vocabulary occurs in the training split
+    corpus.json                             the fingerprint of the tokens, rows and documents; the integers' type
+    inventory.json                          sizes and checksums: see `tut.system.files.built_once`
+
+It is complete or absent, and built anew if it is damaged. However large it is, building it takes as much memory as its
+longest document asks for, and reading it what a batch asks for.
 """
 
 import json
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,15 +28,16 @@ from transformers import PreTrainedTokenizerBase
 
 from tut.config import DataConfig
 from tut.data.encoding import encoded, encoder
-from tut.data.sources import SPLITS, Source, Split
+from tut.data.sources import Source
 from tut.data.tokenizer import separator_id
 from tut.errors import TutError
+from tut.splits import Split
 from tut.system.files import built_once, digest, file_digest, home
 
 Ids = npt.NDArray[np.int64]
 
-_VERSION = 2  # of the files' format; raised when it changes, so that no stale corpus is read
-_HEADER = 128  # bytes before the values of an .npy file of one dimension, however many they are
+_VERSION = 3  # of the files' format; raised when it changes, so that no stale corpus is read
+_NPY_HEADER = 128  # bytes before the values of an .npy file of one dimension, however many they are
 
 
 @dataclass(frozen=True)
@@ -47,16 +57,20 @@ class Rows:
     """Where each document starts in `tokens`; one without tokens is left out."""
 
     def __len__(self) -> int:
-        return -(-len(self.tokens) // self.seq_len) if self.starts is None else len(self.starts) - 1
+        if self.starts is not None:
+            return len(self.starts) - 1
+        return math.ceil(len(self.tokens) / self.seq_len)
 
     def start(self, indices: npt.NDArray[np.integer]) -> Ids:
         """Return where rows start in `tokens`.
 
-        The last block reaches back over the one before, so that nothing is lost or filled.
+        Blocks follow one another without a gap. Where the tokens do not fill the last one, it starts earlier, and so
+        repeats the end of the block before: no token is lost, and no row is padded.
         """
-        if self.starts is None:
-            return np.minimum(indices.astype(np.int64) * self.seq_len, len(self.tokens) - self.seq_len)
-        return np.asarray(self.starts[indices])
+        if self.starts is not None:
+            return np.asarray(self.starts[indices])
+        last = len(self.tokens) - self.seq_len
+        return np.minimum(indices.astype(np.int64) * self.seq_len, last)
 
     def take(self, indices: npt.NDArray[np.integer]) -> tuple[Ids, Ids | None]:
         """Return rows as (ids of shape (rows, seq_len), lengths of shape (rows,) or None where all are full)."""
@@ -65,9 +79,9 @@ class Rows:
         if self.pad_id is None:
             return self.tokens[first[:, None] + offsets].astype(np.int64), None
         lengths = self.start(indices + 1) - first
-        real = offsets < lengths[:, None]
-        where = np.where(real, first[:, None] + offsets, 0)
-        return np.where(real, self.tokens[where], self.pad_id).astype(np.int64), lengths
+        is_token = offsets < lengths[:, None]
+        where = np.where(is_token, first[:, None] + offsets, 0)  # past a row's end, any index that exists
+        return np.where(is_token, self.tokens[where], self.pad_id).astype(np.int64), lengths
 
 
 @dataclass(frozen=True)
@@ -77,14 +91,10 @@ class Corpus:
     fingerprint: str
     """SHA-256 over all splits' tokens, and where rows and documents start in them: equal fingerprints mean equal data,
     whatever it was read from."""
-    train: Rows
-    validation: Rows
-    test: Rows
+    rows: dict[Split, Rows]
+    """The rows of each split."""
     train_counts: npt.NDArray[np.uint32]
     """How often each token of the vocabulary occurs in the training split."""
-
-    def split(self, split: Split) -> Rows:
-        return {"train": self.train, "validation": self.validation, "test": self.test}[split]
 
 
 def open_corpus(config: DataConfig, source: Source, tokenizer: PreTrainedTokenizerBase) -> Corpus:
@@ -97,9 +107,10 @@ def open_corpus(config: DataConfig, source: Source, tokenizer: PreTrainedTokeniz
     folder = built_once(home() / "corpora" / key[:16], lambda to: _build(config, source, tokenizer, to))
     pad_id = tokenizer.pad_token_id if config.packing == "lines" else None
     assert pad_id is None or isinstance(pad_id, int)
-    rows = {split: _open_rows(config, folder, split, pad_id) for split in SPLITS}
-    fingerprint = json.loads((folder / "corpus.json").read_text())["fingerprint"]
-    return Corpus(fingerprint, **rows, train_counts=np.load(folder / "train.counts.npy"))
+    manifest = json.loads((folder / "corpus.json").read_text())
+    dtype = np.dtype(manifest["dtype"])
+    rows = {split: _open_rows(config, folder, split, dtype, pad_id) for split in Split}
+    return Corpus(manifest["fingerprint"], rows, np.load(folder / "train.counts.npy"))
 
 
 def _packing(config: DataConfig) -> list[str | int]:
@@ -117,92 +128,111 @@ def _tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
 
 def _build(config: DataConfig, source: Source, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     dtype = np.dtype(np.uint16 if len(tokenizer) <= 2**16 else np.uint32)
-    for split in SPLITS:
-        counts = _write(folder, split, _pieces(config, source.documents(split), tokenizer), dtype, len(tokenizer))
+    for split in Split:
+        parts = _tokenised(config, source.documents(split), tokenizer)
+        counts = _write_split(folder, split, parts, dtype, len(tokenizer))
         if config.packing == "blocks":
             _starts_file(folder, split).unlink()  # rows are not where documents are, but all equally long
-        if split == "train":
+        if split is Split.TRAIN:
             np.save(folder / "train.counts.npy", counts)
+    # Whatever is in the folder now follows from tokens, rows and documents alone. What is written later has no part
+    # in the fingerprint.
     prints = {path.name: file_digest(path) for path in sorted(folder.iterdir())}
     manifest = {"fingerprint": digest(prints), "dtype": dtype.name}
     (folder / "corpus.json").write_text(json.dumps(manifest))
 
 
-Pieces = tuple[list[int], list[list[int]]]
-"""The numbers of some documents, and of each some of its tokens."""
+Tokenised = tuple[list[int], list[list[int]]]
+"""Some texts in their order: of each the number of the document that it is or is from, and its tokens."""
 
 
-def _pieces(config: DataConfig, texts: Iterable[str], tokenizer: PreTrainedTokenizerBase) -> Iterator[Pieces]:
+def _tokenised(config: DataConfig, documents: Iterable[str], tokenizer: PreTrainedTokenizerBase) -> Iterator[Tokenised]:
     """Yield documents, each closed by the separator; or lines, with the tokenizer's marks, cut at a row's length."""
     if config.packing == "lines":
-        lines = ((number, line) for number, text in enumerate(texts) for line in text.splitlines() if line.strip())
-        for numbers, ids in encoded(lines, encoder(tokenizer, True, config.seq_len)):
-            yield numbers, [*ids]
+        for numbers, ids in encoded(_lines(documents), encoder(tokenizer, True, config.seq_len)):
+            yield numbers, list(ids)
     else:
         separator = separator_id(tokenizer)
         assert separator is not None
-        for numbers, ids in encoded(enumerate(texts), encoder(tokenizer, False)):
-            yield numbers, [[*each, separator] for each in ids]
+        for numbers, ids in encoded(enumerate(documents), encoder(tokenizer, False)):
+            yield numbers, [[*of_document, separator] for of_document in ids]
 
 
-def _write(
-    folder: Path, split: Split, pieces: Iterable[Pieces], dtype: "np.dtype[Any]", vocab_size: int
+def _lines(documents: Iterable[str]) -> Iterator[tuple[int, str]]:
+    """Yield the lines that are not blank, each with the number of its document."""
+    for number, document in enumerate(documents):
+        for line in document.splitlines():
+            if line.strip():
+                yield number, line
+
+
+def _write_split(
+    folder: Path, split: Split, parts: Iterable[Tokenised], dtype: "np.dtype[Any]", vocab_size: int
 ) -> npt.NDArray[np.uint32]:
-    """Write the files of a split as its pieces come, and return how often each token occurs."""
-    counts, place, document = np.zeros(vocab_size, np.int64), 0, -1
+    """Write the files of a split while its texts come, and return how often each token occurs."""
+    counts = np.zeros(vocab_size, np.int64)
+    n_tokens = 0  # that are written
+    document = -1  # the number of the last text's
     with (
         _tokens_file(folder, split).open("wb") as to_tokens,
-        _growing(_documents_file(folder, split)) as to_documents,
-        _growing(_starts_file(folder, split)) as to_starts,
+        _npy_of_unknown_length(_documents_file(folder, split)) as to_documents,
+        _npy_of_unknown_length(_starts_file(folder, split)) as to_starts,
     ):
-        to_starts.write(np.int64(place).tobytes())
-        for numbers, ids in pieces:
+        to_starts.write(np.int64(0).tobytes())
+        for numbers, ids in parts:
             tokens = np.fromiter(chain.from_iterable(ids), dtype)
-            bounds = place + np.cumsum([0, *map(len, ids)])
+            ends = n_tokens + np.cumsum([len(of_text) for of_text in ids], dtype=np.int64)
+            starts = np.concatenate([[n_tokens], ends[:-1]])
+            # Numbers never fall: where one is larger than the one before it, its document starts.
+            is_first_of_document = np.diff(numbers, prepend=document) > 0
             to_tokens.write(tokens.tobytes())
-            to_starts.write(bounds[1:].tobytes())
-            to_documents.write(bounds[:-1][np.diff(numbers, prepend=document) > 0].tobytes())
+            to_starts.write(ends.tobytes())
+            to_documents.write(starts[is_first_of_document].tobytes())
             counts += np.bincount(tokens, minlength=vocab_size)
-            place, document = int(bounds[-1]), numbers[-1]
+            n_tokens = int(ends[-1])
+            document = numbers[-1]
     return counts.astype(np.uint32)
 
 
 @contextmanager
-def _growing(path: Path) -> Iterator[BinaryIO]:
-    """Open an .npy file for as many int64 values as are written to it."""
+def _npy_of_unknown_length(path: Path) -> Iterator[BinaryIO]:
+    """Open an .npy file for as many int64 values as are written to it, none of which is held in memory.
+
+    The header of such a file says how many values follow. So room is left for it first, and it is written when they
+    are there. Numpy pads headers to multiples of 64 bytes: 128 have room for any length.
+    """
     with path.open("wb") as file:
-        file.write(bytes(_HEADER))
+        file.write(bytes(_NPY_HEADER))
         yield file
-        length = (file.tell() - _HEADER) // 8
+        length = (file.tell() - _NPY_HEADER) // np.dtype(np.int64).itemsize
+        header = {"descr": np.dtype(np.int64).str, "fortran_order": False, "shape": (length,)}
         file.seek(0)
-        np.lib.format.write_array_header_1_0(
-            file, {"descr": np.dtype(np.int64).str, "fortran_order": False, "shape": (length,)}
-        )
-        assert file.tell() == _HEADER
+        np.lib.format.write_array_header_1_0(file, header)
+        assert file.tell() == _NPY_HEADER
 
 
 def _tokens_file(folder: Path, split: Split) -> Path:
-    return folder / f"{split}.bin"
+    return folder / f"{split.words}.bin"
 
 
 def _documents_file(folder: Path, split: Split) -> Path:
-    return folder / f"{split}.documents.npy"
+    return folder / f"{split.words}.documents.npy"
 
 
 def _starts_file(folder: Path, split: Split) -> Path:
-    return folder / f"{split}.starts.npy"
+    return folder / f"{split.words}.starts.npy"
 
 
-def _open_rows(config: DataConfig, folder: Path, split: Split, pad_id: int | None) -> Rows:
-    dtype = json.loads((folder / "corpus.json").read_text())["dtype"]
+def _open_rows(config: DataConfig, folder: Path, split: Split, dtype: "np.dtype[Any]", pad_id: int | None) -> Rows:
     path = _tokens_file(folder, split)
-    n_tokens = path.stat().st_size // np.dtype(dtype).itemsize
+    n_tokens = path.stat().st_size // dtype.itemsize
     least = 1 if config.packing == "lines" else config.seq_len
     if n_tokens < least:
         raise TutError(
-            f"data.source={config.source}: the {split} split has {n_tokens} tokens, and one row needs {least}; "
+            f"data.source={config.source}: the {split.words} split has {n_tokens} tokens, and one row needs {least}; "
             "give it more text or files of its own, or lower data.seq_len"
         )
-    tokens, documents = np.memmap(path, dtype, mode="r"), np.load(_documents_file(folder, split), mmap_mode="r")
-    starts = np.load(_starts_file(folder, split), mmap_mode="r") if pad_id is not None else None
+    tokens = np.memmap(path, dtype, mode="r")
+    documents = np.load(_documents_file(folder, split), mmap_mode="r")
+    starts = np.load(_starts_file(folder, split), mmap_mode="r") if config.packing == "lines" else None
     return Rows(tokens, config.seq_len, starts, pad_id, documents)

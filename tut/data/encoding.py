@@ -1,15 +1,20 @@
 """Texts as token ids, at the rate of the tokenizers library on all cores, in bounded memory."""
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, cast
 
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from tut.system.signals import begun
+
 Encode = Callable[[list[str]], Iterable[list[int]]]
 """Returns the token ids of each of some texts."""
 
-_TEXTS_AT_ONCE, _CHARACTERS_AT_ONCE = 2**12, 2**20  # enough for every core, and some 50 MB while they are encoded
+# Enough for every core to have its share, and little enough to take some 50 MB while it is encoded.
+_TEXTS_AT_ONCE = 2**12
+_CHARACTERS_AT_ONCE = 2**20
+# The methods by which a tokenizer may add something of its own to what its backend does.
 _ENCODING = ("__call__", "_encode_plus", "_batch_encode_plus", "_convert_encoding")
 
 
@@ -44,28 +49,31 @@ def _is_its_backend(tokenizer: PreTrainedTokenizerBase) -> bool:
 def encoded(texts: Iterable[tuple[int, str]], encode: Encode) -> Iterator[tuple[list[int], Iterable[list[int]]]]:
     """Yield numbered texts some at a time, as (their numbers, their token ids).
 
-    While the caller has some in hand, and the next texts are read, a thread encodes those that come after them.
+    A thread looks ahead: while the caller works on one batch, and the texts after the next one are read, the next one
+    is encoded. Batches are encoded one after another, for a tokenizer may not bear to be called twice at once.
     """
-    with ThreadPoolExecutor(1) as thread:
-        before = None
-        for some in _batched(texts):
-            numbers, pieces = [number for number, _ in some], [text for _, text in some]
-            coming = numbers, thread.submit(encode, pieces)
-            if before is not None:
-                yield before[0], before[1].result()
-            before = coming
-        if before is not None:
-            yield before[0], before[1].result()
+    numbers: list[int] = []
+    ids_of_batch: Callable[[], Iterable[list[int]]] | None = None
+    for batch in _batched(texts):
+        ready = None if ids_of_batch is None else (numbers, ids_of_batch())
+        numbers = [number for number, _ in batch]
+        ids_of_batch = begun(partial(encode, [text for _, text in batch]))
+        if ready is not None:
+            yield ready
+    if ids_of_batch is not None:
+        yield numbers, ids_of_batch()
 
 
 def _batched(texts: Iterable[tuple[int, str]]) -> Iterator[list[tuple[int, str]]]:
-    some: list[tuple[int, str]] = []
+    """Yield texts in batches, each closed as soon as it has enough of them or enough characters."""
+    batch: list[tuple[int, str]] = []
     characters = 0
     for number, text in texts:
-        some.append((number, text))
+        batch.append((number, text))
         characters += len(text)
-        if len(some) == _TEXTS_AT_ONCE or characters >= _CHARACTERS_AT_ONCE:
-            yield some
-            some, characters = [], 0
-    if some:
-        yield some
+        if len(batch) == _TEXTS_AT_ONCE or characters >= _CHARACTERS_AT_ONCE:
+            yield batch
+            batch = []
+            characters = 0
+    if batch:
+        yield batch

@@ -85,9 +85,13 @@ class Objective:
             inputs, carried, targets = _next_tokens(ids)
         else:
             inputs, carried, targets = self._mask(ids, lengths, random)
-        pieces = [None] * parts if lengths is None else np.split(lengths, parts)
-        split = (np.split(array, parts) for array in (inputs, carried, targets))
-        return [_batch(*part) for part in zip(*split, pieces, strict=True)]
+        rows = len(ids) // parts
+        batches = []
+        for first in range(0, len(ids), rows):
+            part = slice(first, first + rows)
+            part_lengths = None if lengths is None else lengths[part]
+            batches.append(_batch(inputs[part], carried[part], targets[part], part_lengths))
+        return batches
 
     @property
     def looks_ahead(self) -> int:
@@ -95,29 +99,42 @@ class Objective:
         return 1 if self._config.name == "clm" else 0
 
     def _mask(self, ids: Ids, lengths: Ids | None, random: np.random.Generator) -> tuple[Ids, Flags, Ids]:
-        which, becomes, other = np.moveaxis(random.random((*ids.shape, 3)), -1, 0)
+        """Return rows after masking, which positions their batch has, and the targets there."""
+        draws = random.random((*ids.shape, 3))  # of each token: whether it is chosen, what it becomes, which other one
+        chosen_by, becomes, other = draws[..., 0], draws[..., 1], draws[..., 2]
         candidates = ~self._is_special[ids]
         if self._config.masking == "bernoulli":
-            carried = predicted = candidates & (which < self._config.probability)
+            predicted = candidates & (chosen_by < self._config.probability)
+            carried = predicted
         else:
-            carried, predicted = self._choose_fixed(candidates, lengths, which)
+            carried, predicted = self._choose_fixed(candidates, lengths, chosen_by)
         targets = np.where(predicted, ids, IGNORED)
         to_mask = predicted & (becomes < _BECOMES_MASK)
         to_random = predicted & ~to_mask & (becomes < _BECOMES_MASK + _BECOMES_RANDOM)
         inputs = np.where(to_mask, self._mask_id, ids)
-        return np.where(to_random, (other * self._vocab_size).astype(np.int64), inputs), carried, targets
+        inputs = np.where(to_random, (other * self._vocab_size).astype(np.int64), inputs)
+        return inputs, carried, targets
 
-    def _choose_fixed(self, candidates: Flags, lengths: Ids | None, which: Draws) -> tuple[Flags, Flags]:
+    def _choose_fixed(self, candidates: Flags, lengths: Ids | None, draws: Draws) -> tuple[Flags, Flags]:
         """Choose as many positions in every row, and say which of them are predicted.
 
         A row predicts round(probability * its tokens). One that is short, or has too few tokens that may be
         predicted, carries some positions along to fill the shape.
+
+        Every candidate has drawn a number, and those with the lowest numbers are chosen. Sorting a row's positions by
+        their draws says which position comes first, second and so on. Sorting that order once more turns it around:
+        it says of each position which place it has. The first k places of a row are then chosen by comparing with k,
+        for all rows at once, whatever k each of them has. Positions that are no candidates come last, from left to
+        right.
         """
         rows, seq_len = candidates.shape
         tokens = np.full(rows, seq_len) if lengths is None else lengths
         wanted = np.minimum(np.round(self._config.probability * tokens), candidates.sum(axis=1))
-        rank = np.argsort(np.argsort(np.where(candidates, which, 2.0), axis=1, kind="stable"), axis=1)
-        return rank < predictions_per_row(self._config, seq_len), rank < wanted[:, None]
+        last = 2.0  # above all draws, which are below 1
+        position_at_place = np.argsort(np.where(candidates, draws, last), axis=1, kind="stable")
+        place_of_position = np.argsort(position_at_place, axis=1)
+        carried = place_of_position < predictions_per_row(self._config, seq_len)
+        return carried, place_of_position < wanted[:, None]
 
 
 def predictions_per_row(config: ObjectiveConfig, seq_len: int) -> int:
@@ -126,6 +143,7 @@ def predictions_per_row(config: ObjectiveConfig, seq_len: int) -> int:
 
 
 def _next_tokens(ids: Ids) -> tuple[Ids, Flags, Ids]:
+    """Return rows as they are, which positions their batch has, and the targets there: each the token after it."""
     targets = np.full_like(ids, IGNORED)
     targets[:, :-1] = ids[:, 1:]
     return ids, targets != IGNORED, targets
@@ -134,12 +152,16 @@ def _next_tokens(ids: Ids) -> tuple[Ids, Flags, Ids]:
 def _batch(inputs: Ids, carried: Flags, targets: Ids, lengths: Ids | None) -> Batch:
     positions = np.flatnonzero(carried)
     chosen = targets.reshape(-1)[positions]
-    mask = None if lengths is None else (np.arange(inputs.shape[1]) < lengths[:, None]).astype(np.int64)
+    mask: Tensor | None = None
+    n_tokens = inputs.size
+    if lengths is not None:
+        mask = torch.from_numpy((np.arange(inputs.shape[1]) < lengths[:, None]).astype(np.int64))
+        n_tokens = int(lengths.sum())
     return Batch(
         torch.from_numpy(inputs),
-        None if mask is None else torch.from_numpy(mask),
+        mask,
         torch.from_numpy(positions),
         torch.from_numpy(chosen),
-        n_tokens=int(inputs.size if lengths is None else lengths.sum()),
+        n_tokens=n_tokens,
         n_predictions=int((chosen != IGNORED).sum()),
     )

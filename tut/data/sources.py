@@ -20,19 +20,21 @@ import sysconfig
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol, TextIO, get_args
+from typing import Any, Protocol, TextIO
 
 from tut.config import DataConfig
 from tut.errors import TutError, did_you_mean, one_line
+from tut.splits import Split
 from tut.system.files import digest, file_digest
+from tut.system.signals import interruptibly
 
-Split = Literal["train", "validation", "test"]
-SPLITS: tuple[Split, ...] = get_args(Split)
 _HELD_OUT = 0.05  # the share of documents that goes to validation, and again to test
 _SAVED = "dataset_dict.json"  # the mark of a folder that `datasets` wrote with save_to_disk
 _ROWS_AT_ONCE = 1024  # of a data set, which is slow to give them one by one
 _CHARACTERS_AT_ONCE = 2**20  # of a file
-_BLANK_LINES = re.compile(r"\n(?:[^\S\n]*\n)*(?:[^\S\n]*\n|[^\S\n]+\Z)")  # with the end of the line before them
+# The end of a line, and after it one or more blank lines. A blank line is white space up to a line's end or to the end
+# of the text.
+_BLANK_LINES = re.compile(r"\n(?:[^\S\n]*\n)*(?:[^\S\n]*\n|[^\S\n]+\Z)")
 _FEW_FILES = 20  # below this, one document a file would leave next to nothing to hold out
 
 
@@ -73,10 +75,9 @@ def check_source(config: DataConfig) -> None:
         saved_splits = Path(config.path).expanduser() / _SAVED
         if saved_splits.is_file():
             there = json.loads(saved_splits.read_text())["splits"]
-            for split in SPLITS:
-                name = getattr(config, f"{split}_split")
+            for split, name in _split_names(config).items():
                 if name not in there:
-                    raise _no_such(f"data.{split}_split", name, there)
+                    raise _no_such(f"data.{split.words}_split", name, there)
 
 
 def check_folder(key: str, name: str) -> None:
@@ -94,11 +95,15 @@ def _no_such(key: str, name: str | None, there: Iterable[str]) -> TutError:
 
 
 def split_by_name(name: str) -> Split:
-    """Assign a document to a split by a hash of its name, whatever other documents there are."""
-    share = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64
-    if share < _HELD_OUT:
-        return "test"
-    return "validation" if share < 2 * _HELD_OUT else "train"
+    """Assign a document to a split by its name alone.
+
+    A hash of the name, as a number from 0 to 1, is as good as a random draw: the shares come out as wanted, and a
+    document stays where it is whatever other documents come or go.
+    """
+    draw = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64
+    if draw < _HELD_OUT:
+        return Split.TEST
+    return Split.VALID if draw < 2 * _HELD_OUT else Split.TRAIN
 
 
 class PythonDocumentation:
@@ -108,7 +113,8 @@ class PythonDocumentation:
 
     @cached_property
     def _modules(self) -> dict[str, Path]:
-        root, found = Path(sysconfig.get_paths()["stdlib"]), []
+        root = Path(sysconfig.get_paths()["stdlib"])
+        found = []
         for folder, subfolders, files in os.walk(root):
             subfolders[:] = {*subfolders} - self._NOT_PROSE  # not even looked at: site-packages may be huge
             found += [Path(folder, name) for name in files if name.endswith(".py")]
@@ -125,8 +131,12 @@ class PythonDocumentation:
         documents = {f"topic {name}": text for name, text in sorted(topics.items())}
         for name, path in self._modules.items():
             documents[f"module {name}"] = docstrings(path)
-        names = {text: name for name, text in reversed(documents.items()) if text.strip()}  # of equal texts, the first
-        return {name: text for text, name in reversed(names.items())}
+        names: dict[str, str] = {}  # by text: the same text must not be in two splits
+        for name, text in documents.items():
+            if text.strip():
+                first_name = names.pop(text, name)
+                names[text] = first_name  # at the end: of equal texts, the first's name in the last's place
+        return {name: text for text, name in names.items()}
 
     def documents(self, split: Split) -> Iterator[str]:
         return (text for name, text in self._documents.items() if split_by_name(name) == split)
@@ -147,21 +157,24 @@ class TextFiles:
     """Local UTF-8 files. Splits without files of their own are held out of `data.files` by document name."""
 
     def __init__(self, config: DataConfig) -> None:
-        self._own = {
-            "train": _expand("data.files", config.files),
-            "validation": _expand("data.validation_files", config.validation_files),
-            "test": _expand("data.test_files", config.test_files),
+        self._files = {
+            Split.TRAIN: _expand("data.files", config.files),
+            Split.VALID: _expand("data.validation_files", config.validation_files),
+            Split.TEST: _expand("data.test_files", config.test_files),
         }
-        held_out = {*self._own["validation"], *self._own["test"]}
-        self._own["train"] = [path for path in self._own["train"] if path not in held_out]  # a glob may name them all
-        every = [path for paths in self._own.values() for path in paths]
-        self._root = os.path.commonpath([path.parent for path in every])
-        few = len(self._own["train"]) < _FEW_FILES
+        held_out = {*self._files[Split.VALID], *self._files[Split.TEST]}
+        train = [path for path in self._files[Split.TRAIN] if path not in held_out]  # a glob may name them all
+        self._files[Split.TRAIN] = train
+        folders = [path.parent for paths in self._files.values() for path in paths]
+        self._root = os.path.commonpath(folders)  # names start below it, so that the files can be moved
+        few = len(train) < _FEW_FILES
         self._at_blank_lines = config.document == "blank_lines" or (config.document == "auto" and few)
 
     @cached_property
     def fingerprint(self) -> str:
-        files = {split: [(self._name(path), file_digest(path)) for path in own] for split, own in self._own.items()}
+        files = {}
+        for split, paths in self._files.items():
+            files[split] = [(self._name(path), file_digest(path)) for path in paths]
         return digest([files, self._at_blank_lines])
 
     def _name(self, path: Path) -> str:
@@ -170,15 +183,18 @@ class TextFiles:
     def _split(self, name: str) -> Split:
         """Assign a document of `data.files`: a split with files of its own takes none of them."""
         split = split_by_name(name)
-        return "train" if self._own[split] else split
+        return Split.TRAIN if self._files[split] else split
 
     def documents(self, split: Split) -> Iterator[str]:
-        if split != "train" and self._own[split]:
-            for path in self._own[split]:
-                yield from (text for _, text in self._read(path))
+        if split is not Split.TRAIN and self._files[split]:
+            for path in self._files[split]:
+                for _, text in self._read(path):
+                    yield text
             return
-        for path in self._own["train"]:
-            yield from (text for name, text in self._read(path) if self._split(name) == split)
+        for path in self._files[Split.TRAIN]:
+            for name, text in self._read(path):
+                if self._split(name) is split:
+                    yield text
 
     def _read(self, path: Path) -> Iterator[tuple[str, str]]:
         """Yield the documents of a file, each with its name."""
@@ -195,15 +211,22 @@ class TextFiles:
 
 
 def _between_blank_lines(file: TextIO) -> Iterator[str]:
-    held: list[str] = []  # of a document that may go on
-    while some := file.read(_CHARACTERS_AT_ONCE):
-        first, *rest = _BLANK_LINES.split(f"\n{some}{file.readline()}")
-        held.append(first[1:])
-        for part in rest:
-            if document := "".join(held):
+    """Yield the documents of a file, which blank lines part, each with the end of its last line.
+
+    A piece of the file is read at a time, and to the end of the line in which it stops, so that no line is cut. Blank
+    lines may still be cut in two where one piece ends and the next begins. So the pattern always takes the end of the
+    line before them too, and every piece is given such an end in front: blank lines at its start are then found, and
+    what is before them ends the document that the piece before has begun.
+    """
+    begun: list[str] = []  # parts of a document that may go on in the next piece
+    while text := file.read(_CHARACTERS_AT_ONCE):
+        first, *others = _BLANK_LINES.split(f"\n{text}{file.readline()}")
+        begun.append(first[1:])  # less the line end put in front
+        for part in others:
+            if document := "".join(begun):
                 yield document if document.endswith("\n") else f"{document}\n"
-            held = [part]
-    if document := "".join(held):
+            begun = [part]
+    if document := "".join(begun):
         yield document
 
 
@@ -230,14 +253,9 @@ class HuggingFace:
 
     def __init__(self, config: DataConfig) -> None:
         self._config = config
-        self._names: dict[Split, str | None] = {
-            "train": config.train_split,
-            "validation": config.validation_split,
-            "test": config.test_split,
-        }
 
     @cached_property
-    def _splits(self) -> dict[Split, Any]:
+    def _tables(self) -> dict[Split, Any]:
         import datasets
 
         config = self._config
@@ -247,13 +265,13 @@ class HuggingFace:
             if (Path(path) / _SAVED).is_file():
                 whole = datasets.load_from_disk(path)
             else:
-                whole = datasets.load_dataset(path, config.name)
+                whole = interruptibly(lambda: datasets.load_dataset(path, config.name))
         except Exception as error:  # whatever goes wrong in there, the user can only mend path, name or network
             raise TutError(f"data.path={config.path} data.name={config.name}: {one_line(error)}") from error
         found: dict[Split, Any] = {}
-        for split, name in self._names.items():
+        for split, name in _split_names(config).items():
             if name not in whole:
-                raise _no_such(f"data.{split}_split", name, whole)
+                raise _no_such(f"data.{split.words}_split", name, whole)
             columns = whole[name].column_names
             if config.column not in columns:
                 raise _no_such("data.column", config.column, columns)
@@ -262,13 +280,23 @@ class HuggingFace:
 
     @cached_property
     def fingerprint(self) -> str:
-        prints = {split: table._fingerprint for split, table in self._splits.items()}
+        # `datasets` has no public name for it: a hash of the files and of all that was done to the table since.
+        prints = {split: table._fingerprint for split, table in self._tables.items()}
         return digest([self._config.column, prints])
 
     def documents(self, split: Split) -> Iterator[str]:
         column = self._config.column
-        for rows in self._splits[split].select_columns([column]).iter(_ROWS_AT_ONCE):
+        for rows in self._tables[split].select_columns([column]).iter(_ROWS_AT_ONCE):
             for text in rows[column]:
                 if not isinstance(text, str):
                     raise TutError(f"data.column={column}: holds {repr(text)[:40]}, must hold text in every row")
                 yield text
+
+
+def _split_names(config: DataConfig) -> dict[Split, str | None]:
+    """Return what a data set calls each split."""
+    return {
+        Split.TRAIN: config.train_split,
+        Split.VALID: config.validation_split,
+        Split.TEST: config.test_split,
+    }

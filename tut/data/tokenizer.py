@@ -2,7 +2,9 @@
 
 import os
 from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Event
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from transformers.utils import logging
@@ -10,9 +12,11 @@ from transformers.utils import logging
 from tut.config import DataConfig, ObjectiveConfig
 from tut.data.sources import Source
 from tut.errors import TutError, one_line
+from tut.splits import Split
 from tut.system.files import built_once, digest, home
+from tut.system.signals import interruptibly
 
-_VERSION = 2  # of the recipe below; raised when it changes, so that no stale tokenizer is used
+_VERSION = 3  # of the recipe and the files; raised when they change, so that no stale tokenizer is used
 _ALPHABET = 1000  # characters that WordPiece knows; rarer ones are unknown
 
 
@@ -25,10 +29,11 @@ def load_tokenizer(data: DataConfig, objective: ObjectiveConfig, source: Source)
     if data.tokenizer == "trained":
         key = digest([_VERSION, source.fingerprint, data.vocab_size, objective.name])
         folder = built_once(home() / "tokenizers" / key[:16], lambda to: _train(data, objective, source, to))
-        trained: PreTrainedTokenizerBase = PreTrainedTokenizerFast.from_pretrained(folder)
+        trained: PreTrainedTokenizerBase = PreTrainedTokenizerFast.from_pretrained(folder, trust_remote_code=False)
         return trained
+    name = os.path.expanduser(data.tokenizer)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(os.path.expanduser(data.tokenizer))
+        tokenizer = interruptibly(lambda: AutoTokenizer.from_pretrained(name, trust_remote_code=False))
     except Exception as error:  # whatever goes wrong in there, the user can only mend the name or the network
         reason = one_line(error).split(". ")[0]
         raise TutError(f"data.tokenizer={data.tokenizer}: {reason}") from error
@@ -38,9 +43,11 @@ def load_tokenizer(data: DataConfig, objective: ObjectiveConfig, source: Source)
 
 
 def separator_id(tokenizer: PreTrainedTokenizerBase) -> int | None:
-    """Return the token that stands between two documents: end of text, or BERT's separator."""
-    end, separator = tokenizer.eos_token_id, tokenizer.sep_token_id
-    return int(end) if isinstance(end, int) else int(separator) if isinstance(separator, int) else None
+    """Return the token that stands between two documents: end of text, or else BERT's separator."""
+    for token in (tokenizer.eos_token_id, tokenizer.sep_token_id):
+        if isinstance(token, int):
+            return token
+    return None
 
 
 def _require(tokenizer: PreTrainedTokenizerBase, data: DataConfig, objective: ObjectiveConfig) -> None:
@@ -64,44 +71,105 @@ def _train(data: DataConfig, objective: ObjectiveConfig, source: Source, folder:
         logging.set_verbosity(level)
 
 
-def _train_wordpiece(vocab_size: int, source: Source) -> PreTrainedTokenizerFast:
-    """BERT's: lower case, WordPiece (Devlin et al., 2019).
+def _feed(train: Callable[[Iterator[str]], None], documents: Iterator[str]) -> None:
+    """Have the tokenizers library train on documents, and obey signals meanwhile.
 
-    The trainer numbers continuations (`##a`) in the order in which it meets them, which varies from process to
-    process, and breaks ties by those numbers. Told them beforehand, as special tokens, it gives the same vocabulary
-    for the same text every time.
+    It takes the documents first, then works alone for minutes, both in a thread of ours. If that is given up, it gets
+    no more documents, so that the process does not end while the library waits for Python.
+    """
+    is_given_up = Event()
+
+    def until_given_up() -> Iterator[str]:
+        for document in documents:
+            if is_given_up.is_set():
+                raise InterruptedError
+            yield document
+
+    try:
+        interruptibly(lambda: train(until_given_up()))
+    except BaseException:
+        is_given_up.set()
+        raise
+
+
+def _train_wordpiece(vocab_size: int, source: Source) -> PreTrainedTokenizerFast:
+    """Train BERT's kind of tokenizer: lower case, WordPiece (Devlin et al., 2019).
+
+    WordPiece begins with single characters and joins, again and again, the two pieces that stand side by side most
+    often. A character inside a word is another piece (`##a`) than the same one at its start (`a`). Of two pairs that
+    are equally frequent, the trainer joins the one whose pieces have the lower numbers. It numbers the `##a` in the
+    order in which it meets them, and this varies from process to process. So the recipe is:
+
+    1. Count the characters of the text as the tokenizer will see them, and keep the most frequent ones, in a fixed
+       order, as the alphabet.
+    2. Find which of them can be inside a word: `a` and the character stay one word when the text is split.
+    3. Train with the `##` pieces of these as special tokens, for those get their numbers first, in the order given.
+       The same text then gives the same vocabulary every time.
+    4. Make a new tokenizer of the vocabulary alone, in which these pieces are not special.
     """
     from tokenizers import BertWordPieceTokenizer
     from tokenizers.processors import BertProcessing
 
-    special = [f"[{name}]" for name in ("PAD", "UNK", "CLS", "SEP", "MASK")]
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     trainer = BertWordPieceTokenizer(lowercase=True)
-    normalizer, splitter = trainer._tokenizer.normalizer, trainer._tokenizer.pre_tokenizer
-    counts: Counter[str] = Counter()
-    for text in source.documents("train"):
-        counts.update(normalizer.normalize_str(text))
-    common = sorted((char for char in counts if not char.isspace()), key=lambda char: (-counts[char], char))
-    alphabet = sorted(common[:_ALPHABET])
-    inside_words = [
-        char for char in alphabet if len(splitter.pre_tokenize_str(normalizer.normalize_str(f"a{char}"))) == 1
-    ]
-    trainer.train_from_iterator(
-        source.documents("train"), vocab_size=vocab_size, initial_alphabet=alphabet, limit_alphabet=len(alphabet),
-        special_tokens=[*special, *(f"##{char}" for char in inside_words)], show_progress=False,
-    )  # fmt: skip
+    normalizer = trainer._tokenizer.normalizer
+    splitter = trainer._tokenizer.pre_tokenizer
+    alphabet = _alphabet(source, normalizer.normalize_str)
+    inside_words = []
+    for char in alphabet:
+        words = splitter.pre_tokenize_str(normalizer.normalize_str(f"a{char}"))
+        if len(words) == 1:
+            inside_words.append(f"##{char}")
+
+    def train(documents: Iterator[str]) -> None:
+        trainer.train_from_iterator(
+            documents,
+            vocab_size=vocab_size,
+            initial_alphabet=alphabet,
+            limit_alphabet=len(alphabet),
+            special_tokens=[*special, *inside_words],
+            show_progress=False,
+        )
+
+    _feed(train, source.documents(Split.TRAIN))
     tokenizer = BertWordPieceTokenizer(vocab=trainer.get_vocab(), lowercase=True)
-    first, last = ((name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]"))
-    tokenizer._tokenizer.post_processor = BertProcessing(last, first)
-    names = {f"{name.strip('[]').lower()}_token": name for name in special}
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer._tokenizer, **names)
+    start = ("[CLS]", tokenizer.token_to_id("[CLS]"))
+    end = ("[SEP]", tokenizer.token_to_id("[SEP]"))
+    tokenizer._tokenizer.post_processor = BertProcessing(end, start)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer._tokenizer,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
+    )
+
+
+def _alphabet(source: Source, normalize: Callable[[str], str]) -> list[str]:
+    """Return the most frequent characters of the training split, sorted; of equally frequent ones, the first."""
+    counts: Counter[str] = Counter()
+    for document in source.documents(Split.TRAIN):
+        for line in document.splitlines(keepends=True):  # a document at once may take too long for a signal
+            counts.update(normalize(line))
+    characters = [char for char in counts if not char.isspace()]
+    most_frequent_first = sorted(characters, key=lambda char: (-counts[char], char))
+    return sorted(most_frequent_first[:_ALPHABET])
 
 
 def _train_byte_bpe(vocab_size: int, source: Source) -> PreTrainedTokenizerFast:
-    """GPT-2's: byte-pair encoding of bytes (Radford et al., 2019)."""
+    """Train GPT-2's kind of tokenizer: byte-pair encoding of bytes (Radford et al., 2019).
+
+    It begins with the 256 bytes and joins, again and again, the two pieces that stand side by side most often.
+    """
     from tokenizers import ByteLevelBPETokenizer
 
-    end, pad = "<|endoftext|>", "<|pad|>"  # rows have no padding, but some architectures cannot do without the token
+    end = "<|endoftext|>"
+    pad = "<|pad|>"  # rows have no padding, but some architectures cannot do without the token
     tokenizer = ByteLevelBPETokenizer()
-    documents = source.documents("train")
-    tokenizer.train_from_iterator(documents, vocab_size=vocab_size, special_tokens=[end, pad], show_progress=False)
+
+    def train(documents: Iterator[str]) -> None:
+        tokenizer.train_from_iterator(documents, vocab_size=vocab_size, special_tokens=[end, pad], show_progress=False)
+
+    _feed(train, source.documents(Split.TRAIN))
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer._tokenizer, bos_token=end, eos_token=end, pad_token=pad)

@@ -78,7 +78,7 @@ def _check_causal(network: PreTrainedModel, architecture: str) -> None:
 
 def load_model(folder: Path, objective: str) -> PreTrainedModel:
     """Return the model of a run's `final/` folder."""
-    network = _AUTO[objective].from_pretrained(folder)
+    network = _AUTO[objective].from_pretrained(folder, trust_remote_code=False)
     assert isinstance(network, PreTrainedModel)
     return network
 
@@ -142,7 +142,7 @@ def _check_sizes(config: PreTrainedConfig) -> None:
 
 def _build(model: ModelConfig, network_config: PreTrainedConfig, objective: str) -> PreTrainedModel:
     try:
-        network = _AUTO[objective].from_config(network_config)
+        network = _AUTO[objective].from_config(network_config, trust_remote_code=False)
     except Exception as error:  # each architecture raises what it likes; the values are the user's
         raise TutError(f"model.config: {model.architecture} says: {one_line(error)}") from error
     assert isinstance(network, PreTrainedModel)

@@ -11,23 +11,26 @@ import sys
 from pathlib import Path
 
 from tut.config import NEVER
-from tut.console import Options, complain
+from tut.console import Options, complain, split_among
 from tut.errors import TutError
+from tut.splits import EVALUATED, Split
 
 _BASELINE = "the arm that the others are compared to, such as epoch=0 (default: never)"
 _MARGIN = "the largest difference that makes none (default: the runs' report.margin, if they are compared on loss)"
+
+_SPLIT = "whose scores: test or validation (default: test)"
 
 
 def main() -> None:
     """Read the command line, print the result and write the report."""
     from tut.report.output import formatted, print_report, publish_report, report_on, write_report
-    from tut.report.results import METRICS, SPLITS
+    from tut.report.results import METRICS
     from tut.report.tables import FORMATS
 
     parser = Options("tut.report", __doc__)
     parser.add_argument("folders", metavar="DIR", nargs="+", type=Path, help="a run's folder, a sweep's, or any above")
     parser.add_argument("--metric", choices=METRICS, default="loss", help="what to compare on (default: loss)")
-    parser.add_argument("--split", choices=SPLITS, default="test", help="whose scores (default: test)")
+    parser.add_argument("--split", type=split_among(EVALUATED), default=Split.TEST, help=_SPLIT)
     parser.add_argument("--baseline", metavar="ARM", default=NEVER, help=_BASELINE)
     parser.add_argument("--margin", type=float, help=_MARGIN)
     parser.add_argument("--format", choices=FORMATS, default="text", help="of what is printed (default: text)")

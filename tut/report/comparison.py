@@ -15,6 +15,7 @@ from tut.errors import TutError, did_you_mean
 from tut.report import statistics
 from tut.report.results import FINISHED, METRICS, Results
 from tut.report.statistics import ALPHA, Floats, Interval, Paired
+from tut.splits import Split
 from tut.tracking.token_scores import TokenScores
 
 Verdict = Literal["better", "worse", "equivalent", "identical", "cannot tell"]
@@ -26,8 +27,8 @@ class Endpoint:
 
     metric: str = "loss"
     """`loss`, `perplexity` or `acc`."""
-    split: str = "test"
-    """`test` or `valid`: its scores at the end of training."""
+    split: Split = Split.TEST
+    """Its scores at the end of training."""
     margin: float | None = None
     """The largest difference that makes none, in units of the metric; None if there is no such thing."""
 
@@ -40,12 +41,12 @@ class Endpoint:
     def words(self) -> str:
         """Its name in a sentence: `test loss`."""
         metric = {"acc": "accuracy"}.get(self.metric, self.metric)
-        return f"{'validation' if self.split == 'valid' else self.split} {metric}"
+        return f"{self.split.words} {metric}"
 
     @property
     def is_primary(self) -> bool:
         """Whether it is what a sweep is judged by; looking at anything else is exploration."""
-        return (self.metric, self.split) == ("loss", "test")
+        return (self.metric, self.split) == ("loss", Split.TEST)
 
     @property
     def sign(self) -> int:
@@ -269,7 +270,7 @@ def _on_other_documents(
     )
 
 
-def tokens_of(results: Results, arm: Arm, seed: int, split: str) -> TokenScores | None:
+def tokens_of(results: Results, arm: Arm, seed: int, split: Split) -> TokenScores | None:
     """Return how an arm's run of one seed did on every predicted token of a split."""
     runs = results.finished
     own = runs[(runs["setting"] == arm.setting) & (runs["arm"] == arm.name) & (runs["seed"] == seed)]
@@ -281,7 +282,7 @@ def token_values(tokens: TokenScores, metric: str) -> Floats:
     return (tokens.rank == 1).astype(np.float64) if metric == "acc" else tokens.loss.astype(np.float64)
 
 
-def endpoint_of(results: Results, metric: str, split: str, margin: float | None) -> tuple[Endpoint, tuple[str, ...]]:
+def endpoint_of(results: Results, metric: str, split: Split, margin: float | None) -> tuple[Endpoint, tuple[str, ...]]:
     """Return the endpoint to compare on, and what is to be said about it.
 
     Args:

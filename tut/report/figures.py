@@ -12,7 +12,7 @@ from tut.config import NEVER
 from tut.report.comparison import Arm, Comparison, Comparisons, Endpoint
 from tut.report.drawing import INK, MUTED, STYLE, add_legend, colours, draw_line, line_style, over_seeds, panels
 from tut.report.results import Results
-from tut.tracking.record import TRAIN, VALID
+from tut.splits import Split
 
 FIGURES = ("curves", "difference", "effect", "gradients", "parting", "frequency")
 _WORDS = {"loss": "cross-entropy (nats)", "perplexity": "perplexity", "acc": "accuracy"}
@@ -32,7 +32,7 @@ def draw_all(results: Results, comparisons: Comparisons, frequency: pd.DataFrame
         return {name: figure for name, each in zip(FIGURES, draw, strict=True) if (figure := each()) is not None}
 
 
-def _rows_of(results: Results, arm: Arm, split: str) -> pd.DataFrame:
+def _rows_of(results: Results, arm: Arm, split: Split) -> pd.DataFrame:
     """Return the rows of an arm's finished runs; of all its runs if none is finished."""
     rows = results.rows
     if rows.empty:
@@ -52,10 +52,12 @@ def curves(results: Results, comparisons: Comparisons) -> Figure | None:
     """Validation metric over steps, a line an arm, with a band over seeds."""
     colour, metric = colours(comparisons), comparisons.endpoint.metric
     figure, (axes,) = panels(3.3, title="Validation " + ("accuracy" if metric == "acc" else metric))
-    drawn = [arm for arm in comparisons.arms if metric in (rows := _rows_of(results, arm, VALID)) and len(rows)]
+    drawn = [arm for arm in comparisons.arms if metric in (rows := _rows_of(results, arm, Split.VALID)) and len(rows)]
     for arm in drawn:
         label = arm.label if arm.values else f"{arm.label} (not finished)"
-        draw_line(axes, _rows_of(results, arm, VALID), metric, colour[arm.label], label, line_style(arm, comparisons))
+        draw_line(
+            axes, _rows_of(results, arm, Split.VALID), metric, colour[arm.label], label, line_style(arm, comparisons)
+        )
     _mark_untie_points(axes, drawn, colour)
     axes.set(xlabel="step; dotted: untie points", ylabel=_WORDS[metric])
     add_legend(figure, axes)
@@ -68,7 +70,7 @@ def difference(results: Results, comparisons: Comparisons) -> Figure | None:
     figure, (axes,) = panels(3.3, title=f"Difference to {_baselines(comparisons)}, seed by seed")
     drawn = []
     for found in comparisons.comparisons:
-        ours, theirs = (_rows_of(results, arm, VALID) for arm in (found.arm, found.baseline))
+        ours, theirs = (_rows_of(results, arm, Split.VALID) for arm in (found.arm, found.baseline))
         if metric not in ours or metric not in theirs:
             continue
         both = ours.merge(theirs, on=["seed", "step"], suffixes=("", "_of_baseline"))
@@ -162,7 +164,7 @@ def roles(results: Results, comparisons: Comparisons, which: str) -> Figure | No
     colour, drawn = colours(comparisons), False
     figure, (above, below) = panels(2.3, 1.5, title=title)
     for arm in comparisons.arms:
-        rows = _rows_of(results, arm, TRAIN)
+        rows = _rows_of(results, arm, Split.TRAIN)
         rows = rows[rows[cosine].notna()]
         longest = which == "parting" or arm.name == NEVER  # other arms' tied parts are the tied arm's own
         if rows.empty or not (longest or all(one.name != NEVER for one in comparisons.arms)):

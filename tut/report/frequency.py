@@ -5,6 +5,7 @@ import pandas as pd
 
 from tut.report.comparison import Arm, Comparisons, tokens_of
 from tut.report.results import Results
+from tut.splits import Split
 
 _POWERS = (0, 10, 100, 1_000, 10_000, 100_000, 1_000_000)
 
@@ -32,7 +33,7 @@ def by_frequency(results: Results, comparisons: Comparisons) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["setting", "arm", "seed", "number", "bucket", "predictions", "loss"])
 
 
-def _of_arm(results: Results, arm: Arm, split: str) -> list[dict[str, object]]:
+def _of_arm(results: Results, arm: Arm, split: Split) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for seed in arm.values:
         tokens = tokens_of(results, arm, seed, split)

@@ -17,6 +17,7 @@ from tut.report.comparison import Comparisons, compare, endpoint_of
 from tut.report.frequency import by_frequency
 from tut.report.results import Results, load
 from tut.report.sentences import sentence
+from tut.splits import Split
 
 PAGE = "index.html"
 _CSV = ("arms.csv", "pairs.csv", "runs.csv", "frequency.csv")
@@ -36,7 +37,7 @@ class Report:
 def report_on(
     folders: Sequence[Path],
     metric: str = "loss",
-    split: str = "test",
+    split: Split = Split.TEST,
     baseline: str = NEVER,
     margin: float | None = None,
 ) -> Report:

@@ -13,12 +13,12 @@ import pandas as pd
 from tut.config import NEVER
 from tut.errors import TutError
 from tut.report.arms import compared, name_arms
-from tut.tracking.record import TEST, TRAIN, VALID, Record
+from tut.splits import EVALUATED, Split
+from tut.tracking.record import Record
 from tut.tracking.token_scores import TokenScores, load_token_scores
 
 FINISHED = "finished"
 METRICS = ("loss", "perplexity", "acc")
-SPLITS = (TEST, VALID)
 _WHOLE = ("untie_step", "total_steps", "steps_per_epoch", "steps_of_its_own", "parameters")
 
 
@@ -36,7 +36,7 @@ class Results:
     notes: tuple[str, ...]
     """What a reader should know of how this was read: what is missing, left out, or unlike the rest."""
 
-    def tokens(self, folder: str, split: str = TEST) -> TokenScores | None:
+    def tokens(self, folder: str, split: Split = Split.TEST) -> TokenScores | None:
         """Return how a run did on every predicted token of a split; None if it has not recorded that."""
         path = Record(Path(folder)).tokens_file(split)
         return _tokens(path) if path.exists() else None
@@ -111,7 +111,7 @@ def _read(record: Record, notes: list[str]) -> tuple[dict[str, Any], list[dict[s
     except (ValueError, KeyError, TypeError, OSError):
         notes.append(f"{folder}: its state.json is not a run's; left out")
         return None
-    rows = [row for split in (TRAIN, VALID, TEST) for row in _rows(record, split, notes)]
+    rows = [row for split in Split for row in _rows(record, split, notes)]
     about: dict[str, Any] = {
         "folder": str(folder),
         "setting": "",
@@ -133,7 +133,7 @@ def _read(record: Record, notes: list[str]) -> tuple[dict[str, Any], list[dict[s
     about["parameters"] = sizes.get("tied" if about["arm"] == NEVER else "untied")
     about |= {name: state.get(name) for name in ("command", "git_revision", "versions", "hardware")}
     about["config"] = config
-    for split in SPLITS:
+    for split in EVALUATED:
         about |= {f"{split}_{name}": math.nan for name in METRICS} | {f"{split}_diverged": False}
         if about["status"] == FINISHED:
             about |= _final_scores(split, rows, about, notes)
@@ -159,7 +159,7 @@ def planned(sweep: Path) -> dict[str, Any]:
 
 
 def _final_scores(
-    split: str, rows: list[dict[str, Any]], run: dict[str, Any], notes: list[str]
+    split: Split, rows: list[dict[str, Any]], run: dict[str, Any], notes: list[str]
 ) -> dict[str, float | bool]:
     """Return a finished run's scores at its end; none of them if the loss there is no number, for it has diverged."""
     last = next((row for row in reversed(rows) if row["split"] == split), None)
@@ -175,7 +175,7 @@ def _final_scores(
     return found | {f"{split}_predictions": float(last.get("predictions", math.nan)), f"{split}_diverged": diverged}
 
 
-def _rows(record: Record, split: str, notes: list[str]) -> Iterator[dict[str, Any]]:
+def _rows(record: Record, split: Split, notes: list[str]) -> Iterator[dict[str, Any]]:
     """Yield the rows of a file that are whole."""
     path = record.rows_file(split)
     broken = 0
@@ -205,7 +205,7 @@ def _without_repeats(runs: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
         if len(group) == 1:
             continue
         done = group[group["status"] == FINISHED]
-        ends = done[[f"{split}_loss" for split in SPLITS]].drop_duplicates()
+        ends = done[[f"{split}_loss" for split in EVALUATED]].drop_duplicates()
         one = group.iloc[0]
         if len(ends) > 1:
             others = ", ".join(done.loc[ends.index, "folder"])
@@ -239,7 +239,7 @@ def _check_alike(setting: str, group: pd.DataFrame, notes: list[str]) -> None:
         folder = str(run.folder)
         if pd.notna(run.data):
             same("their data's fingerprints", folder, run.data)
-        for split in SPLITS:
+        for split in EVALUATED:
             count = getattr(run, f"{split}_predictions", math.nan)
             if not math.isnan(count):
                 same(f"their numbers of {split} predictions", folder, int(count))

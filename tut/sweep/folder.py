@@ -13,8 +13,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tut.splits import Split
 from tut.system.files import home
-from tut.tracking.record import TRAIN, Record
+from tut.tracking.record import Record
 from tut.training import checkpoint
 
 PLANNED = "sweep.json"
@@ -124,7 +125,7 @@ def is_alive(process: str) -> bool:
 
 def last_row(record: Path) -> dict[str, Any]:
     """Return the newest row of a folder's train.jsonl, read from its end; empty if it has none."""
-    path = Record(record).rows_file(TRAIN)
+    path = Record(record).rows_file(Split.TRAIN)
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - 4096))

@@ -7,14 +7,18 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
+from tut.errors import one_line
+
 log = logging.getLogger(__name__)
 
 _INVENTORY = "inventory.json"
+_BUILDING = ".building"
 _SECONDS_BEFORE_TELLING = 0.5
 
 
@@ -38,23 +42,30 @@ def file_digest(path: Path) -> str:
 def write_whole(path: Path) -> Iterator[Path]:
     """Yield a temporary path for a block to make a file or a folder of, and put that in the place of `path`.
 
-    It is on disk before it gets its name, and the name is before this returns. So at every moment, a power cut
-    included, `path` is what it was before or what it is now. If the block raises, it stays as it was.
+    It is on disk before it gets its name, and the name is before this returns. So whatever is killed when, a power cut
+    included, `path` is all of the old one or all of the new one. (A folder cannot replace another one in one step:
+    between the two there is none for a moment.) If the block raises, the old one stays.
+
+    Who may have company writes the same path within `only_one`, for the temporary path has one name.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"writing-{path.name}")
-    remove(temporary)  # what a killed process has left
+    temporary, old = path.with_name(f"writing-{path.name}"), path.with_name(f"deleting-{path.name}")
+    for leftover in (temporary, old):  # of a killed process
+        remove(leftover)
     try:
         yield temporary
         for written in (*temporary.rglob("*"), temporary):
             _flush(written)
-        if path.is_dir():  # which cannot be replaced in one step
-            remove_whole(path)
+        if path.is_dir():
+            path.rename(old)
         temporary.replace(path)
         _flush(path.parent)
     except BaseException:
+        if old.exists() and not path.exists():  # a signal came between the two
+            old.rename(path)
         remove(temporary)
         raise
+    remove(old)
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -65,11 +76,11 @@ def write_json(path: Path, content: Any) -> None:
 
 def remove_whole(path: Path) -> None:
     """Remove a folder: at every moment all of it is there under its name, or nothing."""
-    going = path.with_name(f"deleting-{path.name}")
-    remove(going)
+    old = path.with_name(f"deleting-{path.name}")
+    remove(old)
     with suppress(FileNotFoundError):
-        path.rename(going)
-    remove(going)
+        path.rename(old)
+    remove(old)
 
 
 def remove(path: Path) -> None:
@@ -123,12 +134,13 @@ def only_one(folder: Path, wait: bool = True) -> Iterator[None]:
 def built_once(folder: Path, build: Callable[[Path], None]) -> Path:
     """Return `folder`, after `build(temporary folder)` has filled it, if it was not there or is damaged.
 
-    Of several processes that ask at once, one builds and the others wait.
+    Of several processes that ask at once, one builds and the others wait. One that only finds it whole needs no
+    permission to write.
     """
     if damage(folder) is None:
         return folder
-    with only_one(folder.with_name(f"{folder.name}.building")):
-        reason = damage(folder)
+    with only_one(building_of(folder)):
+        reason, _ = _compare(folder, thorough=False)  # again: another process may have built it meanwhile
         if reason is not None:
             if folder.is_dir():
                 log.warning("%s is damaged (%s): it is built anew", folder, reason)
@@ -139,42 +151,119 @@ def built_once(folder: Path, build: Callable[[Path], None]) -> Path:
     return folder
 
 
+def building_of(folder: Path) -> Path:
+    """Return the folder for `only_one` to guard a folder of `built_once` by."""
+    return folder.with_name(f"{folder.name}{_BUILDING}")
+
+
+def built(parent: Path) -> list[Path]:
+    """Return the folders in `parent` that `built_once` has made, damaged ones included."""
+    return [path for path in sorted(parent.glob("*/")) if path.suffix != _BUILDING and "-" not in path.name]
+
+
+def size_of(folder: Path) -> int:
+    """Return the bytes of the files in a folder. What is deleted meanwhile does not count."""
+    total = 0
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            total += path.stat().st_size if path.is_file() else 0
+    return total
+
+
+def leftovers(parent: Path) -> list[tuple[Path, Path]]:
+    """Return what killed processes and `set_aside` have left in `parent`, and for each the folder it was to be."""
+    return [(path, path.with_name(path.name.partition("-")[2])) for path in sorted(parent.glob("*-*"))]
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged file or folder, so that nothing takes it for a whole one, and return its new path."""
+    aside = path.with_name(f"damaged-{path.name}")
+    remove(aside)
+    path.rename(aside)
+    return aside
+
+
+@dataclass(frozen=True)
+class _File:
+    """A file as it was when its contents were last read."""
+
+    size: int
+    """Bytes."""
+    modified: int
+    """When it was last written, in nanoseconds since the epoch."""
+    sha256: str
+
+
+_Inventory = dict[str, _File]
+"""The files of a folder by their paths in it, as `inventory.json` holds them."""
+
+
 def damage(folder: Path, thorough: bool = False) -> str | None:
     """Say what is wrong with a folder that `built_once` has made; None if nothing is.
 
     Sizes are compared with the inventory each time. Contents are read again where a file was touched since they last
     were, and everywhere if this is to be `thorough`.
     """
+    reason, touched = _compare(folder, thorough)
+    if touched is not None:
+        # Note that these files were read, so that they are not the next time. It does no harm if this cannot be done:
+        # the folder may be another user's, or another process may be noting the same.
+        with suppress(OSError, Busy), only_one(building_of(folder), wait=False):
+            _save_inventory(folder, touched)
+    return reason
+
+
+def _compare(folder: Path, thorough: bool) -> tuple[str | None, _Inventory | None]:
+    """Compare a folder with its inventory.
+
+    Returns:
+        What is wrong, None if nothing is; and the inventory as it should be now if files were touched, else None.
+    """
     try:
-        inventory: dict[str, dict[str, Any]] = json.loads((folder / _INVENTORY).read_text())
+        plain: dict[str, dict[str, Any]] = json.loads((folder / _INVENTORY).read_text())
+        inventory = {name: _File(**entry) for name, entry in plain.items()}
     except FileNotFoundError:
-        return f"it has no {_INVENTORY}" if folder.is_dir() else "it is not there"
-    except ValueError:
-        return f"{_INVENTORY} cannot be read"
-    touched = False
-    for name, entry in inventory.items():
-        path = folder / name
-        if not path.is_file():
-            return f"{name} is missing"
-        about = path.stat()
-        if about.st_size != entry["size"]:
-            return f"{name} has {about.st_size:,} bytes, not {entry['size']:,}"
-        is_touched = about.st_mtime_ns != entry["modified"]
-        if (thorough or is_touched) and file_digest(path) != entry["sha256"]:
-            return f"{name} does not match its checksum"
-        touched = touched or is_touched
-        entry["modified"] = about.st_mtime_ns
-    if touched:
-        with suppress(OSError):  # another user's, perhaps: then it is read again the next time
-            write_json(folder / _INVENTORY, inventory)
-    return None
+        return (f"it has no {_INVENTORY}" if folder.is_dir() else "it is not there"), None
+    except (ValueError, TypeError, AttributeError):
+        return f"{_INVENTORY} cannot be read", None
+    now: _Inventory = {}
+    for name, noted in inventory.items():
+        try:
+            reason, now[name] = _compare_file(folder / name, noted, thorough)
+        except FileNotFoundError:
+            return f"{name} is missing", None
+        if reason is not None:
+            return f"{name} {reason}", None
+    return None, (now if now != inventory else None)
+
+
+def _compare_file(path: Path, noted: _File, thorough: bool) -> tuple[str | None, _File]:
+    """Return what is wrong with a file, None if nothing is, and what is to be noted about it now."""
+    about = path.stat()
+    if about.st_size != noted.size:
+        return f"has {about.st_size:,} bytes, not {noted.size:,}", noted
+    is_touched = about.st_mtime_ns != noted.modified
+    if is_touched or thorough:
+        try:
+            is_equal = file_digest(path) == noted.sha256
+        except PermissionError:
+            raise  # which says nothing about the file
+        except OSError as error:
+            return f"cannot be read: {one_line(error)}", noted
+        if not is_equal:
+            return "does not match its checksum", noted
+    return None, replace(noted, modified=about.st_mtime_ns)
 
 
 def _write_inventory(folder: Path) -> None:
-    inventory = {}
+    inventory: _Inventory = {}
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.name != _INVENTORY:
+        if path.is_file():
             about = path.stat()
             name = path.relative_to(folder).as_posix()
-            inventory[name] = {"size": about.st_size, "modified": about.st_mtime_ns, "sha256": file_digest(path)}
-    write_json(folder / _INVENTORY, inventory)
+            inventory[name] = _File(about.st_size, about.st_mtime_ns, file_digest(path))
+    _save_inventory(folder, inventory)
+
+
+def _save_inventory(folder: Path, inventory: _Inventory) -> None:
+    write_json(folder / _INVENTORY, {name: asdict(file) for name, file in inventory.items()})

@@ -81,11 +81,11 @@ def stop_request() -> Iterator[StopRequest]:
             signal.signal(number, handler)
 
 
-def interruptibly(work: Callable[[], _Result]) -> _Result:
-    """Return what `work` returns, and obey signals meanwhile, even if it is in another language for minutes.
+def begun(work: Callable[[], _Result]) -> Callable[[], _Result]:
+    """Begin some work in a thread, and return what waits for its result, obeying signals meanwhile.
 
-    Python handles a signal only between two of its own instructions. So the work is done in a thread, while the main
-    one waits; after a signal it is left to itself, until the process ends.
+    Python handles a signal only between two of its own instructions, and work in another language may take minutes.
+    After a signal the work is left to itself, until the process ends, which does not wait for it either.
     """
     outcome: list[_Result | BaseException] = []
 
@@ -97,9 +97,18 @@ def interruptibly(work: Callable[[], _Result]) -> _Result:
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    while thread.is_alive():
-        thread.join(0.2)
-    (result,) = outcome
-    if isinstance(result, BaseException):
-        raise result
+
+    def result() -> _Result:
+        while thread.is_alive():
+            thread.join(0.2)
+        (found,) = outcome
+        if isinstance(found, BaseException):
+            raise found
+        return found
+
     return result
+
+
+def interruptibly(work: Callable[[], _Result]) -> _Result:
+    """Return what `work` returns, and obey signals meanwhile, even if it is in another language for minutes."""
+    return begun(work)()

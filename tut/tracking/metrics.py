@@ -4,15 +4,15 @@ import os
 import shutil
 from typing import Any
 
-from tut.tracking.record import TEST, TRAIN, VALID, Row
+from tut.splits import Split
+from tut.tracking.record import Row
 
-SPLITS = (TRAIN, VALID, TEST)
 SHARED = ("epoch", "tokens", "untied")
 """The metrics that have no split: how far the run is, and whether its matrices are untied (0 or 1), so that the untie
 point is where that curve jumps."""
 
 
-def metrics(split: str, row: Row) -> dict[str, Any]:
+def metrics(split: Split, row: Row) -> dict[str, Any]:
     """Return the values of a row, less its step, by the names that a tracker shows them under."""
     shared = {"epoch": row["epoch"], "tokens": row["tokens"], "untied": int(not row["tied"])}
     own = {f"{split}/{name}": value for name, value in row.items() if name not in ("step", "epoch", "tokens", "tied")}

@@ -1,16 +1,16 @@
 """The record of a run: its folder, its metric rows, its state.json. Whatever else shows a run is a view of it."""
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-Row = dict[str, Any]
+from tut.splits import Split
+from tut.system.files import remove, write_json
 
-TRAIN, VALID, TEST = "train", "valid", "test"
+Row = dict[str, Any]
 
 
 class Status(StrEnum):
@@ -42,20 +42,20 @@ class Record:
         self.tensorboard = folder / "tensorboard"
         self._state_file = folder / state_file
 
-    def rows_file(self, split: str) -> Path:
+    def rows_file(self, split: Split) -> Path:
         """Return the path of `train.jsonl`, `valid.jsonl` or `test.jsonl`."""
         return self.folder / f"{split}.jsonl"
 
-    def tokens_file(self, split: str) -> Path:
+    def tokens_file(self, split: Split) -> Path:
         """Return the path of `valid_tokens.npz` or `test_tokens.npz`: see `tut.tracking.token_scores`."""
         return self.folder / f"{split}_tokens.npz"
 
-    def append(self, split: str, row: Row) -> None:
+    def append(self, split: Split, row: Row) -> None:
         """Add a row. It is handed to the system at once, so that a killed process loses none."""
         with self.rows_file(split).open("a") as file:
             file.write(json.dumps(row) + "\n")
 
-    def rows(self, split: str) -> Iterator[Row]:
+    def rows(self, split: Split) -> Iterator[Row]:
         """Yield the whole rows of a file; one that a reader catches half-written is left out."""
         path = self.rows_file(split)
         for line in path.read_text().splitlines(keepends=True) if path.exists() else []:
@@ -65,11 +65,11 @@ class Record:
     @property
     def kept_with_checkpoints(self) -> list[Path]:
         """The files that a checkpoint has a copy of, as they were at its step."""
-        return [self.rows_file(TRAIN), self.rows_file(VALID), self.tokens_file(VALID)]
+        return [self.rows_file(Split.TRAIN), self.rows_file(Split.VALID), self.tokens_file(Split.VALID)]
 
     def rewind(self, checkpoint: Path | None) -> None:
         """Take the rows back to those of a checkpoint, or to none."""
-        for path in (*self.kept_with_checkpoints, self.rows_file(TEST), self.tokens_file(TEST)):
+        for path in (*self.kept_with_checkpoints, self.rows_file(Split.TEST), self.tokens_file(Split.TEST)):
             if checkpoint is not None and (kept := checkpoint / path.name).exists():
                 shutil.copyfile(kept, path)
             else:
@@ -80,7 +80,7 @@ class Record:
         self.rewind(None)
         self._state_file.unlink(missing_ok=True)
         for folder in (self.checkpoints, self.final, self.folder / "wandb", self.tensorboard):
-            shutil.rmtree(folder, ignore_errors=True)
+            remove(folder)
 
     @property
     def state(self) -> dict[str, Any]:
@@ -89,9 +89,4 @@ class Record:
 
     def update_state(self, **changes: Any) -> None:
         """Change some keys of state.json. A reader sees the old file or the new one, both whole."""
-        temporary = self._state_file.with_suffix(".json.writing")
-        with temporary.open("w") as file:
-            json.dump({**self.state, **changes}, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self._state_file)
+        write_json(self._state_file, {**self.state, **changes})

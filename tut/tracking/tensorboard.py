@@ -7,6 +7,7 @@ import shutil
 from textwrap import indent
 
 from tut.config import Config
+from tut.splits import Split
 from tut.tracking.metrics import SHARED, check_room, metrics
 from tut.tracking.record import Record, Row
 
@@ -30,7 +31,7 @@ class TensorBoardTracker:
         self._writer = SummaryWriter(str(record.tensorboard), flush_secs=10)
         self._write_text("config", indent(json.dumps(config.to_dict(), indent=1), "    "))
 
-    def log(self, split: str, row: Row) -> None:
+    def log(self, split: Split, row: Row) -> None:
         check_room(self._writer.log_dir)  # its thread would end with a traceback
         again = row["step"] == self._step
         self._step = row["step"]

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tut.errors import TutError, one_line
+from tut.system.files import write_whole
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,8 @@ class TokenScores(Targets):
 
     def save(self, path: Path) -> None:
         """Write a compressed file. A reader sees the old one or the new one, both whole."""
-        temporary = path.with_name(f"{path.name}.writing")
-        with temporary.open("wb") as file:
+        with write_whole(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, allow_pickle=False, **vars(self))
-        temporary.replace(path)
 
     def same_targets(self, other: "TokenScores") -> bool:
         """Return whether both were asked for the same tokens of the same documents, in the same order."""

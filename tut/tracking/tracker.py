@@ -12,7 +12,7 @@ from typing import Protocol
 
 from tut.config import Config
 from tut.errors import TutError, one_line
-from tut.tracking.metrics import SPLITS
+from tut.splits import Split
 from tut.tracking.record import Record, Row
 
 log = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ _NAMES = {"wandb": "W&B", "tensorboard": "TensorBoard", "none": ""}
 class Tracker(Protocol):
     """Shows the rows of one run, in the order of their steps."""
 
-    def log(self, split: str, row: Row) -> None:
+    def log(self, split: Split, row: Row) -> None:
         """Show a row of the record."""
 
     def finish(self, status: str, untie_step: int | None) -> None:
@@ -72,11 +72,11 @@ class _Unfailing:
         with self._guard():
             self._tracker = start()
             if self._tracker is not None:
-                earlier = [(split, row) for split in SPLITS for row in record.rows(split)]
+                earlier = [(split, row) for split in Split for row in record.rows(split)]
                 for split, row in sorted(earlier, key=lambda pair: pair[1]["step"]):
                     self._tracker.log(split, row)
 
-    def log(self, split: str, row: Row) -> None:
+    def log(self, split: Split, row: Row) -> None:
         if self._tracker is not None:
             with self._guard():
                 self._tracker.log(split, row)

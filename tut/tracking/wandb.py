@@ -7,8 +7,9 @@ from typing import Any
 
 from tut.config import NEVER, Config, UntieConfig
 from tut.errors import one_line
-from tut.tracking.metrics import SHARED, SPLITS, check_room, metrics
-from tut.tracking.record import VALID, Record, Row
+from tut.splits import Split
+from tut.tracking.metrics import SHARED, check_room, metrics
+from tut.tracking.record import Record, Row
 
 log = logging.getLogger(__name__)
 
@@ -43,15 +44,15 @@ class WandbTracker:
         for earlier in record.folder.glob("wandb/offline-run-*"):  # it would be uploaded along with the whole run
             shutil.rmtree(earlier)
         self._run = _open(_mode(config.wandb.mode), config, record, run_id)
-        for split in SPLITS:
+        for split in Split:
             self._run.define_metric(f"{split}/*", step_metric="step")
         for name in SHARED:
             self._run.define_metric(name, step_metric="step")
         for name, best in _BEST.items():
-            self._run.define_metric(f"{VALID}/{name}", step_metric="step", summary=best.__name__)
+            self._run.define_metric(f"{Split.VALID}/{name}", step_metric="step", summary=best.__name__)
 
-    def log(self, split: str, row: Row) -> None:
-        if split == VALID:
+    def log(self, split: Split, row: Row) -> None:
+        if split == Split.VALID:
             self._best |= {name: best(row[name], self._best.get(name, row[name])) for name, best in _BEST.items()}
         if row["step"] < self._run.starting_step:
             return  # W&B has it from before the run was cut off
@@ -70,7 +71,7 @@ class WandbTracker:
         run = self._run
         if status == "finished" or run.offline:  # else the step may not be over, and is sent when the run goes on
             self._send()
-        best = {f"{VALID}/{name}": {_BEST[name].__name__: value} for name, value in self._best.items()}
+        best = {f"{Split.VALID}/{name}": {_BEST[name].__name__: value} for name, value in self._best.items()}
         run.summary.update({"status": status, "untie_step": untie_step, **best})  # W&B's own best forgets at a resume
         folder = os.path.relpath(os.path.dirname(run.dir))
         try:

@@ -18,6 +18,7 @@ from torch.distributed import Store  # type: ignore[attr-defined]
 from tut.config import Config
 from tut.distributed import collectives, rendezvous
 from tut.errors import TutError
+from tut.splits import Split
 from tut.system.device import choose_device
 from tut.system.signals import EXIT_INTERRUPTED, Stopped, StopRequest, stop_request
 from tut.tracking.record import Row
@@ -61,14 +62,14 @@ def _train(call: dict[str, Any], store: Store, stop: StopRequest) -> NoReturn:
         checkpoint.load(path, checkpoint.verify(path), replica.state)
 
     def evaluate() -> Row:
-        return replica.score("validation").row()
+        return replica.score(Split.VALID).row()
 
     trainer = replica.trainer(evaluate, write=lambda _split, _row: None, save=lambda _window: None)
     with stop.obeyed_later():
         trainer.train(stop, call["until"], call["save_every"])
     if call["ends_run"]:
         trainer.close()
-        replica.score("test")
+        replica.score(Split.TEST)
     _end(0)
 
 

@@ -15,6 +15,7 @@ from tut.data.corpus import Corpus, open_corpus
 from tut.data.objective import Objective
 from tut.data.sources import open_source
 from tut.data.tokenizer import load_tokenizer
+from tut.splits import Split
 from tut.system.device import choose_device, choose_precision
 from tut.training.timeline import Timeline
 
@@ -42,7 +43,8 @@ class Inputs:
         self.objective = Objective(config.objective, self.tokenizer)
         trainer = config.trainer
         parts = trainer.gradient_accumulation * trainer.processes
-        self.batches = TrainingBatches(self.corpus.train, self.objective, trainer.batch_size, parts, config.seed)
+        rows = self.corpus.rows[Split.TRAIN]
+        self.batches = TrainingBatches(rows, self.objective, trainer.batch_size, parts, config.seed)
         self.timeline = Timeline.of(config, self.batches.steps_per_epoch)
 
     @cached_property

@@ -5,11 +5,11 @@ from typing import Any
 
 from tut.config import Config
 from tut.data.batches import PreparedAhead, evaluation_batches
-from tut.data.sources import Split
 from tut.distributed import collectives
 from tut.model.build import build_model
 from tut.model.numerics import make_deterministic, place
 from tut.model.predict import PredictsAt
+from tut.splits import Split
 from tut.system.device import keep_freed_memory
 from tut.tracking.record import Row
 from tut.training.inputs import Inputs
@@ -40,7 +40,7 @@ class Replica:
         self.state = State(network, pair, optimizers, Window.on(inputs.device))
 
     def trainer(
-        self, evaluate: Callable[[], Row], write: Callable[[str, Row], None], save: Callable[[dict[str, Any]], None]
+        self, evaluate: Callable[[], Row], write: Callable[[Split, Row], None], save: Callable[[dict[str, Any]], None]
     ) -> Trainer:
         """Return what trains the model, once all processes of the run have joined. See `Trainer` for the arguments."""
         pair, inputs, batches = self.state.pair, self.inputs, self.inputs.batches
@@ -54,5 +54,5 @@ class Replica:
     def score(self, split: Split) -> Evaluation:
         """Score the model on a split."""
         inputs, rows = self.inputs, self.config.trainer.evaluation_batch_size
-        batches = evaluation_batches(inputs.corpus.split(split), inputs.objective, rows)
+        batches = evaluation_batches(inputs.corpus.rows[split], inputs.objective, rows)
         return evaluate(self.model, batches, inputs.device, inputs.precision)

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from tut.config import RESUME_WORDS, Config
-from tut.data.sources import SPLITS, Split
 from tut.distributed import rendezvous
 from tut.errors import TutError, one_line
 from tut.model import memory
+from tut.splits import Split
 from tut.system.files import Busy, digest, only_one, write_whole
 from tut.system.provenance import git_revision, hardware, versions
 from tut.system.signals import Stopped, StopRequest, stop_request
-from tut.tracking.record import TEST, VALID, Record, Row, Status
+from tut.tracking.record import Record, Row, Status
 from tut.tracking.token_scores import TokenScores
 from tut.tracking.tracker import start_tracker
 from tut.training import checkpoint, resume
@@ -204,7 +204,7 @@ class _Run(Replica):
         self.record.rewind(resumed_from)
         self._describe(resumed_from)
         self.tracker = start_tracker(self.config, self.record, self._run_id()) if self.ends_run else None
-        trainer = self.trainer(lambda: self._score("validation", VALID), self._write, self._save)
+        trainer = self.trainer(lambda: self._score(Split.VALID), self._write, self._save)
         status = "failed"
         try:
             trainer.train(stop, self.until, self.save_every)
@@ -212,14 +212,14 @@ class _Run(Replica):
             if self.tracker is None:
                 return None
             trainer.close()
-            test = trainer.row(**self._score("test", TEST))
-            self._write(TEST, test)
+            test = trainer.row(**self._score(Split.TEST))
+            self._write(Split.TEST, test)
             self._save_final()
             status = "finished"
         finally:
             if self.tracker is not None:
                 self.tracker.finish(status, self.inputs.timeline.untie_step)
-        *_, validation = self.record.rows(VALID)
+        *_, validation = self.record.rows(Split.VALID)
         self.record.update_state(validation=validation, test=test, peak_memory=memory.peak(self.state.device))
         log.info(
             "test loss %.4f, perplexity %.2f, accuracy %.4f; model in %s",
@@ -227,16 +227,16 @@ class _Run(Replica):
         )  # fmt: skip
         return float(validation["loss"])
 
-    def _score(self, split: Split, name: str) -> Row:
+    def _score(self, split: Split) -> Row:
         """Score the model on a split; at the end of the run, leave in its record how it did on each token."""
         inputs, result = self.inputs, self.score(split)
         if self.state.step == inputs.timeline.total_steps:
             targets = targets_of(inputs.corpus, split, inputs.objective)
             scored = TokenScores(**vars(targets), loss=result.loss, rank=result.rank)
-            scored.save(self.record.tokens_file(name))
+            scored.save(self.record.tokens_file(split))
         return result.row()
 
-    def _write(self, split: str, row: Row) -> None:
+    def _write(self, split: Split, row: Row) -> None:
         self.record.append(split, row)
         if self.tracker is not None:
             self.tracker.log(split, row)
@@ -299,7 +299,7 @@ class _Run(Replica):
             step=self.state.step,
             resumed_from=None if resumed_from is None else str(resumed_from),
             data={"fingerprint": corpus.fingerprint, "vocab_size": len(inputs.tokenizer)}
-            | {f"{split}_tokens": len(corpus.split(split).tokens) for split in SPLITS},
+            | {f"{split.words}_tokens": len(rows.tokens) for split, rows in corpus.rows.items()},
             parameters={"tied": size - pair.output.numel(), "untied": size},
             hardware={
                 **hardware(inputs.device),

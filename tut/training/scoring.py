@@ -13,10 +13,10 @@ import torch
 from tut.data.batches import evaluation_batches
 from tut.data.corpus import Corpus
 from tut.data.objective import IGNORED, Batch, Objective
-from tut.data.sources import Split
 from tut.distributed import collectives
 from tut.model.numerics import autocast
 from tut.model.predict import PredictsAt
+from tut.splits import Split
 from tut.tracking.token_scores import Targets
 
 _ROWS_AT_ONCE = 1024
@@ -71,7 +71,7 @@ def evaluate(model: PredictsAt, batches: Iterable[Batch], device: torch.device, 
 
 def targets_of(corpus: Corpus, split: Split, objective: Objective) -> Targets:
     """Return the tokens that `evaluate` asks for in a split, in its order, whatever the size of its batches."""
-    rows, passed = corpus.split(split), 0
+    rows, passed = corpus.rows[split], 0
     places, tokens = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     for batch in evaluation_batches(rows, objective, _ROWS_AT_ONCE):
         real = batch.targets != IGNORED

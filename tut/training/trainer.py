@@ -23,9 +23,10 @@ from tut.distributed import collectives
 from tut.errors import TutError
 from tut.model.numerics import autocast
 from tut.randomness import derived_seed
+from tut.splits import Split
 from tut.system.signals import Stopped, StopRequest
 from tut.tracking.progress import progress
-from tut.tracking.record import TRAIN, VALID, Row
+from tut.tracking.record import Row
 from tut.training.optimizer import learning_rate, set_learning_rate
 from tut.training.state import State, Window
 from tut.training.timeline import Timeline
@@ -52,7 +53,7 @@ class Trainer:
     """`fp32` or `bf16`."""
     evaluate: Callable[[], Row]
     """Scores the model on the validation split."""
-    write: Callable[[str, Row], None]
+    write: Callable[[Split, Row], None]
     """Takes a split's name and a metric row."""
     save: Callable[[dict[str, Any]], None]
     """Writes a checkpoint, with the sums of every process that `Window.shares` returns."""
@@ -153,7 +154,7 @@ class Trainer:
         elapsed = time.perf_counter() - self._window_started
         row["tokens_per_second"] = (state.tokens - self._window_tokens) / elapsed
         row |= state.pair.role_gradients() if state.pair.tied else state.pair.distance()
-        self.write(TRAIN, row)
+        self.write(Split.TRAIN, row)
         state.window = Window.on(state.device)
         self._open_window()
         return row
@@ -162,7 +163,7 @@ class Trainer:
         result = self.evaluate()
         self._finite(result["loss"])
         row = self.row(**result)
-        self.write(VALID, row)
+        self.write(Split.VALID, row)
         log.info(
             "step %d of %d, epoch %.2f, %s: validation loss %.4f, perplexity %.2f, accuracy %.4f",
             row["step"], self.timeline.total_steps, row["epoch"], "tied" if row["tied"] else "untied",
