@@ -20,6 +20,7 @@ from statistics import mean, median, quantiles
 
 from hydra import compose, initialize_config_dir
 
+import tut.training.recorded_run
 import tut.training.run
 from tut.cli.preflight import register_schema
 from tut.config import TRACKERS, Config
@@ -76,7 +77,7 @@ def main() -> None:
             }))  # fmt: skip
             return shown[0]
 
-        tut.training.run.start_tracker = start
+        tut.training.recorded_run.start_tracker = start
         tut.training.run.run(config, folder / "run")
         seconds = [row["seconds"] for row in Record(folder / "run").rows(Split.TRAIN)]
     every, names = config.trainer.log_every_steps, sorted(TRACKERS)

@@ -10,8 +10,9 @@ from conftest import SMALL, command, make_config
 
 from tut import store
 from tut.training import checkpoint
+from tut.training.assignment import Assignment
 from tut.training.checkpoint import saved
-from tut.training.run import Assignment, run
+from tut.training.run import run
 
 WORDS = (*SMALL, "trainer.max_steps=12", "untie.step=8", "trainer.checkpoint_every_steps=3")
 

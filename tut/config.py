@@ -13,37 +13,14 @@ from typing import Any
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from tut.errors import TutError, did_you_mean
+from tut import limits
+from tut.errors import TutError
 from tut.marks import Decides, KnownBy, Mark, change, nothing, record, select, state
 
 NEVER = "never"
 EPOCH_IS = f"a whole number or '{NEVER}'"
 RESUME_WORDS = ("auto", "never")
 TRACKERS = ("wandb", "tensorboard", "none")
-
-
-def _choice(key: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise TutError(f"{key}={value}: choose from {', '.join(choices)}{did_you_mean(value, choices)}")
-
-
-def _check(ok: bool, key: str, value: object, allowed: str) -> None:
-    if not ok:
-        raise TutError(f"{key}={'null' if value is None else value}: must be {allowed}")
-
-
-def _at_least(low: float, prefix: str, section: object, *names: str) -> None:
-    """Check that the named fields of a section are null or at least `low`."""
-    for name in names:
-        value = getattr(section, name)
-        _check(value is None or low <= value < float("inf"), f"{prefix}.{name}", value, f"at least {low}")
-
-
-def _positive(prefix: str, section: object, *names: str) -> None:
-    """Check that the named fields of a section are above zero and finite."""
-    for name in names:
-        value = getattr(section, name)
-        _check(0 < value < float("inf"), f"{prefix}.{name}", value, "a finite number above 0")
 
 
 @dataclass
@@ -93,18 +70,18 @@ class OptimizerConfig:
     """`wsd`: the last part of training, as a fraction of all steps, over which the learning rate falls."""
 
     def __post_init__(self) -> None:
-        _choice("optimizer.name", self.name, ("adamw", "sgd", "muon"))
-        _choice("optimizer.schedule", self.schedule, ("constant", "cosine", "linear", "wsd"))
-        _positive("optimizer", self, "lr", "eps")
-        _at_least(0, "optimizer", self, "weight_decay", "warmup_steps")
-        _at_least(0, "optimizer", self, "input_lr_multiplier", "output_lr_multiplier")
+        limits.choice("optimizer.name", self.name, ("adamw", "sgd", "muon"))
+        limits.choice("optimizer.schedule", self.schedule, ("constant", "cosine", "linear", "wsd"))
+        limits.positive("optimizer", self, "lr", "eps")
+        limits.at_least(0, "optimizer", self, "weight_decay", "warmup_steps")
+        limits.at_least(0, "optimizer", self, "input_lr_multiplier", "output_lr_multiplier")
         for name in ("momentum", "final_lr_fraction", "wsd_decay_fraction"):
             value = getattr(self, name)
-            _check(0 <= value <= 1, f"optimizer.{name}", value, "between 0 and 1")
+            limits.check(0 <= value <= 1, f"optimizer.{name}", value, "between 0 and 1")
         ok = len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas)
-        _check(ok, "optimizer.betas", self.betas, "two numbers, each at least 0 and below 1")
+        limits.check(ok, "optimizer.betas", self.betas, "two numbers, each at least 0 and below 1")
         if self.clip_grad_norm is not None:
-            _positive("optimizer", self, "clip_grad_norm")
+            limits.positive("optimizer", self, "clip_grad_norm")
 
 
 @dataclass
@@ -143,21 +120,21 @@ class DataConfig:
     """`blocks` (documents joined and cut: no padding, nothing lost) or `lines` (a line a row: cut, padded)."""
 
     def __post_init__(self) -> None:
-        _choice("data.source", self.source, ("pydocs", "text", "huggingface"))
-        _choice("data.packing", self.packing, ("blocks", "lines"))
-        _choice("data.document", self.document, ("auto", "file", "blank_lines"))
-        _at_least(4, "data", self, "seq_len")
-        _at_least(300, "data", self, "vocab_size")
+        limits.choice("data.source", self.source, ("pydocs", "text", "huggingface"))
+        limits.choice("data.packing", self.packing, ("blocks", "lines"))
+        limits.choice("data.document", self.document, ("auto", "file", "blank_lines"))
+        limits.at_least(4, "data", self, "seq_len")
+        limits.at_least(300, "data", self, "vocab_size")
         if self.source == "text":
-            _check(bool(self.files), "data.files", self.files, "a path, a glob or a list of them with data=text")
+            limits.check(bool(self.files), "data.files", self.files, "a path, a glob or a list of them with data=text")
         if self.source == "huggingface":
-            _check(bool(self.path), "data.path", self.path, "a data set's name or folder with data=huggingface")
+            limits.check(bool(self.path), "data.path", self.path, "a data set's name or folder with data=huggingface")
             for name in ("train_split", "validation_split", "test_split"):
-                _check(bool(getattr(self, name)), f"data.{name}", getattr(self, name), "the name of a split")
+                limits.check(bool(getattr(self, name)), f"data.{name}", getattr(self, name), "the name of a split")
         for name in ("files", "validation_files", "test_files"):
             value = getattr(self, name)
             ok = value is None or isinstance(value, str) or _is_list_of_text(value)
-            _check(ok, f"data.{name}", value, "a path, a glob or a list of them")
+            limits.check(ok, f"data.{name}", value, "a path, a glob or a list of them")
 
 
 def _is_list_of_text(value: object) -> bool:
@@ -176,9 +153,9 @@ class ObjectiveConfig:
     """`mlm`: `fixed` (exactly that share of every row) or `bernoulli` (each token by its own coin)."""
 
     def __post_init__(self) -> None:
-        _choice("objective.name", self.name, ("mlm", "clm"))
-        _choice("objective.masking", self.masking, ("fixed", "bernoulli"))
-        _check(0 < self.probability < 1, "objective.probability", self.probability, "above 0 and below 1")
+        limits.choice("objective.name", self.name, ("mlm", "clm"))
+        limits.choice("objective.masking", self.masking, ("fixed", "bernoulli"))
+        limits.check(0 < self.probability < 1, "objective.probability", self.probability, "above 0 and below 1")
 
 
 @dataclass
@@ -202,18 +179,18 @@ class UntieConfig:
 
     def __post_init__(self) -> None:
         if isinstance(self.epoch, str):
-            _check(self.epoch == NEVER, "untie.epoch", self.epoch, EPOCH_IS)
+            limits.check(self.epoch == NEVER, "untie.epoch", self.epoch, EPOCH_IS)
         else:
-            _at_least(0, "untie", self, "epoch")
-        _at_least(0, "untie", self, "step", "input_lr_multiplier", "output_lr_multiplier")
+            limits.at_least(0, "untie", self, "epoch")
+        limits.at_least(0, "untie", self, "step", "input_lr_multiplier", "output_lr_multiplier")
         if self.fraction is not None:
-            _check(0 <= self.fraction < 1, "untie.fraction", self.fraction, "at least 0 and below 1")
-        given = [f"untie.{name}={getattr(self, name)}" for name in ("epoch", "step", "fraction")
-                 if getattr(self, name) is not None]  # fmt: skip
+            limits.check(0 <= self.fraction < 1, "untie.fraction", self.fraction, "at least 0 and below 1")
+        points = {"epoch": self.epoch, "step": self.step, "fraction": self.fraction}
+        given = [f"untie.{name}={point}" for name, point in points.items() if point is not None]
         if len(given) > 1:
             raise TutError(f"{' and '.join(given)}: an untie point is given by one key; set the others to null")
-        _choice("untie.init", self.init, ("copy", "fresh"))
-        _choice("untie.optimizer_state", self.optimizer_state, ("copy", "zero"))
+        limits.choice("untie.init", self.init, ("copy", "fresh"))
+        limits.choice("untie.optimizer_state", self.optimizer_state, ("copy", "zero"))
 
     @property
     def arm(self) -> str:
@@ -265,20 +242,22 @@ class TrainerConfig:
 
     def __post_init__(self) -> None:
         names = [name for name, kind in TrainerConfig.__annotations__.items() if kind in (int, int | None)]
-        _at_least(1, "trainer", self, *names)
-        _choice("trainer.precision", self.precision, ("auto", "fp32", "tf32", "bf16"))
+        limits.at_least(1, "trainer", self, *names)
+        limits.choice("trainer.precision", self.precision, ("auto", "fp32", "tf32", "bf16"))
         device, colon, index = self.device.partition(":")
-        _choice("trainer.device", device, ("auto", "cpu", "mps", "cuda"))
+        limits.choice("trainer.device", device, ("auto", "cpu", "mps", "cuda"))
         ok = not colon or (device == "cuda" and index.isdecimal())
-        _check(ok, "trainer.device", self.device, "auto, cpu, mps, cuda or cuda:N")
+        limits.check(ok, "trainer.device", self.device, "auto, cpu, mps, cuda or cuda:N")
         parts, rows = self.gradient_accumulation, self.batch_size
         ok = rows % parts == 0
-        _check(ok, "trainer.gradient_accumulation", parts, f"a divisor of trainer.batch_size={rows}")
+        limits.check(ok, "trainer.gradient_accumulation", parts, f"a divisor of trainer.batch_size={rows}")
         each = "trainer.gradient_accumulation x trainer.devices x trainer.nodes"
         ok = rows % (parts * self.processes) == 0
-        _check(ok, "trainer.batch_size", rows, f"divisible by {each}, which is {parts * self.processes}")
+        limits.check(ok, "trainer.batch_size", rows, f"divisible by {each}, which is {parts * self.processes}")
         ok = self.processes == 1 or self.device in ("auto", "cpu", "cuda")
-        _check(ok, "trainer.device", self.device, "auto, cpu or cuda with several trainer.devices or trainer.nodes")
+        limits.check(
+            ok, "trainer.device", self.device, "auto, cpu or cuda with several trainer.devices or trainer.nodes"
+        )
 
     @property
     def processes(self) -> int:
@@ -303,7 +282,7 @@ class WandbConfig:
     """Labels for the run."""
 
     def __post_init__(self) -> None:
-        _choice("wandb.mode", self.mode, ("auto", "online", "offline", "disabled"))
+        limits.choice("wandb.mode", self.mode, ("auto", "online", "offline", "disabled"))
 
 
 @dataclass
@@ -315,7 +294,7 @@ class ReportConfig:
     are called equivalent. Decide on it before you look."""
 
     def __post_init__(self) -> None:
-        _positive("report", self, "margin")
+        limits.positive("report", self, "margin")
 
 
 @dataclass
@@ -339,26 +318,26 @@ class Config:
     checkpoint, or of a run folder, to fork from."""
 
     def __post_init__(self) -> None:
-        _check(0 <= self.seed < 2**63, "seed", self.seed, "at least 0 and below 2**63")
-        _choice("tracker", self.tracker, TRACKERS)
+        limits.check(0 <= self.seed < 2**63, "seed", self.seed, "at least 0 and below 2**63")
+        limits.choice("tracker", self.tracker, TRACKERS)
         untie, trainer = self.untie, self.trainer
         if trainer.max_steps is not None:
             ok = untie.step is None or untie.step < trainer.max_steps
-            _check(ok, "untie.step", untie.step, f"below trainer.max_steps={trainer.max_steps}")
+            limits.check(ok, "untie.step", untie.step, f"below trainer.max_steps={trainer.max_steps}")
         elif isinstance(untie.epoch, int):
             ok = untie.epoch < trainer.epochs
-            _check(ok, "untie.epoch", untie.epoch, f"before the end of training, trainer.epochs={trainer.epochs}")
+            limits.check(ok, "untie.epoch", untie.epoch, f"before the end of training, trainer.epochs={trainer.epochs}")
         objective, seq_len = self.objective, self.data.seq_len
         if objective.name == "mlm" and objective.masking == "fixed":
             ok = round(objective.probability * seq_len) >= 1
-            _check(
+            limits.check(
                 ok,
                 "objective.probability",
                 objective.probability,
                 f"enough for one token of data.seq_len={seq_len}",
             )
         if objective.name == "clm":
-            _check(self.data.packing == "blocks", "data.packing", self.data.packing, "blocks with objective=clm")
+            limits.check(self.data.packing == "blocks", "data.packing", self.data.packing, "blocks with objective=clm")
 
     @classmethod
     def from_hydra(cls, composed: DictConfig) -> "Config":

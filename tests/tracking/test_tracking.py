@@ -18,8 +18,9 @@ from wandb_server import Server, serve
 import tut.tracking.wandb
 from tut.tracking.record import Record
 from tut.tracking.wandb import _arm, _mode
+from tut.training.assignment import Assignment
 from tut.training.checkpoint import path_of
-from tut.training.run import Assignment, run
+from tut.training.run import run
 
 WORDS = (*SMALL, "trainer.max_steps=12", "untie.step=6", "trainer.evaluate_every_steps=4",
          "trainer.checkpoint_every_steps=3", "wandb.tags=[one,two]", "wandb.group=the sweep")  # fmt: skip

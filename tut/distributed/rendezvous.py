@@ -23,7 +23,7 @@ from torch.distributed.rendezvous import rendezvous
 from tut.config import TrainerConfig
 from tut.distributed import collectives
 from tut.errors import TutError, one_line
-from tut.system.signals import Stopped, StopRequest
+from tut.system.signals import Stopped
 
 _PRESENT, _CALL, _DISMISSED, _FAILURE = "tut/present", "tut/call", "tut/dismissed", "tut/failure"
 _SECONDS_TO_TELL = 3.0
@@ -48,7 +48,7 @@ def check_processes(config: TrainerConfig) -> None:
         raise TutError(f"{wanted}: torchrun has started {started} processes; write {right}")
 
 
-class Others:
+class OtherProcesses:
     """The other processes of a run, as rank 0 sees them. Left, it sees to it that they have ended."""
 
     def __init__(self, config: TrainerConfig) -> None:
@@ -72,15 +72,20 @@ class Others:
         self._store = store = _store_on_loopback()
         torch.set_num_threads(max(1, torch.get_num_threads() // self._size))
         for rank in range(1, self._size):
-            known = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": self._size, "LOCAL_WORLD_SIZE": self._size,
-                     "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": store.port}  # fmt: skip
-            environment = os.environ | {name: str(value) for name, value in known.items()}
+            environment = os.environ | {
+                "RANK": str(rank),
+                "LOCAL_RANK": str(rank),
+                "WORLD_SIZE": str(self._size),
+                "LOCAL_WORLD_SIZE": str(self._size),
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": str(store.port),
+            }
             command = [sys.executable, "-m", "tut.training.follower"]
             # Its standard input ends when this process does, and it with that. Ctrl-C reaches this process alone.
             child = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, start_new_session=True)
             self._children.append(child)
 
-    def __enter__(self) -> "Others":
+    def __enter__(self) -> "OtherProcesses":
         return self
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
@@ -93,18 +98,17 @@ class Others:
                 child.wait()
 
     @contextmanager
-    def called(self, message: dict[str, Any], device: torch.device, stop: StopRequest) -> Iterator[None]:
+    def called(self, message: dict[str, Any], device: torch.device) -> Iterator[None]:
         """Send all of them a message, plain values only, and be one group with them for the length of a block.
 
         Raises:
             TutError: one of them has failed or is gone.
-            Stopped: a signal asked to stop before all were there.
         """
         if self._store is None:
             yield
             return
         self._store.set(_CALL, json.dumps({**message, "threads": torch.get_num_threads()}))
-        self._wait_for_all(stop)
+        self._wait_for_all()
         try:
             collectives.join(self._store, 0, self._size, device)
             self._joined = True
@@ -118,13 +122,15 @@ class Others:
             raise TutError(self._why_out_of_reach()) from error
         collectives.leave()
 
-    def _wait_for_all(self, stop: StopRequest) -> None:
+    def _wait_for_all(self) -> None:
         assert self._store is not None
         until = time.monotonic() + collectives.PATIENCE.total_seconds()
-        while (missing := self._size - 1 - self._store.add(_PRESENT, 0)) > 0:
-            if stop.received is not None:
-                raise Stopped(stop.received)
-            if (why := self._known_end()) is not None:
+        while True:
+            missing = self._size - 1 - self._store.add(_PRESENT, 0)
+            if missing == 0:
+                return
+            why = self._known_end()
+            if why is not None:
                 raise TutError(why)
             if time.monotonic() > until:
                 raise TutError(f"{missing} of the {self._size} processes of this run have not come")
@@ -139,14 +145,16 @@ class Others:
         ended = [(code, rank) for code, rank in codes if code is not None]
         if not ended:
             return None
-        code, rank = min(ended)  # one that was killed, whose code is negative, before those that ended for that
+        # The others end because one has: the one that was killed, whose code is negative, comes first.
+        code, rank = min(ended)
         how = f"killed by {Signals(-code).name}" if code < 0 else f"with exit code {code}"
         return f"rank {rank} is gone, {how}; {_AGAIN}"
 
     def _why_out_of_reach(self) -> str:
         until = time.monotonic() + _SECONDS_TO_TELL
         while time.monotonic() < until:
-            if (why := self._known_end()) is not None:
+            why = self._known_end()
+            if why is not None:
                 return why
             time.sleep(0.05)
         return f"another process of this run is gone, or out of reach; {_AGAIN}"
@@ -183,23 +191,19 @@ def dismiss() -> None:
     """Let the other processes, if torchrun or SLURM has started some, end well without having been called."""
     others = int(os.environ.get("WORLD_SIZE", "1")) - 1
     if others:
-        store, until = meet(), time.monotonic() + _SECONDS_TO_END
+        store = meet()
+        until = time.monotonic() + _SECONDS_TO_END
         store.set(_CALL, json.dumps(None))
         while store.add(_DISMISSED, 0) < others and time.monotonic() < until:
             time.sleep(0.05)
 
 
-def wait_for_call(store: Store, stop: StopRequest) -> dict[str, Any] | None:
+def wait_for_call(store: Store) -> dict[str, Any] | None:
     """Wait until rank 0 calls, and return its message; None if it dismisses this process.
 
     It calls when all is prepared, which may take as long as it takes.
-
-    Raises:
-        Stopped: a signal asked to stop before that.
     """
     while not store.check([_CALL]):
-        if stop.received is not None:
-            raise Stopped(stop.received)
         time.sleep(0.05)
     message: dict[str, Any] | None = json.loads(store.get(_CALL))
     if message is None:

@@ -44,13 +44,16 @@ def linear_cross_entropy(
 def linear_loss_and_rank(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Return the loss and the rank of each target, as `loss_and_rank` does for hidden · weightᵀ + bias."""
     dtype = _product_type(weight)
-    hidden, weight, bias = hidden.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
-    scored = [
-        loss_and_rank(logits, some)
-        for rows in _pieces(len(hidden), len(weight), LOGITS_AT_ONCE)
-        for logits, some in _blocks(linear(hidden[rows], weight, bias), targets[rows])
-    ]
-    losses, ranks = zip(*scored, strict=True)
+    hidden = hidden.to(dtype)
+    weight = weight.to(dtype)
+    bias = None if bias is None else bias.to(dtype)
+    losses, ranks = [], []
+    for piece in _pieces(len(hidden), len(weight), LOGITS_AT_ONCE):
+        logits = linear(hidden[piece], weight, bias)
+        for block, wanted in _blocks(logits, targets[piece]):
+            loss, rank = loss_and_rank(block, wanted)
+            losses.append(loss)
+            ranks.append(rank)
     return torch.cat(losses), torch.cat(ranks)
 
 
@@ -100,19 +103,23 @@ class _LinearCrossEntropy(torch.autograd.Function):
         scale: float,
         dtype: torch.dtype,
     ) -> tuple[Tensor, Tensor]:
-        inputs, matrix, offset = hidden.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
+        inputs = hidden.to(dtype)
+        matrix = weight.to(dtype)
+        offset = None if bias is None else bias.to(dtype)
         loss = torch.zeros((), device=hidden.device)
         correct = torch.zeros((), dtype=torch.int64, device=hidden.device)
-        to_hidden, to_bias = torch.empty_like(inputs), None if bias is None else torch.zeros_like(bias)
+        to_hidden = torch.empty_like(inputs)
+        to_bias = None if bias is None else torch.zeros_like(bias)
         to_weight: Tensor | None = None
-        for rows in _pieces(len(inputs), len(matrix), LOGITS_AT_ONCE):
-            logits = linear(inputs[rows], matrix, offset)
-            for block, some in _blocks(logits, targets[rows]):
-                block_loss, block_correct = _become_gradient(block, some, scale)
+        for piece in _pieces(len(inputs), len(matrix), LOGITS_AT_ONCE):
+            logits = linear(inputs[piece], matrix, offset)
+            for block, wanted in _blocks(logits, targets[piece]):
+                block_loss, block_correct = _become_gradient(block, wanted, scale)
                 loss += block_loss
                 correct += block_correct
-            torch.mm(logits, matrix, out=to_hidden[rows])
-            product = logits.T @ inputs[rows]
+            # From here on `logits` holds the gradient of the loss with respect to the logits.
+            torch.mm(logits, matrix, out=to_hidden[piece])
+            product = logits.T @ inputs[piece]
             to_weight = product.to(weight.dtype) if to_weight is None else to_weight.add_(product)
             if to_bias is not None:
                 to_bias += logits.sum(dim=0, dtype=to_bias.dtype)
@@ -133,11 +140,15 @@ def _become_gradient(logits: Tensor, targets: Tensor, scale: float) -> tuple[Ten
     real = targets != IGNORED
     index = targets.clamp(min=0)[:, None]
     values = logits.float()
-    own, highest = values.gather(1, index).squeeze(1), values.amax(dim=1)
+    own = values.gather(1, index).squeeze(1)
+    highest = values.amax(dim=1)
     correct = _right(values, own, highest, targets, real)
     shares = torch.softmax(values, dim=1)
-    normaliser = highest - shares.amax(dim=1).log()  # the largest share is exp(highest - normaliser), and never small
-    loss = torch.where(real, normaliser - own, 0.0).sum()
+    # The loss is the log of the sum of exponentials, less the target's own logit. That log is found from the largest
+    # share, which is exp(highest - log of the sum) and never small, without another pass over the logits.
+    log_sum = highest - shares.amax(dim=1).log()
+    loss = torch.where(real, log_sum - own, 0.0).sum()
+    # Its gradient is softmax, less one at the target.
     shares.scatter_(1, index, shares.gather(1, index) - 1)
     torch.mul(shares, (scale * real)[:, None], out=logits)
     return loss, correct
@@ -146,8 +157,10 @@ def _become_gradient(logits: Tensor, targets: Tensor, scale: float) -> tuple[Ten
 def _right(logits: Tensor, own: Tensor, highest: Tensor, targets: Tensor, real: Tensor) -> Tensor:
     if logits.device.type != "cpu":
         return ((logits.argmax(dim=1) == targets) & real).sum()
-    tied = ((own == highest) & real).nonzero().squeeze(1)  # on a CPU, argmax takes as long as all else together
-    return (logits[tied].argmax(dim=1) == targets[tied]).sum()
+    # On a CPU, argmax takes as long as all else together, and only the predictions whose target equals the highest
+    # logit can be right: where another logit equals it too, the first in the vocabulary counts.
+    candidates = ((own == highest) & real).nonzero().squeeze(1)
+    return (logits[candidates].argmax(dim=1) == targets[candidates]).sum()
 
 
 def _product_type(weight: Tensor) -> torch.dtype:

@@ -65,6 +65,11 @@ def _moments(optimizer: Optimizer) -> int:
 
 
 def _kept_for_backward(model: PredictsAt, batch: Batch, device: torch.device, precision: str) -> int:
+    """Return the size of what the forward pass keeps for the backward pass, beside the weights.
+
+    Autograd says what it keeps, tensor by tensor; several may share a storage, which counts once. The tensors are fake:
+    they have a shape and a device, and no memory.
+    """
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     kept: dict[StorageWeakRef, int] = {}
@@ -80,13 +85,13 @@ def _kept_for_backward(model: PredictsAt, batch: Batch, device: torch.device, pr
         named = (*model.named_parameters(), *model.named_buffers())
         weights: dict[str, Tensor] = {f"model.{name}": fake.from_tensor(tensor) for name, tensor in named}
         with saved_tensors_hooks(keep, lambda tensor: tensor), autocast(device, precision):
-            hidden = functional_call(_Trunk(model), weights, shapes)
+            hidden = functional_call(_Backbone(model), weights, shapes)
         own = {StorageWeakRef(weight.untyped_storage()) for weight in weights.values()}
         kept[StorageWeakRef(hidden.untyped_storage())] = hidden.untyped_storage().nbytes()
     return sum(size for storage, size in kept.items() if storage not in own)
 
 
-class _Trunk(nn.Module):
+class _Backbone(nn.Module):
     """All of a model but its output embedding and the loss."""
 
     def __init__(self, model: PredictsAt) -> None:

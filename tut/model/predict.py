@@ -13,7 +13,7 @@ from tut.model.loss import linear_cross_entropy, linear_loss_and_rank, loss_and_
 class PredictsAt(nn.Module):
     """A language model and its loss, at chosen positions only.
 
-    The trunk runs on whole rows; its head, whatever that is, then sees the chosen positions as one row. With a
+    The backbone runs on whole rows; its head, whatever that is, then sees the chosen positions as one row. With a
     quarter of the tokens masked, that leaves out three quarters of the largest matrix product. Where the head ends in
     its output embedding, as nearly all do, the logits are never all held at once; see `tut.model.loss`.
     """
@@ -25,9 +25,9 @@ class PredictsAt(nn.Module):
         self._forward = output.forward
         self._positions: Tensor | None = None
         self._options = {"use_cache": False} if hasattr(network.config, "use_cache") else {}
-        self._ends_in_output = isinstance(output, nn.Linear) and _hands_out(network, output)
+        self._ends_in_output = isinstance(output, nn.Linear) and _returns_what_its_head_returns(network, output)
         self._stops_short = False
-        network.base_model.register_forward_hook(self._after_trunk)
+        network.base_model.register_forward_hook(self._after_backbone)
         output.forward = self._in_output
 
     def forward(self, batch: Batch, scale: float = 1.0) -> tuple[Tensor, Tensor]:
@@ -65,7 +65,7 @@ class PredictsAt(nn.Module):
         self._positions = None
         return chosen
 
-    def _after_trunk(self, _trunk: nn.Module, _inputs: Any, output: Any) -> Any:
+    def _after_backbone(self, _backbone: nn.Module, _inputs: Any, output: Any) -> Any:
         if self._positions is None:
             return output
         if isinstance(output, tuple):
@@ -75,14 +75,14 @@ class PredictsAt(nn.Module):
 
     def _in_output(self, hidden: Tensor) -> Tensor:
         """Stand in for the output embedding's own forward."""
-        if self._positions is not None:  # the network went round its own trunk module, as OPT does
+        if self._positions is not None:  # the network went round its own backbone module, as OPT does
             hidden = self._choose(hidden)
         logits: Tensor = hidden if self._stops_short else self._forward(hidden)
         return logits
 
 
 @torch.no_grad()
-def _hands_out(network: PreTrainedModel, output: nn.Module) -> bool:
+def _returns_what_its_head_returns(network: PreTrainedModel, output: nn.Module) -> bool:
     """Return whether a network's logits are what its output embedding returns, with no soft cap or scale after it."""
     returned: list[Tensor] = []
 
@@ -91,7 +91,8 @@ def _hands_out(network: PreTrainedModel, output: nn.Module) -> bool:
         return returned[0]
 
     ids = torch.arange(8, device=network.device)[None] % network.config.vocab_size
-    hook, was_training = output.register_forward_hook(replace), network.training
+    was_training = network.training
+    hook = output.register_forward_hook(replace)
     logits = network.eval()(input_ids=ids).logits
     hook.remove()
     network.train(was_training)

@@ -14,9 +14,9 @@ from tut.sweep.folder import Task
 from tut.sweep.lineage import path_of
 from tut.sweep.plan import Plan, Stage, makespan, plan
 from tut.training import checkpoint
+from tut.training.assignment import Assignment
 from tut.training.identity import environment, planned
 from tut.training.inputs import Inputs
-from tut.training.run import Assignment
 
 
 @dataclass

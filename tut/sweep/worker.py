@@ -29,7 +29,8 @@ from tut.config import Config
 from tut.errors import TutError, one_line
 from tut.sweep.folder import SweepFolder
 from tut.system.signals import NotStarted, Stopped
-from tut.training.run import Assignment, run
+from tut.training.assignment import Assignment
+from tut.training.run import run
 
 log = logging.getLogger(__name__)
 

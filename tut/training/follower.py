@@ -33,16 +33,17 @@ def follow() -> NoReturn:
     store = rendezvous.meet()
     try:
         with stop_request() as stop:
-            call = rendezvous.wait_for_call(store, stop)
+            call = rendezvous.wait_for_call(store)
             if call is not None:
-                _train(call, store, stop)
+                with stop.obeyed_later():  # with all the others, at the same step
+                    _train(call, store, stop)
             _end(0)
     except Stopped:
         _end(0)
     except KeyboardInterrupt:
         _end(EXIT_INTERRUPTED)
     except Exception as error:
-        if not collectives.is_loss_of_touch(error):  # if it is, what has ended before is to blame
+        if not collectives.is_loss_of_touch(error):  # which is the failure of another process
             if not isinstance(error, TutError):
                 traceback.print_exception(error)
             with suppress(RuntimeError):  # rank 0 is gone as well
@@ -65,8 +66,7 @@ def _train(call: dict[str, Any], store: Store, stop: StopRequest) -> NoReturn:
         return replica.score(Split.VALID).row()
 
     trainer = replica.trainer(evaluate, write=lambda _split, _row: None, save=lambda _window: None)
-    with stop.obeyed_later():
-        trainer.train(stop, call["until"], call["save_every"])
+    trainer.train(stop, call["until"], call["save_every"])
     if call["ends_run"]:
         trainer.close()
         replica.score(Split.TEST)

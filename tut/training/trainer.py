@@ -97,7 +97,7 @@ class Trainer:
         self.model.train()
         parts = self.batches[state.step]
         predictions = sum(part.n_predictions for part in parts)
-        processes = collectives.size()  # their gradients are averaged, so each one's is to be that much larger
+        processes = collectives.size()  # their gradients are averaged, so that each one's is made that much larger
         own = list(enumerate(parts))[collectives.rank() :: processes]
         for index, part in own:
             batch = part.to(state.device)
@@ -126,7 +126,7 @@ class Trainer:
         started = time.perf_counter()
         if timeline.evaluates_at(state.step):
             self._log_validation()
-        # Looked at once: a signal that comes while saving waits for the next boundary.
+        # Asked once a boundary: a signal that comes during the save is obeyed at the next.
         received = self._agreement.on(stop.received)
         if received is not None or saves:
             window = state.window.shares()
@@ -164,11 +164,10 @@ class Trainer:
         self._finite(result["loss"])
         row = self.row(**result)
         self.write(Split.VALID, row)
-        log.info(
-            "step %d of %d, epoch %.2f, %s: validation loss %.4f, perplexity %.2f, accuracy %.4f",
-            row["step"], self.timeline.total_steps, row["epoch"], "tied" if row["tied"] else "untied",
-            row["loss"], row["perplexity"], row["acc"],
-        )  # fmt: skip
+        scores = f"loss {row['loss']:.4f}, perplexity {row['perplexity']:.2f}, accuracy {row['acc']:.4f}"
+        tied = "tied" if row["tied"] else "untied"
+        step, steps, epoch = row["step"], self.timeline.total_steps, row["epoch"]
+        log.info("step %d of %d, epoch %.2f, %s: validation %s", step, steps, epoch, tied, scores)
 
     def _finite(self, loss: float) -> float:
         if not math.isfinite(loss):

@@ -1,0 +1,29 @@
+"""What the value of a key may be: each check raises a TutError that names the key, its value, and what is allowed."""
+
+from tut.errors import TutError, did_you_mean
+
+
+def choice(key: str, value: str, choices: tuple[str, ...]) -> None:
+    """Check that a value is one of some words."""
+    if value not in choices:
+        raise TutError(f"{key}={value}: choose from {', '.join(choices)}{did_you_mean(value, choices)}")
+
+
+def check(ok: bool, key: str, value: object, allowed: str) -> None:
+    """Check that a value is what is allowed, which is said in words."""
+    if not ok:
+        raise TutError(f"{key}={'null' if value is None else value}: must be {allowed}")
+
+
+def at_least(low: float, prefix: str, section: object, *names: str) -> None:
+    """Check that the named fields of a section are null or at least `low`."""
+    for name in names:
+        value = getattr(section, name)
+        check(value is None or low <= value < float("inf"), f"{prefix}.{name}", value, f"at least {low}")
+
+
+def positive(prefix: str, section: object, *names: str) -> None:
+    """Check that the named fields of a section are above zero and finite."""
+    for name in names:
+        value = getattr(section, name)
+        check(0 < value < float("inf"), f"{prefix}.{name}", value, "a finite number above 0")

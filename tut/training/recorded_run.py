@@ -1,0 +1,222 @@
+"""One run as the process that keeps its record trains it: where it goes on from, what it writes, what it leaves."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from tut.config import RESUME_WORDS, Config
+from tut.errors import TutError
+from tut.model import memory
+from tut.splits import Split
+from tut.system.files import digest, write_whole
+from tut.system.provenance import hardware
+from tut.system.signals import StopRequest
+from tut.tracking.record import Record, Row, Status
+from tut.tracking.token_scores import TokenScores
+from tut.tracking.tracker import start_tracker
+from tut.training import checkpoint, resume
+from tut.training.assignment import Assignment
+from tut.training.identity import determinants, difference, environment, planned, result
+from tut.training.replica import Replica
+from tut.training.scoring import targets_of
+
+log = logging.getLogger(__name__)
+
+
+class RecordedRun(Replica):
+    """The run in the process that keeps its record."""
+
+    def __init__(self, config: Config, record: Record, assignment: Assignment | None) -> None:
+        """Open the data, build the model, and see from where the run is to go on; nothing is written yet.
+
+        Args:
+            config: the run.
+            record: its files.
+            assignment: which part of it to train; None for all of it.
+
+        Raises:
+            TutError: the data is not there, or not what the stage was planned for; or the run cannot go on from the
+                checkpoint that its config names.
+        """
+        super().__init__(config)
+        inputs = self.inputs
+        self.record = record
+        self.assignment = assignment
+        if assignment is not None and (changed := self._unlike_planned(assignment)):
+            raise TutError(f"this stage was planned for other data or hardware than it has met: {changed}")
+        self.checkpoints = record.checkpoints if assignment is None else assignment.lineage
+        self.until = inputs.timeline.total_steps if assignment is None else assignment.end
+        self.ends_run = assignment is None or assignment.ends_run
+        self.save_every = None if assignment is None else assignment.keep_every
+        names_parent = config.resume not in RESUME_WORDS and not checkpoint.saved(self.checkpoints)
+        self._named = resume.named(config.resume, inputs) if names_parent else None
+        self._environment = environment(inputs.device) | inputs.circumstances
+
+    def _unlike_planned(self, assignment: Assignment) -> str | None:
+        """Say in what the stage at hand differs from what its lineage is named after; None if in nothing."""
+        if not assignment.expected:
+            return None
+        met = planned(self.inputs, tied="untie.at_step" not in assignment.expected)
+        return difference(assignment.expected, met)
+
+    def call(self, resumed_from: Path | None) -> dict[str, Any]:
+        """Return what other processes have to know to do the same; see `tut.training.follower`."""
+        return {
+            "config": self.config.to_dict(),
+            "planned": planned(self.inputs, tied=False),
+            "checkpoint": None if resumed_from is None else str(resumed_from.absolute()),
+            "until": self.until,
+            "save_every": self.save_every,
+            "ends_run": self.ends_run,
+        }
+
+    def train(self, resumed_from: Path | None, stop: StopRequest) -> float | None:
+        """Train from where `resume` has put the state; return a run's final validation loss, None for a trunk."""
+        self.record.rewind(resumed_from)
+        self._describe(resumed_from)
+        self.tracker = start_tracker(self.config, self.record, self._run_id()) if self.ends_run else None
+        trainer = self.trainer(lambda: self._score(Split.VALID), self._write, self._save)
+        status = Status.FAILED
+        try:
+            trainer.train(stop, self.until, self.save_every)
+            self._leave_in_store()
+            if self.tracker is None:
+                return None
+            trainer.close()
+            test = trainer.row(**self._score(Split.TEST))
+            self._write(Split.TEST, test)
+            self._save_final()
+            status = Status.FINISHED
+        finally:
+            if self.tracker is not None:
+                self.tracker.finish(status, self.inputs.timeline.untie_step)
+        *_, validation = self.record.rows(Split.VALID)
+        self.record.update_state(validation=validation, test=test, peak_memory=memory.peak(self.state.device))
+        scores = f"loss {test['loss']:.4f}, perplexity {test['perplexity']:.2f}, accuracy {test['acc']:.4f}"
+        log.info("test %s; model in %s", scores, self.record.final)
+        return float(validation["loss"])
+
+    def _score(self, split: Split) -> Row:
+        """Score the model on a split; at the end of the run, leave in its record how it did on each token."""
+        scored = self.score(split)
+        if self.state.step == self.inputs.timeline.total_steps:
+            targets = targets_of(self.inputs.corpus, split, self.inputs.objective)
+            tokens = TokenScores(**vars(targets), loss=scored.loss, rank=scored.rank)
+            tokens.save(self.record.tokens_file(split))
+        return scored.row()
+
+    def _write(self, split: Split, row: Row) -> None:
+        self.record.append(split, row)
+        if self.tracker is not None:
+            self.tracker.log(split, row)
+
+    def _save(self, window: dict[str, Any]) -> None:
+        """Write a checkpoint; see `Trainer` for `window`."""
+        state, parent = self.state, self._fork
+        about = {
+            "determinants": determinants(self.inputs, state.pair.tied),
+            "environment": self._environment,
+            "keep": self._is_kept(state.step),
+            "parent": None if parent is None else f"{parent.parent.name}/{parent.name}",
+        }
+        checkpoint.save(self.checkpoints, state, window, about, self.record.kept_with_checkpoints)
+        checkpoint.prune(self.checkpoints, self.config.trainer.keep_checkpoints, up_to=state.step)
+        self.record.update_state(step=state.step, seconds=state.seconds, peak_memory=memory.peak(state.device))
+
+    def _is_kept(self, step: int) -> bool:
+        """Return whether others may want to fork from a step, so that its checkpoint is to stay."""
+        if self.assignment is None:
+            return step == self.inputs.timeline.untie_step
+        is_multiple = self.save_every is not None and step % self.save_every == 0
+        return self.assignment.keep_all or step == self.until or is_multiple
+
+    @property
+    def _fork(self) -> Path | None:
+        """The checkpoint that the run forks from; None if it starts from initialisation."""
+        if self.assignment is not None:
+            return self.assignment.fork
+        return None if self._named is None else self._named[0]
+
+    def _leave_in_store(self) -> None:
+        """Leave a finished stage's checkpoint in the store, and show it in the folder of a run that ends there."""
+        assignment = self.assignment
+        if assignment is None:
+            return
+        end = checkpoint.path_of(self.checkpoints, self.until)
+        if not checkpoint.is_kept(end):  # a longer stage has passed here, and was stopped before its own end
+            assert self.state.resumed_window is not None
+            self._save(self.state.resumed_window)
+        checkpoint.prune(self.checkpoints, 0, up_to=self.until)
+        if assignment.ends_run:
+            for path in (end, assignment.fork):
+                if path is not None and path.is_dir():
+                    checkpoint.link(path, self.record.checkpoints)
+
+    def _save_final(self) -> None:
+        """Write the model as a Hugging Face folder, whole or not at all."""
+        with write_whole(self.record.final) as temporary:
+            self.state.network.save_pretrained(temporary)
+            self.inputs.tokenizer.save_pretrained(temporary)
+
+    def _run_id(self) -> str:
+        known = determinants(self.inputs, tied=False)
+        return digest([known, str(self.record.folder.absolute())])[:16]
+
+    def _describe(self, resumed_from: Path | None) -> None:
+        """Say in state.json, and in one line, what this run is."""
+        pair, inputs = self.state.pair, self.inputs
+        timeline, corpus = inputs.timeline, inputs.corpus
+        size = sum(parameter.numel() for parameter in self.state.network.parameters())
+        batch = inputs.batches[0][0]
+        terms = memory.estimate(self.model, self.state.optimizers, batch, inputs.device, inputs.precision)
+        self.record.update_state(
+            result=result(inputs),
+            untie_step=timeline.untie_step,
+            steps_per_epoch=timeline.steps_per_epoch,
+            total_steps=timeline.total_steps,
+            step=self.state.step,
+            resumed_from=None if resumed_from is None else str(resumed_from),
+            data={"fingerprint": corpus.fingerprint, "vocab_size": len(inputs.tokenizer)}
+            | {f"{split.words}_tokens": len(rows.tokens) for split, rows in corpus.rows.items()},
+            parameters={"tied": size - pair.output.numel(), "untied": size},
+            hardware={
+                **hardware(inputs.device),
+                "precision": inputs.precision,
+                "devices": self.config.trainer.devices,
+                "nodes": self.config.trainer.nodes,
+            },
+            memory_estimate=terms,
+        )
+        when = "never" if timeline.untie_step is None else f"at step {timeline.untie_step}"
+        length = f"{timeline.total_steps} steps of {self.config.trainer.batch_size} rows"
+        parameters = f"{size - pair.output.numel():,} parameters ({size:,} untied)"
+        log.info(
+            "%s: %s, %d an epoch; unties %s; %s; %s on %s",
+            self.record.folder,
+            length,
+            timeline.steps_per_epoch,
+            when,
+            parameters,
+            inputs.precision,
+            self._devices(),
+        )
+        log.info("%s", memory.describe(terms))
+
+    def _devices(self) -> str:
+        count, kind = self.config.trainer.processes, self.inputs.device
+        return str(kind) if count == 1 else f"{count} x {kind.type}"
+
+    def resume(self) -> Path | None:
+        """Load the checkpoint to go on from, and return it; None for a new start."""
+        up_to = None if self.assignment is None else self.until
+        found = resume.own_newest(self.checkpoints, self.inputs, up_to) or self._named
+        if found is None and self.assignment is not None and self.assignment.fork is not None:
+            found = resume.fork(self.assignment.fork, self.inputs)
+        if found is None:
+            return None
+        path, manifest = found
+        if changed := resume.change_of_environment(manifest, self._environment):
+            log.warning("%s: goes on, but not bit for bit: %s", path, changed)
+        checkpoint.load(path, manifest, self.state)
+        log.info("goes on from %s", path)
+        return path
