@@ -18,6 +18,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
@@ -150,40 +151,57 @@ def _parse(arguments: list[str]) -> Namespace:
 
 def _configs(asked: Namespace) -> Iterator[tuple[Config, bool]]:
     """Yield the config of every run that a command line asks for, and whether it will run on this machine."""
-    extra = [f"hydra.searchpath=[file://{Path(asked.config_dir).absolute()}]"] if asked.config_dir else []
-    folder, name = Path(asked.config_path or CONF_DIR), asked.config_name or "config"
-    for flag, needed in (("--config-path", folder), ("--config-dir", Path(asked.config_dir or folder))):
-        if not needed.is_dir():
-            raise TutError(f"{flag} {needed}: no such folder")
+    folder = Path(asked.config_path or CONF_DIR)
+    name = asked.config_name or "config"
+    _check_folder("--config-path", folder)
+    extra = []
+    if asked.config_dir:
+        _check_folder("--config-dir", Path(asked.config_dir))
+        extra = [f"hydra.searchpath=[file://{Path(asked.config_dir).absolute()}]"]
     with initialize_config_dir(str(folder.absolute()), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
         assert isinstance(loader, ConfigLoaderImpl)
         overrides = parse_overrides(asked.overrides, loader)
-        launchers = [override.value() for override in overrides if override.key_or_group == "hydra/launcher"]
         for override in overrides:
-            check_override(override, loader, str([DEFAULT_LAUNCHER, *launchers][-1]))
+            check_override(override, loader, _launcher(overrides))
         several = [override.input_line for override in overrides if override.is_sweep_override()]
+        # An override with several values cannot be composed as a single run, not even to see whether it is one.
         mode = RunMode.MULTIRUN if asked.multirun or several else RunMode.RUN
         base = _compose(loader, name, [*asked.overrides, *extra], mode)
-        multirun = asked.multirun or base.hydra.mode == RunMode.MULTIRUN
-        if several and not multirun:
+        is_sweep = asked.multirun or base.hydra.mode == RunMode.MULTIRUN
+        if several and not is_sweep:
             raise TutError(f"{several[0]}: several values make a sweep; start it with -m")
-        if not multirun:
+        if not is_sweep:
             yield _typed(base), True
             return
-        params = base.hydra.sweeper.get("params") or {}
-        swept = parse_overrides([*(f"{key}={value}" for key, value in params.items()), *asked.overrides], loader)
-        if str(base.hydra.sweeper._target_).endswith("BasicSweeper"):
-            if interval := next((each for each in swept if each.is_interval_sweep()), None):
-                raise TutError(f"{interval.input_line}: an interval needs a sweeper that searches, as optuna does")
-            jobs = [job for batch in BasicSweeper.split_arguments(swept, None) for job in batch]
-        else:
-            if base.hydra.launcher.get("wait") is False:
-                raise TutError("hydra.launcher.wait=false: a sweeper that searches needs results; set it to true")
-            jobs = examples(swept)
         here = not str(base.hydra.launcher._target_).endswith("SlurmLauncher")
-        for job in jobs:
+        for job in _jobs(base, asked.overrides, loader):
             yield _typed(_compose(loader, name, [*job, *extra], RunMode.RUN)), here
+
+
+def _check_folder(flag: str, folder: Path) -> None:
+    if not folder.is_dir():
+        raise TutError(f"{flag} {folder}: no such folder")
+
+
+def _launcher(overrides: list[Override]) -> str:
+    """Return the launcher that a command line chooses, or else conf/config.yaml."""
+    chosen = [override.value() for override in overrides if override.key_or_group == "hydra/launcher"]
+    return str(chosen[-1]) if chosen else DEFAULT_LAUNCHER
+
+
+def _jobs(base: DictConfig, overrides: list[str], loader: ConfigLoaderImpl) -> list[list[str]]:
+    """Return the overrides of every run of a sweep; of a sweeper that chooses them as it goes, examples."""
+    params = base.hydra.sweeper.get("params") or {}
+    swept = parse_overrides([*(f"{key}={value}" for key, value in params.items()), *overrides], loader)
+    if not str(base.hydra.sweeper._target_).endswith("BasicSweeper"):
+        if base.hydra.launcher.get("wait") is False:
+            raise TutError("hydra.launcher.wait=false: a sweeper that searches needs results; set it to true")
+        return examples(swept)
+    for override in swept:
+        if override.is_interval_sweep():
+            raise TutError(f"{override.input_line}: an interval needs a sweeper that searches, as optuna does")
+    return [job for batch in BasicSweeper.split_arguments(swept, None) for job in batch]
 
 
 def _typed(composed: DictConfig) -> Config:
