@@ -10,21 +10,9 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.power import TTestPower
 
-from tut.report.statistics import (
-    ALPHA,
-    POWER,
-    bca_interval,
-    clustered_bootstrap,
-    equivalence_p,
-    holm,
-    minimum_detectable_effect,
-    paired,
-    paired_t_power,
-    seeds_needed,
-    sign_flip_p,
-    t_test,
-    two_level_bootstrap,
-)
+from tut.report.document_bootstrap import clustered_bootstrap, two_level_bootstrap
+from tut.report.power import POWER, minimum_detectable_effect, paired_t_power, seeds_needed
+from tut.report.statistics import ALPHA, bca_interval, equivalence_p, holm, paired, sign_flip_p, t_test
 
 pytestmark = pytest.mark.filterwarnings("error")
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from tut.config import NEVER, ReportConfig
 from tut.errors import TutError, did_you_mean
-from tut.report import statistics
+from tut.report import document_bootstrap, power, statistics
 from tut.report.results import FINISHED, METRICS, Results
 from tut.report.statistics import ALPHA, Floats, Interval, Paired
 from tut.splits import Split
@@ -223,8 +223,8 @@ def _comparisons(results: Results, pairs: list[tuple[Arm, Arm]], endpoint: Endpo
         each, documents, both = _on_other_documents(results, arm, baseline, list(own), endpoint)
         detectable = needed = None
         if test.sd is not None:
-            detectable = statistics.minimum_detectable_effect(test.sd, test.n, alpha)
-            needed = None if margin is None else statistics.seeds_needed(test.sd, margin, alpha)
+            detectable = power.minimum_detectable_effect(test.sd, test.n, alpha)
+            needed = None if margin is None else power.seeds_needed(test.sd, margin, alpha)
         verdict = _verdict(own, p[place], equivalence[place], endpoint)
         found.append(Comparison(
             arm, baseline, own, test, p[place], flips[place], equivalence[place], detectable, needed, each, documents,
@@ -261,12 +261,12 @@ def _on_other_documents(
         counts = np.bincount(ours.document).astype(np.float64)
     if not sums:
         return {}, None, None
-    each = {seed: statistics.clustered_bootstrap(own, counts) for seed, own in sums.items()}
+    each = {seed: document_bootstrap.clustered_bootstrap(own, counts) for seed, own in sums.items()}
     matrix = np.stack(list(sums.values()))
     return (
         {seed: interval for seed, interval in each.items() if interval is not None},
-        statistics.clustered_bootstrap(matrix.mean(axis=0), counts),
-        statistics.two_level_bootstrap(matrix, counts),
+        document_bootstrap.clustered_bootstrap(matrix.mean(axis=0), counts),
+        document_bootstrap.two_level_bootstrap(matrix, counts),
     )
 
 
