@@ -19,9 +19,11 @@ def test_one_row_a_run_and_one_a_metric_row(tmp_path: Path) -> None:
     plant_sweep(tmp_path / "a", {"epoch=3": 0.1}, [0, 1])
     loaded = tut.report.load(tmp_path / "a")
     assert loaded.runs[["arm", "seed", "status", "untie_step"]].fillna(-1).to_numpy().tolist() == [
-        ["never", 0, "finished", -1], ["epoch=3", 0, "finished", 300],
-        ["never", 1, "finished", -1], ["epoch=3", 1, "finished", 300],
-    ]  # fmt: skip
+        ["never", 0, "finished", -1],
+        ["epoch=3", 0, "finished", 300],
+        ["never", 1, "finished", -1],
+        ["epoch=3", 1, "finished", 300],
+    ]
     assert set(loaded.runs["setting"]) == {""}
     assert loaded.rows.groupby("split").size().to_dict() == {"train": 36, "valid": 36, "test": 4}
     last = loaded.rows[(loaded.rows["split"] == "test") & (loaded.rows["seed"] == 1)]
@@ -94,9 +96,11 @@ def test_what_differs_beyond_untying_is_a_setting_of_its_own(tmp_path: Path) -> 
         plant(tmp_path / f"{number}1", "epoch=3", 0, 5.0, changes={"optimizer.lr": lr, "untie.init": "fresh"})
     loaded = tut.report.load(tmp_path)
     assert loaded.runs.groupby(["setting", "arm"]).size().index.tolist() == [
-        ("optimizer.lr=0.0001", "epoch=3 init=fresh"), ("optimizer.lr=0.0001", "never"),
-        ("optimizer.lr=0.001", "epoch=3 init=fresh"), ("optimizer.lr=0.001", "never"),
-    ]  # fmt: skip
+        ("optimizer.lr=0.0001", "epoch=3 init=fresh"),
+        ("optimizer.lr=0.0001", "never"),
+        ("optimizer.lr=0.001", "epoch=3 init=fresh"),
+        ("optimizer.lr=0.001", "never"),
+    ]
 
 
 def test_keys_that_change_no_result_do_not_part_runs(tmp_path: Path) -> None:
@@ -156,8 +160,17 @@ def test_rows_and_plans_that_make_no_sense_are_left_out(tmp_path: Path) -> None:
 
 def test_runs_that_have_not_started_are_named(tmp_path: Path) -> None:
     plant(tmp_path / "0", "epoch=3", 0, 5.0)
-    tasks = [{"label": f"run {n}", "record": str(tmp_path / str(n)), "ends_run": n < 6, "start": 0, "end": 900,
-              "checkpoint": f"/store/l{n}/step-00000900"} for n in range(8)]  # fmt: skip
+    tasks = [
+        {
+            "label": f"run {n}",
+            "record": str(tmp_path / str(n)),
+            "ends_run": n < 6,
+            "start": 0,
+            "end": 900,
+            "checkpoint": f"/store/l{n}/step-00000900",
+        }
+        for n in range(8)
+    ]
     plan = {"tasks": tasks, "steps": {"planned": 10, "without_sharing": 20}}
     (tmp_path / "sweep.json").write_text(json.dumps(plan))
     assert tut.report.load(tmp_path).notes == (f"{tmp_path}: 5 of its runs have not started: run 1, run 2, run 3, ...",)

@@ -7,8 +7,8 @@ import pytest
 from planted import plant, plant_sweep, plant_tokens
 
 from tut.errors import TutError
-from tut.report.output import Report, report_on
 from tut.report.sentences import number, p_value
+from tut.report.summary import Report, report_on
 from tut.report.tables import text
 from tut.splits import Split
 

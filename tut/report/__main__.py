@@ -23,9 +23,11 @@ _SPLIT = "whose scores: test or validation (default: test)"
 
 def main() -> None:
     """Read the command line, print the result and write the report."""
-    from tut.report.output import formatted, print_report, publish_report, report_on, write_report
-    from tut.report.results import METRICS
+    from tut.report.export import formatted, write_report
+    from tut.report.run_folder import METRICS
+    from tut.report.summary import print_report, report_on
     from tut.report.tables import FORMATS
+    from tut.report.wandb_report import publish_report
 
     parser = Options("tut.report", __doc__)
     parser.add_argument("folders", metavar="DIR", nargs="+", type=Path, help="a run's folder, a sweep's, or any above")

@@ -1,68 +1,114 @@
-"""Which runs belong together: the names of settings and arms, from configs.
+"""Arms, the runs of a sweep that differ only in seed, and what is known of each."""
 
-An arm is the runs that differ only in seed. A setting is the arms that differ only in how they untie, so that within
-it they can be compared. What a key decides is said where it is declared: see `tut.marks`.
-"""
-
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from tut.config import NEVER, Config, deciding
-from tut.marks import Decides, KnownBy, Mark
+import numpy as np
+import pandas as pd
+
+from tut.config import NEVER
+from tut.report.endpoint import Endpoint
+from tut.report.results import Results
+from tut.report.run_folder import METRICS
+from tut.splits import Split
+from tut.tracking.record import Status
+from tut.tracking.token_scores import TokenScores
 
 
-def _is_of_a_setting(mark: Mark) -> bool:
-    return mark.decides == Decides.STATE and mark.known_by != KnownBy.MACHINE  # on which no more than rounding depends
+@dataclass(frozen=True, eq=False)
+class Arm:
+    """The runs that differ only in seed."""
+
+    setting: str
+    name: str
+    untie_step: int | None
+    """None for an arm that is tied to the end."""
+    total_steps: int | None
+    values: dict[int, float]
+    """The endpoint of each finished seed."""
+    diverged: tuple[int, ...]
+    """The seeds whose loss at the end of training is infinite or NaN."""
+    scores: dict[str, tuple[float, float | None]]
+    """Mean and standard deviation over seeds of every metric on the endpoint's split."""
+    unfinished: dict[str, int]
+    """How many runs are `failed`, `running` or `stopped`."""
+    parameters: int | None
+    steps: int
+    """Optimizer steps of its finished runs."""
+    own_steps: int
+    """Those of them that were trained for this arm alone; the others were shared."""
+    seconds: float
+    """Time of its finished runs, shared steps included."""
+
+    @property
+    def label(self) -> str:
+        """Its name among the arms of all settings."""
+        return f"{self.setting} {self.name}" if self.setting else self.name
+
+    @property
+    def which_seeds(self) -> str:
+        """Its finished seeds, in words."""
+        return f"seed {', '.join(map(str, self.values))}" if self.values else "none finished"
 
 
-def _is_of_a_text(mark: Mark) -> bool:
-    return mark.known_by == KnownBy.TEXT
+def arms_of(results: Results, endpoint: Endpoint) -> list[Arm]:
+    """Return the arms, by setting; in each setting the tied one first, then by untie point."""
+    grouped = results.runs.groupby(["setting", "arm"], sort=False)
+    arms = [_arm(str(setting), str(name), runs, endpoint) for (setting, name), runs in grouped]
+    return sorted(arms, key=_order)
 
 
-def _is_an_effect(mark: Mark) -> bool:
-    return mark.decides == Decides.CHANGE and mark.known_by is None
+def _order(arm: Arm) -> tuple[str, int, str]:
+    untie_step = -1 if arm.name == NEVER else arm.untie_step or 0
+    return arm.setting, untie_step, arm.name
 
 
-_USUAL = deciding(Config().to_dict(), _is_an_effect)
+def _arm(setting: str, name: str, runs: pd.DataFrame, endpoint: Endpoint) -> Arm:
+    done = runs[runs["status"] == Status.FINISHED].sort_values("seed")
+    values = _known(done[endpoint.column])
+    counts_by_status = runs["status"].value_counts()
+    steps_of_its_own = done["steps_of_its_own"].fillna(done["total_steps"])  # without a sweep, no step is shared
+    return Arm(
+        setting=setting,
+        name=name,
+        untie_step=_first(runs["untie_step"]),
+        total_steps=_first(runs["total_steps"]),
+        values={int(done.loc[index, "seed"]): float(value) for index, value in values.items()},
+        diverged=tuple(done.loc[done[f"{endpoint.split}_diverged"].astype(bool), "seed"]),
+        scores=_scores(done, endpoint.split),
+        unfinished={str(status): int(n) for status, n in counts_by_status.items() if status != Status.FINISHED},
+        parameters=_first(runs["parameters"]),
+        steps=int(_known(done["total_steps"]).sum()),
+        own_steps=int(_known(steps_of_its_own).sum()),
+        seconds=float(done["seconds"].sum()),
+    )
 
 
-def compared(config: dict[str, Any]) -> dict[str, Any]:
-    """Return what of a run's config makes its setting, as dotted keys: all that decides its state from step 0 on.
-
-    The seed is left out, for by it the runs of an arm differ.
-    """
-    return {key: value for key, value in deciding(config, _is_of_a_setting).items() if key != "seed"}
-
-
-def effects(config: dict[str, Any]) -> list[str]:
-    """Return what else than its point is unusual about how a run unties, in the words of overrides."""
-    own = deciding(config, _is_an_effect)
-    return [f"{key.removeprefix('untie.')}={own[key]}" for key, usual in _USUAL.items() if own[key] != usual]
-
-
-def varying(dicts: Sequence[dict[str, Any]]) -> list[str]:
-    """Return the keys in which some dicts differ."""
-    keys = dict.fromkeys(key for one in dicts for key in one)
-    return [key for key in keys if len({repr(one.get(key)) for one in dicts}) > 1]
-
-
-def name_arms(runs: list[dict[str, Any]]) -> None:
-    """Give each run the name of its setting and of its arm: what tells it from others, in the words of overrides.
-
-    Runs whose text comes to the same tokens have the same text, whatever it was read from: they take over the words of
-    the first of them. Likewise, other words for the same untie step are one arm.
-    """
-    texts: dict[str, dict[str, Any]] = {}
-    for run in runs:
-        own_text = deciding(run["config"], _is_of_a_text)
-        if run["data"] is not None:
-            run["_compared"] |= texts.setdefault(run["data"], own_text)
-    different = varying([run["_compared"] for run in runs])
-    points: dict[tuple[str, Any], str] = {}
-    for run in runs:
-        run["setting"] = " ".join(f"{key}={run['_compared'].get(key)}" for key in different)
-        if run["arm"] == NEVER:
+def _scores(done: pd.DataFrame, split: Split) -> dict[str, tuple[float, float | None]]:
+    """Return mean and standard deviation over finished runs of each metric that they have; see `Arm.scores`."""
+    scores = {}
+    for metric in METRICS:
+        values = _known(done[f"{split}_{metric}"])
+        if len(values) == 0:
             continue
-        step = run["arm"] if run["untie_step"] is None else run["untie_step"]
-        point = points.setdefault((run["setting"], step), run["arm"])
-        run["arm"] = " ".join([point, *effects(run["config"])])
+        with np.errstate(over="ignore"):  # a perplexity may be close to the largest float
+            sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
+            scores[metric] = (float(values.mean()), sd)
+    return scores
+
+
+def _known(column: "pd.Series[Any]") -> "pd.Series[float]":
+    """Return the values of a column that are not missing."""
+    return column.dropna().astype(float)
+
+
+def _first(column: "pd.Series[Any]") -> int | None:
+    known = column.dropna()
+    return int(known.iloc[0]) if len(known) else None
+
+
+def tokens_of(results: Results, arm: Arm, seed: int, split: Split) -> TokenScores | None:
+    """Return how an arm's run of one seed did on every predicted token of a split."""
+    runs = results.finished
+    own = runs[(runs["setting"] == arm.setting) & (runs["arm"] == arm.name) & (runs["seed"] == seed)]
+    return results.tokens(str(own.iloc[0]["folder"]), split) if len(own) else None

@@ -13,7 +13,8 @@ def show(sweep: Path) -> None:
     """Report on a sweep's runs, if there are any by now. What cannot be compared is told in a line; nothing fails."""
     if next(sweep.rglob("state.json"), None) is None:
         return  # the jobs are queued elsewhere
-    from tut.report.output import print_report, report_on, write_report
+    from tut.report.export import write_report
+    from tut.report.summary import print_report, report_on
 
     try:
         report = report_on([sweep])

@@ -1,4 +1,4 @@
-"""How figures are drawn: their colours, which a page can turn to those of its theme, lines with bands, and files."""
+"""How figures are drawn: colours, lines with bands, legends; and how figures are written to files and into a page."""
 
 import io
 import re
@@ -13,18 +13,42 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tut.config import NEVER
-from tut.report.comparison import Arm, Comparisons
+from tut.report.arms import Arm
+from tut.report.comparison import Comparisons
 
-INK, MUTED = "#222222", "#8a8a8a"
-_PALETTE = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9",  # Okabe and Ito's, for all eyes
-            "#8c564b", "#7f5fc7", "#9a9a00", "#0f8b8d")  # fmt: skip
+INK = "#222222"
+MUTED = "#8a8a8a"
+_PALETTE = (
+    "#0072b2",  # the first six are Okabe and Ito's, which people who are colour-blind can tell apart
+    "#e69f00",
+    "#009e73",
+    "#d55e00",
+    "#cc79a7",
+    "#56b4e9",
+    "#8c564b",
+    "#7f5fc7",
+    "#9a9a00",
+    "#0f8b8d",
+)
 _LINES = ("-", "--", "-.", ":")  # one for each setting
 STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none", "svg.hashsalt": "tut", "font.family": "sans-serif", "font.size": 11, "axes.titlesize": 12,
-    "text.color": INK, "axes.edgecolor": MUTED, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK,
-    "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False, "lines.linewidth": 1.6,
-    "figure.constrained_layout.use": True, "axes.formatter.limits": (-4, 6),
-}  # fmt: skip
+    "svg.fonttype": "none",  # text stays text
+    "svg.hashsalt": "tut",  # the same figure gets the same ids each time
+    "font.family": "sans-serif",
+    "font.size": 11,
+    "axes.titlesize": 12,
+    "text.color": INK,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "figure.constrained_layout.use": True,
+    "axes.formatter.limits": (-4, 6),
+}
 _BAND = 0.18  # opacity
 
 
@@ -35,7 +59,7 @@ def save(figures: dict[str, Figure], folder: Path) -> dict[str, str]:
         text = io.StringIO()
         with mpl.rc_context(STYLE):
             figure.draw_without_rendering()
-            figure.set_layout_engine("none")  # it has done its part, and would take as long again for every file
+            figure.set_layout_engine("none")  # the layout is made by now; it need not be made again for every file
             figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
             figure.savefig(folder / f"{name}.png", dpi=160, facecolor="white")
         drawn[name] = text.getvalue()
@@ -44,7 +68,7 @@ def save(figures: dict[str, Figure], folder: Path) -> dict[str, str]:
 
 
 def for_page(svg: str, name: str) -> str:
-    """Return an SVG of `save` to stand in a page: with the page's own colours, and ids that no other figure has."""
+    """Return an SVG of `save` as part of a page: with the colours of the page's theme, and ids of its own."""
     svg = svg[svg.index("<svg") :].replace(INK, "var(--ink)").replace(MUTED, "var(--muted)")
     for index, colour in enumerate(_PALETTE):
         svg = svg.replace(colour, f"var(--arm-{index})")
@@ -53,7 +77,7 @@ def for_page(svg: str, name: str) -> str:
 
 
 def panels(*heights: float, title: str) -> tuple[Figure, list[Axes]]:
-    """Return a figure with axes above each other, so many inches high, which share their x-axis."""
+    """Return a figure with axes above each other, as many inches high as `heights` says, which share their x-axis."""
     figure = Figure(figsize=(6.0, 0.9 + sum(heights)))
     axes = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     axes[0].set_title(fill(title, 58), loc="left")
@@ -65,7 +89,7 @@ def add_legend(figure: Figure, axes: Axes) -> None:
     handles, names = axes.get_legend_handles_labels()
     if handles:
         longest = max(map(len, names))
-        columns = max(1, min(3, 64 // (longest + 6)))  # of the letters that a line has room for
+        columns = max(1, min(3, 64 // (longest + 6)))  # a line has room for 64 letters, and a handle takes 6
         wrapped = [fill(name, 58) for name in names]
         lines = sum(name.count("\n") + 1 for name in wrapped) / columns
         figure.set_figheight(figure.get_figheight() + 0.2 * max(0.0, lines - 2))
@@ -73,13 +97,14 @@ def add_legend(figure: Figure, axes: Axes) -> None:
 
 
 def colours(comparisons: Comparisons) -> dict[str, str]:
-    """Return a colour for each arm, by its label: ink for those kept tied, and else one for each name."""
+    """Return the colour of each arm, by its label: ink if it is tied to the end, else one for each name."""
     names = list(dict.fromkeys(arm.name for arm in comparisons.arms if arm.name != NEVER))
     if len(names) <= len(_PALETTE):
         own = dict(zip(names, _PALETTE, strict=False))
     else:
         scale = mpl.colormaps["plasma"]
-        own = {name: mpl.colors.to_hex(scale(0.25 + 0.6 * i / (len(names) - 1))) for i, name in enumerate(names)}
+        places = np.linspace(0.25, 0.85, len(names))  # neither so dark nor so light that it is lost on the page
+        own = {name: mpl.colors.to_hex(scale(place)) for name, place in zip(names, places, strict=True)}
     return {arm.label: own.get(arm.name, INK) for arm in comparisons.arms}
 
 
@@ -95,21 +120,21 @@ def over_seeds(table: pd.DataFrame, by: str, value: str) -> pd.DataFrame:
 
 def draw_line(axes: Axes, table: pd.DataFrame, value: str, colour: str, label: str | None, style: str = "-") -> None:
     """Draw the mean over seeds of a value at each step, with its band."""
-    band = over_seeds(thinned(table.dropna(subset=[value])), "step", value)
-    axes.plot(
-        band.index, band["mean"], color=colour, label=label, marker="." if len(band) < 30 else "", linestyle=style
-    )
+    known = thinned(table.dropna(subset=[value]))
+    band = over_seeds(known, "step", value)
+    marker = "." if len(band) < 30 else ""
+    axes.plot(band.index, band["mean"], color=colour, label=label, marker=marker, linestyle=style)
     axes.fill_between(band.index, band["low"], band["high"], color=colour, alpha=_BAND, linewidth=0)
 
 
 def line_style(arm: Arm, comparisons: Comparisons) -> str:
-    """Return what tells the lines of one setting from those of another."""
+    """Return the style of an arm's lines, solid or dashed or dotted: one for each setting."""
     settings = list(dict.fromkeys(one.setting for one in comparisons.arms))
     return _LINES[settings.index(arm.setting) % len(_LINES)]
 
 
 def thinned(rows: pd.DataFrame, points: int = 150) -> pd.DataFrame:
-    """Return rows averaged over stretches of steps, for a line has no room for more points."""
+    """Return metric rows averaged over stretches of steps, so that a line has at most so many points."""
     steps = np.sort(rows["step"].unique())
     if len(steps) <= points:
         return rows

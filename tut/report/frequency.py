@@ -1,40 +1,44 @@
-"""Loss by how common the target is: what an embedding of its own may do for rare tokens, and not for common ones."""
+"""Loss by how common the target is: untying may do something for rare tokens that it does not do for common ones."""
 
 import numpy as np
 import pandas as pd
 
-from tut.report.comparison import Arm, Comparisons, tokens_of
+from tut.report.arms import Arm, tokens_of
+from tut.report.comparison import Comparisons
 from tut.report.results import Results
 from tut.splits import Split
 
-_POWERS = (0, 10, 100, 1_000, 10_000, 100_000, 1_000_000)
+_STARTS = (0, 10, 100, 1_000, 10_000, 100_000, 1_000_000)
+"""The least number of occurrences in the training split for each bucket of tokens."""
 
 
 def buckets(train_count: "np.typing.NDArray[np.integer]") -> "np.typing.NDArray[np.intp]":
     """Return the bucket of each token, by how often it occurs in the training split: below 10, below 100, and so on."""
-    return np.searchsorted(np.array(_POWERS[1:]), train_count, side="right")
+    return np.searchsorted(np.array(_STARTS[1:]), train_count, side="right")
 
 
 def bucket_name(bucket: int) -> str:
     """Return a bucket in words: `10 to 99`."""
-    if bucket == len(_POWERS) - 1:
-        return f"{_POWERS[bucket]:,} or more"
-    low, high = _POWERS[bucket], _POWERS[bucket + 1] - 1
+    if bucket == len(_STARTS) - 1:
+        return f"{_STARTS[bucket]:,} or more"
+    low, high = _STARTS[bucket], _STARTS[bucket + 1] - 1
     return f"{low:,} to {high:,}"
 
 
 def by_frequency(results: Results, comparisons: Comparisons) -> pd.DataFrame:
-    """Return mean loss on the tokens of each bucket, a row for each setting, arm, seed and bucket.
+    """Return mean loss on the tokens of each bucket, one line for each setting, arm, seed and bucket.
 
-    Columns: setting, arm, seed, bucket (how often its tokens occur in the training split), predictions, loss (nats).
+    Columns: setting, arm, seed, number (of the bucket, see `buckets`), bucket (in words), predictions, loss (nats).
     Empty where no run has scores of single tokens.
     """
-    rows = [row for arm in comparisons.arms for row in _of_arm(results, arm, comparisons.endpoint.split)]
-    return pd.DataFrame(rows, columns=["setting", "arm", "seed", "number", "bucket", "predictions", "loss"])
+    lines: list[dict[str, object]] = []
+    for arm in comparisons.arms:
+        lines += _of_arm(results, arm, comparisons.endpoint.split)
+    return pd.DataFrame(lines, columns=["setting", "arm", "seed", "number", "bucket", "predictions", "loss"])
 
 
 def _of_arm(results: Results, arm: Arm, split: Split) -> list[dict[str, object]]:
-    rows: list[dict[str, object]] = []
+    lines: list[dict[str, object]] = []
     for seed in arm.values:
         tokens = tokens_of(results, arm, seed, split)
         if tokens is None:
@@ -42,9 +46,15 @@ def _of_arm(results: Results, arm: Arm, split: Split) -> list[dict[str, object]]
         bucket = buckets(tokens.train_count)
         predictions = np.bincount(bucket)
         losses = np.bincount(bucket, weights=tokens.loss)
-        rows += [
-            {"setting": arm.setting, "arm": arm.name, "seed": seed, "number": number, "bucket": bucket_name(number),
-             "predictions": int(predictions[number]), "loss": losses[number] / predictions[number]}
-            for number in np.flatnonzero(predictions).tolist()
-        ]  # fmt: skip
-    return rows
+        for number in np.flatnonzero(predictions).tolist():
+            line = {
+                "setting": arm.setting,
+                "arm": arm.name,
+                "seed": seed,
+                "number": number,
+                "bucket": bucket_name(number),
+                "predictions": int(predictions[number]),
+                "loss": losses[number] / predictions[number],
+            }
+            lines.append(line)
+    return lines

@@ -10,9 +10,10 @@ from markupsafe import Markup
 from tut.config import deciding
 from tut.marks import Decides
 from tut.report import tables
-from tut.report.arms import varying
 from tut.report.comparison import Comparisons
 from tut.report.drawing import for_page
+from tut.report.grouping import varying
+from tut.report.planned import sharing
 from tut.report.results import Results
 from tut.report.sentences import seeds
 
@@ -28,27 +29,23 @@ def page(
 
     Args:
         results: what the runs have recorded.
-        comparisons: what it comes to.
-        sentences: a verdict, and what is said, for each arm that is compared.
-        figures: SVG, by the names that the template knows.
+        comparisons: how its arms compare to their baselines.
+        sentences: a verdict and a sentence for each arm that is compared.
+        figures: SVG, by the names that the template uses.
         notes: what a reader should know besides.
     """
     environment = Environment(loader=PackageLoader("tut.report", "."), autoescape=True, undefined=StrictUndefined)
     runs = results.runs
-    counts = runs["status"].value_counts()
-    per_arm = sorted({len(arm.values) for arm in comparisons.arms})
-    spread = seeds(per_arm[0]) if len(per_arm) == 1 else f"{per_arm[0]} to {per_arm[-1]} seeds"
     return environment.get_template("page.html.j2").render(
         title="Does untying help?",
-        subtitle=f"{len(runs)} runs ({', '.join(f'{n} {status}' for status, n in counts.items())}), "
-        f"{len(comparisons.arms)} arms, {spread} each; compared on {comparisons.endpoint.words}.",
+        subtitle=_subtitle(runs, comparisons),
         sentences=[(verdict.replace(" ", "-"), words) for verdict, words in sentences],
         notes=notes,
         figures={name: Markup(for_page(svg, name)) for name, svg in figures.items()},
         arms=tables.text(comparisons),
         more=tables.more_text(comparisons),
         runs=tables.of_runs(results, comparisons.endpoint),
-        sharing=" ".join(tables.sharing(results)),
+        sharing=" ".join(sharing(results.sweeps)),
         commands=sorted({str(command) for command in runs["command"].dropna()}),
         made=_made(runs),
         endpoint=comparisons.endpoint,
@@ -56,18 +53,33 @@ def page(
     )
 
 
+def _subtitle(runs: pd.DataFrame, comparisons: Comparisons) -> str:
+    counts = runs["status"].value_counts()
+    by_status = ", ".join(f"{n} {status}" for status, n in counts.items())
+    per_arm = [len(arm.values) for arm in comparisons.arms]
+    fewest = min(per_arm)
+    most = max(per_arm)
+    seeds_per_arm = seeds(most) if fewest == most else f"{fewest} to {most} seeds"
+    return (
+        f"{len(runs)} runs ({by_status}), {len(per_arm)} arms, {seeds_per_arm} each; "
+        f"compared on {comparisons.endpoint.words}."
+    )
+
+
 def _made(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return what the runs were made with, and in what their configs differ: a row a thing, with all its values."""
-    things: dict[str, list[object]] = {"data fingerprint": list(runs["data"].dropna())}
+    """Return what the runs were made with, and in what their configs differ: one line for each, with all values."""
+    values: dict[str, list[object]] = {"data fingerprint": list(runs["data"].dropna())}
     for column in ("versions", "hardware"):
         known = list(runs[column].dropna())
         for name in dict.fromkeys(name for about in known for name in about):
-            things[name] = [about.get(name) for about in known]
-    things["code"] = list(runs["git_revision"].dropna())
+            values[name] = [about.get(name) for about in known]
+    values["code"] = list(runs["git_revision"].dropna())
     configs = [deciding(config, lambda mark: mark.decides != Decides.NOTHING) for config in runs["config"]]
     for key in varying(configs):
-        things[f"config: {key}"] = [config.get(key) for config in configs]
-    rows = [
-        {"": name, "value": ", ".join(dict.fromkeys(map(str, values)))} for name, values in things.items() if values
-    ]
-    return pd.DataFrame(rows, columns=["", "value"])
+        values[f"config: {key}"] = [config.get(key) for config in configs]
+    lines = []
+    for name, own in values.items():
+        if own:
+            different = dict.fromkeys(map(str, own))
+            lines.append({"": name, "value": ", ".join(different)})
+    return pd.DataFrame(lines, columns=["", "value"])

@@ -1,10 +1,12 @@
-"""What a comparison says, in words: one sentence an arm, and never more than the runs can carry."""
+"""What a comparison says, in words: one sentence for each arm, which claims no more than its runs can show."""
 
 import math
 
 from tut.config import NEVER
-from tut.report.comparison import Arm, Comparison, Endpoint
-from tut.report.statistics import ALPHA
+from tut.report.arms import Arm
+from tut.report.comparison import Comparison
+from tut.report.endpoint import Endpoint
+from tut.report.statistics import ALPHA, Interval
 
 MINUS = "\N{MINUS SIGN}"
 _DECIMALS = {"loss": 4, "perplexity": 2, "acc": 4}
@@ -23,7 +25,9 @@ def number(value: float, metric: str, signed: bool = False) -> str:
 
 def p_value(p: float) -> str:
     """Return `p = 0.012`, or `p < 0.001`."""
-    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}" if p < 0.0995 else f"p = {p:.2f}"
+    if p < 0.001:
+        return "p < 0.001"
+    return f"p = {p:.2g}" if p < 0.0995 else f"p = {p:.2f}"  # two digits that count, or two decimals
 
 
 def seeds(count: int) -> str:
@@ -43,9 +47,9 @@ def what_was_done(arm: Arm) -> str:
         words = f"untying after {float(value):.3g} of training"
     else:
         words = f"untying at {key} {value}"
-    details = [effect.replace("_", " ").replace("=", " ") for effect in effects] + (
-        [arm.setting] if arm.setting else []
-    )
+    details = [effect.replace("_", " ").replace("=", " ") for effect in effects]
+    if arm.setting:
+        details.append(arm.setting)
     return f"{words} ({', '.join(details)})" if details else words
 
 
@@ -55,10 +59,13 @@ def sentence(comparison: Comparison, endpoint: Endpoint) -> str:
 
 
 def _finding(comparison: Comparison, endpoint: Endpoint) -> str:
-    subject, what, test = what_was_done(comparison.arm), endpoint.words, comparison.paired
+    subject = what_was_done(comparison.arm)
+    what = endpoint.words
+    test = comparison.paired
     baseline = "tied" if comparison.baseline.name == NEVER else comparison.baseline.name
     if test.n == 0 or test.mean is None:
-        ours, theirs = comparison.arm.which_seeds, comparison.baseline.which_seeds
+        ours = comparison.arm.which_seeds
+        theirs = comparison.baseline.which_seeds
         return f"{subject}: cannot be compared: no seed has finished both it ({ours}) and {baseline} ({theirs})"
     change = number(test.mean, endpoint.metric, signed=True)
     if comparison.verdict == "identical":
@@ -69,8 +76,7 @@ def _finding(comparison: Comparison, endpoint: Endpoint) -> str:
             f"{subject}: cannot tell: one seed (change in {what} {change}{others}) does not say what another would; "
             "run more of them, seed=0,1,2,3,4,5"
         )
-    low, high = (number(end, endpoint.metric, signed=True) for end in test.t_interval)
-    interval = f"95% CI {low} to {high}, {seeds(test.n)}"
+    interval = f"95% CI {_interval(test.t_interval, endpoint)}, {seeds(test.n)}"
     if comparison.verdict in ("better", "worse"):
         return (
             f"{subject} changes {what} by {change} ({interval}, {p_value(comparison.p)} after Holm): "
@@ -90,16 +96,22 @@ def _finding(comparison: Comparison, endpoint: Endpoint) -> str:
     )
 
 
+def _interval(interval: Interval, endpoint: Endpoint) -> str:
+    """Return `−0.0100 to +0.0200`."""
+    low, high = interval
+    return f"{number(low, endpoint.metric, signed=True)} to {number(high, endpoint.metric, signed=True)}"
+
+
 def _on_other_documents(comparison: Comparison, endpoint: Endpoint) -> str:
     if comparison.documents_interval is None:
         return ""
-    low, high = (number(end, endpoint.metric, signed=True) for end in comparison.documents_interval)
-    return f"; these two models on other documents: {low} to {high}"
+    return f"; these two models on other documents: {_interval(comparison.documents_interval, endpoint)}"
 
 
 def _reservations(comparison: Comparison, endpoint: Endpoint) -> str:
     """Say what a reader should hold against a difference that was found."""
-    said, test = "", comparison.paired
+    said = ""
+    test = comparison.paired
     assert test.t_interval is not None
     if endpoint.margin is not None and max(map(abs, test.t_interval)) < endpoint.margin:
         said += f", but by less than the margin of ±{number(endpoint.margin, endpoint.metric)}"
@@ -114,22 +126,25 @@ def _reservations(comparison: Comparison, endpoint: Endpoint) -> str:
 
 
 def _left_out(comparison: Comparison) -> str:
-    """Say which seeds came to no number: what is said of the others is said of survivors."""
-    said = [
-        f"; {what_was_done(arm)} diverged in seed {', '.join(map(str, arm.diverged))}, not counted here"
-        for arm in (comparison.arm, comparison.baseline) if arm.diverged
-    ]  # fmt: skip
-    return "".join(said)
+    """Say which seeds diverged and so are not compared: what is said holds only for the seeds that did not."""
+    said = ""
+    for arm in (comparison.arm, comparison.baseline):
+        if arm.diverged:
+            said += f"; {what_was_done(arm)} diverged in seed {', '.join(map(str, arm.diverged))}, not counted here"
+    return said
 
 
 def _what_would_show(comparison: Comparison, endpoint: Endpoint) -> str:
+    """Say how large a difference would have been found, and how many seeds would find one as large as the margin."""
     if comparison.detectable is None:
         return ""
-    n, margin = comparison.paired.n, endpoint.margin
+    n = comparison.paired.n
+    margin = endpoint.margin
     said = f": with {seeds(n)} only differences above {number(comparison.detectable, endpoint.metric)} would show"
     if margin is None:
         return said
-    needed, size = comparison.seeds_needed, number(margin, endpoint.metric)
+    needed = comparison.seeds_needed
+    size = number(margin, endpoint.metric)
     if needed is None:
         return f"{said}; no number of seeds that can be run would resolve {size}"
     return f"{said}; {seeds(needed)} would resolve {size}" if needed > n else said

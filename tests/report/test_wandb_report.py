@@ -13,7 +13,7 @@ from wandb_server import USER, Server, serve
 
 from tut.errors import TutError
 from tut.report.__main__ import main
-from tut.report.wandb_view import publish
+from tut.report.wandb_report import publish
 
 pytestmark = pytest.mark.filterwarnings("ignore:Pydantic V1")  # in wandb-workspaces itself
 

@@ -3,7 +3,10 @@
 import csv
 import io
 import json
+import os
 import re
+import subprocess
+import sys
 import xml.etree.ElementTree
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,7 +15,8 @@ import pytest
 from conftest import command
 from planted import plant, plant_sweep, results
 
-from tut.report.output import formatted, report_on, write_report
+from tut.report.export import formatted, write_report
+from tut.report.summary import report_on
 
 FIGURES = ("curves", "difference", "effect", "gradients", "parting", "frequency")
 
@@ -114,8 +118,8 @@ def test_tables_are_csv_and_latex(sweep: Path) -> None:
     for row in pairs:
         assert float(row["documents_ci_low"]) < float(row["difference"]) < float(row["documents_ci_high"])
     frequency = list(csv.DictReader((sweep / "report/frequency.csv").open()))
-    weighted = sum(int(row["predictions"]) * float(row["loss"]) for row in frequency
-                   if (row["arm"], row["seed"]) == ("never", "0"))  # fmt: skip
+    of_run = [row for row in frequency if (row["arm"], row["seed"]) == ("never", "0")]
+    weighted = sum(int(row["predictions"]) * float(row["loss"]) for row in of_run)
     assert weighted / 2000 == pytest.approx(report_on([sweep]).comparisons.arms[0].values[0], abs=1e-5)
     latex = (sweep / "report/arms.tex").read_text()
     assert latex.count(r"\\") == 4
@@ -162,3 +166,34 @@ def test_mistakes(words: list[str], said: str, sweep: Path, tmp_path: Path) -> N
     assert done.stderr.startswith(said)
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "x").exists()
+
+
+def test_a_report_that_is_killed_leaves_the_earlier_one_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    report = report_on([plant_sweep(tmp_path / "sweep", {"epoch=3": -0.02}, range(2))])
+    page = write_report(report, tmp_path / "report")
+    files = [page, page.with_name("results.json")]
+    earlier = [path.read_text() for path in files]
+    write_text = Path.write_text
+    for name in ("index.html", "results.json"):
+
+        def write_half(path: Path, text: str, name: str = name) -> None:
+            write_text(path, text[: len(text) // 2] if name in path.name else text)
+            if name in path.name:
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(Path, "write_text", write_half)
+            write_report(report, tmp_path / "report")
+        assert [path.read_text() for path in files] == earlier
+
+
+def test_the_same_runs_give_the_same_page(tmp_path: Path) -> None:
+    """In every process, though in each a set of names has another order."""
+    for place, lr in enumerate((0.1, 0.2, 0.3)):
+        plant_sweep(tmp_path / str(place), {"epoch=3": -0.02}, [0], changes={"optimizer.lr": lr})
+    pages = []
+    for hash_seed in ("1", "2"):
+        arguments = [sys.executable, "-m", "tut.report", str(tmp_path), "--output", str(tmp_path / "report")]
+        subprocess.run(arguments, env=os.environ | {"PYTHONHASHSEED": hash_seed}, check=True, capture_output=True)
+        pages.append((tmp_path / "report/index.html").read_text())
+    assert pages[0] == pages[1]

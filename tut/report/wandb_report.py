@@ -1,4 +1,4 @@
-"""The saved view of a sweep in W&B: a report of its curves, its effects and its table, beside the runs themselves."""
+"""A report saved in W&B, beside the runs that it is of: the findings, figures, curves, and the whole page."""
 
 import tempfile
 from collections.abc import Sequence
@@ -8,12 +8,32 @@ from pathlib import Path
 from typing import Any
 
 from tut.errors import TutError, one_line
+from tut.report.export import PAGE, formatted
+from tut.report.summary import Report
 from tut.system.files import digest
 from tut.tracking.wandb import client_settings
 
 JOB_TYPE = "report"
-"""The job type of the run that carries the figures and the page, as an arm's name is that of its runs."""
+"""The job type of the run that holds the figures and the page. The job type of other runs is the name of their arm."""
 _CURVES = ("valid/loss", "train/loss")
+
+
+def publish_report(report: Report, folder: Path) -> str:
+    """Save a written report in W&B, in the project of the runs that it is of, and return its URL.
+
+    Raises:
+        TutError: the runs are not in one project of W&B, or it cannot be saved there.
+    """
+    settings = [config.get("wandb") or {} for config in report.results.runs["config"]]
+    projects = {(each.get("project"), each.get("entity")) for each in settings}
+    if len(projects) > 1:
+        raise TutError(f"--wandb: the runs are in {len(projects)} projects of W&B; report on each by itself")
+    ((project, entity),) = projects
+    if project is None:
+        raise TutError("--wandb: the runs do not say which project of W&B they are in")
+    groups = list(dict.fromkeys(each["group"] for each in settings if each.get("group")))
+    findings = "".join(f"- {words}\n" for _, words in report.sentences)
+    return publish(folder, project, entity, groups, f"{findings}\n{formatted(report, 'markdown')}")
 
 
 def publish(folder: Path, project: str, entity: str | None, groups: Sequence[str], summary: str) -> str:
@@ -41,11 +61,12 @@ def publish(folder: Path, project: str, entity: str | None, groups: Sequence[str
 
         entity = entity or wandb.Api().default_entity
         assert entity is not None
-        figures = sorted(folder.glob("*.png"), key=lambda path: (path.stem != "effect", path.stem))  # it first
-        run_id = digest([JOB_TYPE, entity, project, *groups])[:16]  # taken again, it replaces what was there
-        _log_page(run_id, folder / "index.html", figures, project, entity, groups)
+        figures = sorted(folder.glob("*.png"))
+        figures.sort(key=lambda path: path.stem != "effect")  # the answer comes first
+        run_id = digest([JOB_TYPE, entity, project, *groups])[:16]  # the same each time, so that the run is replaced
+        _log_page(run_id, folder / PAGE, figures, project, entity, groups)
         return _save_report(project, entity, groups, summary, run_id, [path.stem for path in figures])
-    except Exception as error:  # its clients raise anything
+    except Exception as error:  # W&B's packages raise exceptions of any type
         raise TutError(f"W&B: the report could not be saved ({one_line(error)})") from error
 
 
@@ -93,40 +114,44 @@ def _save_report(
 ) -> str:
     import wandb
 
-    wr: Any = import_module("wandb_workspaces.reports.v2")  # it does not say what it exports
+    wr: Any = import_module("wandb_workspaces.reports.v2")  # Any: this module does not say what it exports
+    project_of = {"entity": entity, "project": project}
     of_arms = f"Metric('Group') in {list(groups)!r} and Metric('JobType') != {JOB_TYPE!r}"
-    place = {"entity": entity, "project": project}
-    arms = wr.Runset(**place, name="arms", filters=of_arms, groupby=["JobType"])
-    page = wr.Runset(**place, name="report", filters=f"Metric('ID') == {run_id!r}")
-    curves = [
-        wr.LinePlot(
-            title=name, x="step", y=[name], groupby_aggfunc="mean", groupby_rangefunc="minmax",
+    arms = wr.Runset(**project_of, name="arms", filters=of_arms, groupby=["JobType"])
+    page = wr.Runset(**project_of, name="report", filters=f"Metric('ID') == {run_id!r}")
+    curves = []
+    for index, name in enumerate(_CURVES):
+        curve = wr.LinePlot(
+            title=name,
+            x="step",
+            y=[name],
+            groupby_aggfunc="mean",
+            groupby_rangefunc="minmax",
             layout=wr.Layout(x=12 * index, w=12, h=8),
         )
-        for index, name in enumerate(_CURVES)
-    ]  # fmt: skip
-    images, whole = (
-        [
-            wr.MediaBrowser(title=name, media_keys=[name], num_columns=1, layout=wr.Layout(y=12 * index, w=24, h=12))
-            for index, name in enumerate(names)
-        ]
-        for names in (figures, ["page"])
-    )
+        curves.append(curve)
+
+    def browser(key: str, index: int = 0) -> Any:
+        """Return a panel with what the run of the report has logged under a key, in the index-th place from above."""
+        layout = wr.Layout(y=12 * index, w=24, h=12)
+        return wr.MediaBrowser(title=key, media_keys=[key], num_columns=1, layout=layout)
+
+    figure_panels = [browser(name, index) for index, name in enumerate(figures)]
     report = wr.Report(
-        **place,
+        **project_of,
         title=_title(groups),
         width="fluid",
         blocks=[
             wr.MarkdownBlock(summary),
             wr.H2("Figures"),
-            wr.PanelGrid(runsets=[page], panels=images, hide_run_sets=True),
+            wr.PanelGrid(runsets=[page], panels=figure_panels, hide_run_sets=True),
             wr.H2("Curves"),
             wr.PanelGrid(runsets=[arms], panels=curves),
             wr.H2("The whole report"),
-            wr.PanelGrid(runsets=[page], panels=whole, hide_run_sets=True),
+            wr.PanelGrid(runsets=[page], panels=[browser("page")], hide_run_sets=True),
         ],
     )
-    for earlier in wandb.Api().reports(f"{entity}/{project}"):
+    for earlier in wandb.Api().reports(f"{entity}/{project}"):  # one of the same title is replaced
         if earlier.display_name == report.title:
             report.id = earlier.id
     report.save()

@@ -1,0 +1,61 @@
+"""The endpoint of a report: the metric and the split that arms are compared on, and the margin of equivalence."""
+
+from dataclasses import dataclass
+
+from tut.config import ReportConfig
+from tut.report.results import Results
+from tut.splits import Split
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """What arms are compared on."""
+
+    metric: str = "loss"
+    """`loss`, `perplexity` or `acc`."""
+    split: Split = Split.TEST
+    """Its scores at the end of training."""
+    margin: float | None = None
+    """The largest difference that counts as none, in units of the metric; None if no margin was chosen."""
+
+    @property
+    def column(self) -> str:
+        """Its column among the runs."""
+        return f"{self.split}_{self.metric}"
+
+    @property
+    def words(self) -> str:
+        """Its name in a sentence: `test loss`."""
+        metric = "accuracy" if self.metric == "acc" else self.metric
+        return f"{self.split.words} {metric}"
+
+    @property
+    def is_primary(self) -> bool:
+        """Whether it is what a sweep is judged by; looking at anything else is exploration."""
+        return (self.metric, self.split) == ("loss", Split.TEST)
+
+    @property
+    def sign(self) -> int:
+        """1 if more is better, -1 if less is."""
+        return 1 if self.metric == "acc" else -1
+
+
+def endpoint_of(results: Results, metric: str, split: Split, margin: float | None) -> tuple[Endpoint, tuple[str, ...]]:
+    """Return the endpoint to compare on, and notes about it for the reader.
+
+    Args:
+        results: where the margin of the loss is taken from, if none is given.
+        metric: see `Endpoint`.
+        split: likewise.
+        margin: the margin that was asked for; None if none was.
+    """
+    if margin is not None or metric != "loss":
+        return Endpoint(metric, split, margin), ()
+    named = sorted(results.runs["margin"].dropna().unique())
+    if not named:
+        return Endpoint(metric, split, ReportConfig().margin), ()
+    smallest = float(named[0])
+    if len(named) == 1:
+        return Endpoint(metric, split, smallest), ()
+    note = f"the runs name several margins, report.margin={', '.join(map(str, named))}: the smallest is used"
+    return Endpoint(metric, split, smallest), (note,)

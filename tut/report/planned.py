@@ -1,0 +1,71 @@
+"""What a sweep's plan, its sweep.json, says about its runs: which have not started, and how many steps they share."""
+
+import json
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+
+@lru_cache(maxsize=64)
+def planned(sweep: Path) -> dict[str, Any]:
+    """Return what a sweep's sweep.json says; empty if there is none that can be read."""
+    try:
+        plan: dict[str, Any] = json.loads((sweep / "sweep.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return plan if {"tasks", "steps"} <= set(plan) else {}
+
+
+def whole_sweeps(parents: Iterable[Path], asked: Sequence[Path], notes: list[str]) -> tuple[Path, ...]:
+    """Return the folders of the sweeps that were read whole, and note which of their runs have not started.
+
+    Args:
+        parents: the folders that the runs' folders are in.
+        asked: the folders that were asked for. A sweep is read whole if it is one of them, or lies below one.
+        notes: a note is added for each sweep that has runs to come.
+    """
+    asked_for = {folder.resolve() for folder in asked}
+    sweeps = []
+    for parent in sorted(parents):
+        if not planned(parent) or asked_for.isdisjoint({parent, *parent.parents}):
+            continue
+        sweeps.append(parent)
+        missing = _not_started(parent)
+        if missing:
+            some = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+            notes.append(f"{parent}: {len(missing)} of its runs have not started: {some}")
+    return tuple(sweeps)
+
+
+def _not_started(sweep: Path) -> list[str]:
+    """Return what a person calls the runs of a sweep that have no folder yet."""
+    runs = [task for task in planned(sweep)["tasks"] if task["ends_run"]]
+    return [run["label"] for run in runs if not (Path(run["record"]) / "state.json").exists()]
+
+
+def steps_of_its_own(folder: Path, lineage: str | None, end: int | None) -> int | None:
+    """Return the steps of a run's last stage, which its sweep trained for it alone; None if it has no stages.
+
+    Args:
+        folder: the run's folder, which is in its sweep's.
+        lineage: the hash of the last stage, as the run's state.json has it; it names the stage's folder in the store.
+        end: the step at which the run ends.
+    """
+    for task in planned(folder.parent).get("tasks", []):
+        if task["end"] == end and task["checkpoint"] and Path(task["checkpoint"]).parent.name == lineage:
+            return int(task["end"] - task["start"])
+    return None
+
+
+def sharing(sweeps: Iterable[Path]) -> list[str]:
+    """Say for each sweep how many steps it has saved by training shared stages once."""
+    said = []
+    for sweep in sweeps:
+        steps = planned(sweep)["steps"]
+        if steps:
+            of_stages = steps["planned"]
+            of_runs = steps["without_sharing"]
+            saved = 1 - of_stages / of_runs
+            said.append(f"{of_stages:,} steps of stages for {of_runs:,} steps of runs: {saved:.0%} saved by sharing")
+    return said

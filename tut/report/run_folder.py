@@ -1,0 +1,118 @@
+"""Runs as they are read from their folders, one at a time: what is known of a run, and its metric rows.
+
+What cannot be read is left out, and a note tells of it: a report is also made while runs are still being written.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from tut.config import NEVER
+from tut.errors import TutError
+from tut.report.grouping import setting_of
+from tut.report.planned import steps_of_its_own
+from tut.splits import EVALUATED, Split
+from tut.tracking.record import Record, Row, Status
+
+METRICS = ("loss", "perplexity", "acc")
+
+
+def find_runs(folders: Iterable[Path]) -> list[Record]:
+    """Return the runs under some folders, each once, in the order of their folders' names.
+
+    Raises:
+        TutError: a folder holds no run.
+    """
+    found: set[Path] = set()
+    for folder in folders:
+        runs = {path.parent.resolve() for path in folder.rglob("state.json")}
+        if not runs:
+            raise TutError(f"{folder}: {'no run in this folder' if folder.is_dir() else 'no such folder'}")
+        found |= runs
+    return [Record(run) for run in sorted(found, key=_in_order_of_numbers)]
+
+
+def _in_order_of_numbers(folder: Path) -> list[tuple[int, str]]:
+    """Return what to sort folders by: shorter names come first, so that 10 comes after 9."""
+    return [(len(part), part) for part in folder.parts]
+
+
+def read_run(record: Record, notes: list[str]) -> tuple[dict[str, Any], list[Row]] | None:
+    """Return what is known of a run, as a row of `Results.runs`, and its metric rows; None if it cannot be read."""
+    folder = record.folder
+    try:
+        state = record.state
+        config = dict(state["config"])
+        seed = int(config["seed"])
+    except (ValueError, KeyError, TypeError, OSError):
+        notes.append(f"{folder}: its state.json is not a run's; left out")
+        return None
+    rows = [row for split in Split for row in _rows(record, split, notes)]
+    arm = state.get("arm", NEVER)
+    sizes = state.get("parameters") or {}
+    about: dict[str, Any] = {
+        "folder": str(folder),
+        "setting": "",
+        "arm": arm,
+        "seed": seed,
+        "status": state.get("status", Status.RUNNING.value),
+        "error": state.get("error"),
+        "untie_step": state.get("untie_step"),
+        "total_steps": state.get("total_steps"),
+        "steps_per_epoch": state.get("steps_per_epoch"),
+        "steps_of_its_own": steps_of_its_own(folder, state.get("lineage"), state.get("total_steps")),
+        "step": max((row["step"] for row in rows), default=state.get("step", 0)),
+        "seconds": max((row.get("seconds", 0.0) for row in rows), default=0.0),
+        "data": (state.get("data") or {}).get("fingerprint"),
+        "margin": (config.get("report") or {}).get("margin"),
+        "setting_keys": setting_of(config),
+        "parameters": sizes.get("tied" if arm == NEVER else "untied"),
+        "command": state.get("command"),
+        "git_revision": state.get("git_revision"),
+        "versions": state.get("versions"),
+        "hardware": state.get("hardware"),
+        "config": config,
+    }
+    for split in EVALUATED:
+        about |= {f"{split}_{name}": math.nan for name in METRICS}
+        about[f"{split}_diverged"] = False
+        if about["status"] == Status.FINISHED:
+            about |= _final_scores(split, rows, about, notes)
+    return about, rows
+
+
+def _rows(record: Record, split: Split, notes: list[str]) -> Iterator[Row]:
+    """Yield the rows of a file that are whole."""
+    path = record.rows_file(split)
+    if not path.exists():
+        return
+    broken = 0
+    for line in path.read_text(errors="replace").splitlines():
+        try:
+            row = json.loads(line)
+            yield {"split": split, **row, "step": int(row["step"])}
+        except (ValueError, KeyError, TypeError):
+            broken += 1
+    if broken:
+        notes.append(f"{path}: {broken} half-written row{'s' if broken > 1 else ''} left out")
+
+
+def _final_scores(split: Split, rows: list[Row], run: dict[str, Any], notes: list[str]) -> dict[str, float | bool]:
+    """Return a finished run's scores at its end; none of them if it has diverged: if its loss is infinite or NaN."""
+    of_split = [row for row in rows if row["split"] == split]
+    if not of_split or of_split[-1]["step"] < (run["total_steps"] or 0):
+        notes.append(f"{run['folder']}: finished, but its {split}.jsonl has no row of the end")
+        return {}
+    last = of_split[-1]
+    scores = {name: float(last[name]) for name in METRICS if last.get(name) is not None}
+    diverged = not math.isfinite(scores.get("loss", 0.0))
+    found: dict[str, float | bool] = {
+        f"{split}_predictions": float(last.get("predictions", math.nan)),
+        f"{split}_diverged": diverged,
+    }
+    if diverged:
+        notes.append(f"{run['folder']}: its {split} loss is {scores['loss']}; not compared")
+        return found
+    return found | {f"{split}_{name}": value for name, value in scores.items()}

@@ -1,0 +1,74 @@
+"""A report as one value, made from run folders, and how it is printed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tut.config import NEVER
+from tut.console import console
+from tut.report import tables
+from tut.report.comparison import Comparisons, compare
+from tut.report.endpoint import endpoint_of
+from tut.report.planned import sharing
+from tut.report.results import Results, load
+from tut.report.sentences import sentence
+from tut.splits import Split
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that a report says."""
+
+    results: Results
+    comparisons: Comparisons
+    sentences: tuple[tuple[str, str], ...]
+    """A verdict and a sentence for each arm that is compared."""
+    notes: tuple[str, ...]
+    """What a reader should know besides."""
+
+
+def report_on(
+    folders: Sequence[Path],
+    metric: str = "loss",
+    split: Split = Split.TEST,
+    baseline: str = NEVER,
+    margin: float | None = None,
+) -> Report:
+    """Read the runs under some folders and compare them.
+
+    Args:
+        folders: folders of runs, of sweeps, or any above.
+        metric: `loss`, `perplexity` or `acc`.
+        split: whose scores are compared.
+        baseline: the name of the arm that the others are compared to, such as `epoch=0`.
+        margin: the largest difference that counts as none. If None, the one that the runs name, for a loss.
+
+    Raises:
+        TutError: there are no runs, they cannot be compared, or there is no such baseline.
+    """
+    results = load(folders)
+    endpoint, notes_on_endpoint = endpoint_of(results, metric, split, margin)
+    comparisons = compare(results, endpoint, baseline)
+    sentences = tuple((one.verdict, sentence(one, endpoint)) for one in comparisons.comparisons)
+    return Report(results, comparisons, sentences, (*results.notes, *notes_on_endpoint, *comparisons.notes))
+
+
+def print_report(report: Report) -> None:
+    """Print the table of arms, a sentence for each, and the notes."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    terminal = console()
+    arms = tables.narrowed(tables.text(report.comparisons), terminal.width)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in arms.columns:
+        folds = name == "untie"  # a long name of an arm may take several lines; numbers may not
+        table.add_column(str(name), justify="left" if folds else "right", no_wrap=not folds, overflow="fold")
+    for cells in arms.itertuples(index=False):
+        table.add_row(*map(escape, cells))
+    terminal.print(table)
+    lines = [words for _, words in report.sentences]
+    lines += sharing(report.results.sweeps)
+    lines += [f"note: {note}" for note in report.notes]
+    for line in lines:
+        terminal.print(line, soft_wrap=True, markup=False)
