@@ -26,7 +26,7 @@ from tut.cli.preflight import register_schema
 from tut.config import TRACKERS, Config
 from tut.splits import Split
 from tut.system.provenance import CONF_DIR
-from tut.tracking.record import Record, Row
+from tut.tracking.record import Record, Row, Status
 from tut.tracking.tracker import Tracker, start_tracker
 
 
@@ -46,7 +46,7 @@ class ByTurns:
         if split == Split.TRAIN:
             self.turns.append((name, time.perf_counter() - started))
 
-    def finish(self, status: str, untie_step: int | None) -> None:
+    def finish(self, status: Status, untie_step: int | None) -> None:
         """Close them all."""
         for tracker in self.trackers.values():
             tracker.finish(status, untie_step)

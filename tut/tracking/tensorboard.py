@@ -1,4 +1,4 @@
-"""TensorBoard, as a view of a run's record: `tensorboard --logdir SWEEP_DIR` shows every run below a folder."""
+"""TensorBoard as a view of a run's record: `tensorboard --logdir SWEEP_DIR` shows every run below a folder."""
 
 import json
 import logging
@@ -8,8 +8,9 @@ from textwrap import indent
 
 from tut.config import Config
 from tut.splits import Split
-from tut.tracking.metrics import SHARED, check_room, metrics
-from tut.tracking.record import Record, Row
+from tut.tracking.disk import check_room
+from tut.tracking.metrics import SHARED, metrics
+from tut.tracking.record import Record, Row, Status
 
 log = logging.getLogger(__name__)
 
@@ -29,17 +30,20 @@ class TensorBoardTracker:
         shutil.rmtree(record.tensorboard, ignore_errors=True)
         self._step = 0
         self._writer = SummaryWriter(str(record.tensorboard), flush_secs=10)
-        self._write_text("config", indent(json.dumps(config.to_dict(), indent=1), "    "))
+        self._write_text(
+            "config", indent(json.dumps(config.to_dict(), indent=1), "    ")
+        )  # in Markdown, a block of code
 
     def log(self, split: Split, row: Row) -> None:
-        check_room(self._writer.log_dir)  # its thread would end with a traceback
-        again = row["step"] == self._step
+        check_room(self._writer.log_dir)  # else the thread that writes would end with a traceback
+        is_of_the_same_step = row["step"] == self._step
         self._step = row["step"]
         for name, value in metrics(split, row).items():
-            if not (again and name in SHARED):
-                self._writer.add_scalar(name, value, self._step)
+            if is_of_the_same_step and name in SHARED:
+                continue  # it was shown with the step's first row
+            self._writer.add_scalar(name, value, self._step)
 
-    def finish(self, status: str, untie_step: int | None) -> None:
+    def finish(self, status: Status, untie_step: int | None) -> None:
         point = "never untied" if untie_step is None else f"unties at step {untie_step}"
         self._write_text("run", f"{status}; {point}")
         self._writer.close()

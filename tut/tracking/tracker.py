@@ -1,4 +1,4 @@
-"""Where a run is shown while it grows, beside its record: in W&B, in TensorBoard, or nowhere.
+"""Trackers, which show a run while it grows, beside its record: in W&B, in TensorBoard, or nowhere.
 
 Nothing here can fail a run: if a tracker cannot start or breaks down, one warning says so and training goes on. The
 package behind a tracker is loaded only if it is used.
@@ -13,21 +13,22 @@ from typing import Protocol
 from tut.config import Config
 from tut.errors import TutError, one_line
 from tut.splits import Split
-from tut.tracking.record import Record, Row
+from tut.tracking.record import Record, Row, Status
 
 log = logging.getLogger(__name__)
 
 _NAMES = {"wandb": "W&B", "tensorboard": "TensorBoard", "none": ""}
+"""What a person calls each value of the key `tracker`."""
 
 
 class Tracker(Protocol):
-    """Shows the rows of one run, in the order of their steps."""
+    """Shows the metric rows of one run, in the order of their steps."""
 
     def log(self, split: Split, row: Row) -> None:
-        """Show a row of the record."""
+        """Show a metric row of the record."""
 
-    def finish(self, status: str, untie_step: int | None) -> None:
-        """Close what is shown, and say where it is. `status` is `finished` or `failed`."""
+    def finish(self, status: Status, untie_step: int | None) -> None:
+        """Close what is shown, and say where it is. `untie_step` is None for a run that is tied to the end."""
 
 
 def check_tracker(tracker: str) -> None:
@@ -41,10 +42,10 @@ def check_tracker(tracker: str) -> None:
 
 
 def start_tracker(config: Config, record: Record, run_id: str) -> Tracker:
-    """Start what the config asks for, and show it the rows there are already. Whatever comes of it, nothing is raised.
+    """Start the tracker that the config asks for, and show it the metric rows there are already. Nothing is raised.
 
     Args:
-        config: the run, all of which is shown.
+        config: the run's config, all of which is shown.
         record: the files of the run.
         run_id: the same whenever the run goes on, so that W&B continues it.
     """
@@ -64,7 +65,7 @@ def start_tracker(config: Config, record: Record, run_id: str) -> Tracker:
 
 
 class _Unfailing:
-    """A tracker around another one, which it gives up for good, with one warning, as soon as that one fails."""
+    """A tracker that hands everything to another one, and drops that one, with a warning, when it fails first."""
 
     def __init__(self, name: str, start: Callable[[], Tracker | None], record: Record) -> None:
         self._name = name
@@ -72,8 +73,7 @@ class _Unfailing:
         with self._guard():
             self._tracker = start()
             if self._tracker is not None:
-                earlier = [(split, row) for split in Split for row in record.rows(split)]
-                for split, row in sorted(earlier, key=lambda pair: pair[1]["step"]):
+                for split, row in _in_order_of_steps(record):
                     self._tracker.log(split, row)
 
     def log(self, split: Split, row: Row) -> None:
@@ -81,15 +81,22 @@ class _Unfailing:
             with self._guard():
                 self._tracker.log(split, row)
 
-    def finish(self, status: str, untie_step: int | None) -> None:
+    def finish(self, status: Status, untie_step: int | None) -> None:
         if self._tracker is not None:
             with self._guard():
                 self._tracker.finish(status, untie_step)
 
     @contextmanager
     def _guard(self) -> Iterator[None]:
+        """Drop the tracker if it fails in a block."""
         try:
             yield
         except Exception as error:
             self._tracker = None
             log.warning("%s: no more from here, training goes on (%s)", self._name, one_line(error))
+
+
+def _in_order_of_steps(record: Record) -> list[tuple[Split, Row]]:
+    """Return all metric rows of a record with their splits; those of one step in the order of `Split`."""
+    rows = [(split, row) for split in Split for row in record.rows(split)]
+    return sorted(rows, key=lambda pair: int(pair[1]["step"]))

@@ -1,4 +1,4 @@
-"""Weights & Biases, as a view of a run's record."""
+"""Weights & Biases (W&B) as a view of a run's record."""
 
 import logging
 import os
@@ -8,8 +8,9 @@ from typing import Any
 from tut.config import NEVER, Config, UntieConfig
 from tut.errors import one_line
 from tut.splits import Split
-from tut.tracking.metrics import SHARED, check_room, metrics
-from tut.tracking.record import Record, Row
+from tut.tracking.disk import check_room
+from tut.tracking.metrics import SHARED, metrics
+from tut.tracking.record import Record, Row, Status
 
 log = logging.getLogger(__name__)
 
@@ -18,22 +19,27 @@ START_SECONDS = 20.0
 END_SECONDS = 30.0
 """How long a run that is over waits for the rest of its rows to be uploaded."""
 _BEST = {"loss": min, "perplexity": min, "acc": max}
+"""Which of the values of a validation metric is its best one."""
 
 
 class WandbTracker:
-    """One run in W&B, a history row for each step that has any row. See `tut.tracking.tracker.Tracker`.
+    """One run in W&B. See `tut.tracking.tracker.Tracker`.
 
-    Its rows go by the run's own steps, whatever was killed or resumed in between: offline, the file is written anew
-    from the record; online, W&B says how far it is, and gets what comes after. It takes no second row of a step, so
-    the rows of a step wait here until it is over: a run killed in between has sent none of them.
+    W&B's history has one entry for each step that has any metric row, under the run's own step. That holds also for a
+    run that was killed and resumed: offline, the file is written anew from the record; online, W&B says which step it
+    has come to, and is sent the steps after it.
+
+    W&B accepts one entry for each step, so the metric rows of a step (of training, then of validation) are joined. They
+    are sent when the next step begins. If a run is killed before that, none of them is sent, and all are when it goes
+    on.
     """
 
     def __init__(self, config: Config, record: Record, run_id: str) -> None:
         """Open the run.
 
         Args:
-            config: the run, all of which W&B is shown.
-            record: its files; W&B's go into the same folder.
+            config: the run's config, all of which W&B is shown.
+            record: the run's files; W&B's go into the same folder.
             run_id: the same whenever the run goes on, so that W&B continues it.
 
         Raises:
@@ -41,7 +47,7 @@ class WandbTracker:
         """
         self._waiting: dict[str, Any] = {}
         self._best: dict[str, float] = {}
-        for earlier in record.folder.glob("wandb/offline-run-*"):  # it would be uploaded along with the whole run
+        for earlier in record.folder.glob("wandb/offline-run-*"):  # `wandb sync` would upload it too
             shutil.rmtree(earlier)
         self._run = _open(_mode(config.wandb.mode), config, record, run_id)
         for split in Split:
@@ -53,7 +59,8 @@ class WandbTracker:
 
     def log(self, split: Split, row: Row) -> None:
         if split == Split.VALID:
-            self._best |= {name: best(row[name], self._best.get(name, row[name])) for name, best in _BEST.items()}
+            for name, best in _BEST.items():
+                self._best[name] = best(row[name], self._best.get(name, row[name]))
         if row["step"] < self._run.starting_step:
             return  # W&B has it from before the run was cut off
         if self._waiting and self._waiting["step"] != row["step"]:
@@ -63,51 +70,66 @@ class WandbTracker:
     def _send(self) -> None:
         if self._waiting:
             if self._run.offline:
-                check_room(self._run.dir)  # the client would not say a word
+                check_room(self._run.dir)  # the client itself would lose the rows and not say so
             self._run.log(self._waiting, step=self._waiting["step"], commit=True)
             self._waiting = {}
 
-    def finish(self, status: str, untie_step: int | None) -> None:
+    def finish(self, status: Status, untie_step: int | None) -> None:
         run = self._run
-        if status == "finished" or run.offline:  # else the step may not be over, and is sent when the run goes on
+        # Online, the last step of an unfinished run may have more rows to come: it is sent when the run goes on.
+        if status == Status.FINISHED or run.offline:
             self._send()
+        # W&B computes the best value itself, but only over what came since a resume.
         best = {f"{Split.VALID}/{name}": {_BEST[name].__name__: value} for name, value in self._best.items()}
-        run.summary.update({"status": status, "untie_step": untie_step, **best})  # W&B's own best forgets at a resume
+        run.summary.update({"status": status.value, "untie_step": untie_step, **best})
         folder = os.path.relpath(os.path.dirname(run.dir))
         try:
-            run.finish(exit_code=0 if status == "finished" else 1)
+            run.finish(exit_code=0 if status == Status.FINISHED else 1)
         except TimeoutError as error:
             later = f"wandb sync --no-skip-online {folder}"
             raise TimeoutError(f"not all is uploaded after {END_SECONDS:.0f} s; later: {later}") from error
-        log.info("W&B: %s", f"to upload this run: wandb sync {folder}" if run.offline else run.url)
+        if run.offline:
+            log.info("W&B: to upload this run: wandb sync %s", folder)
+        else:
+            log.info("W&B: %s", run.url)
 
 
 def _mode(asked: str) -> str:
-    """Return `online` or `offline`: online if that is asked for, or there is a login, and the server answers."""
+    """Return the mode that a run is opened in, given the value of wandb.mode: `online` or `offline`.
+
+    It is online if there is a login and the server accepts it, unless offline was asked for. If online was asked for,
+    or the server does not answer, a warning says why it is not.
+    """
     import wandb
 
     if asked == "offline":
         return asked
     wandb.setup(wandb.Settings(silent=True))  # else it asks the server for the user's name, only to print it
+    reason = ""
     try:
-        found = wandb.login(prompt=False)  # in the environment, in .netrc, or in W&B's settings; and asks the server
-        reason = "" if found or asked == "auto" else "there is no login: see wandb login"
+        # A login may be in the environment, in .netrc or in W&B's settings. The server is asked whether it is valid.
+        if wandb.login(prompt=False):
+            return "online"
+        if asked == "online":
+            reason = "there is no login: see wandb login"
     except wandb.errors.AuthenticationError as error:
-        found, reason = False, one_line(error)
+        reason = one_line(error)
     if reason:
         log.warning("W&B: not online, this run is written offline (%s)", reason)
-    return "online" if found else "offline"
+    return "offline"
 
 
 def _arm(untie: UntieConfig) -> str:
     """Name an arm by its untie point, and by what else is unusual about its untying."""
+    if untie.arm == NEVER:
+        return f"untie {NEVER}"
     usual = UntieConfig(untie.epoch, untie.step, untie.fraction)
     unusual = [f"{name}={value}" for name, value in vars(untie).items() if value != getattr(usual, name)]
-    return " ".join(["untie", untie.arm, *(unusual if untie.arm != NEVER else [])])
+    return " ".join(["untie", untie.arm, *unusual])
 
 
 def client_settings() -> Any:
-    """Return settings with which W&B's client says nothing itself, and gives up after a while."""
+    """Return settings with which W&B's client prints nothing itself, and stops waiting for a server after a while."""
     import wandb
 
     return wandb.Settings(
@@ -136,6 +158,6 @@ def _open(mode: str, config: Config, record: Record, run_id: str) -> Any:
         name=f"{arm}, seed {config.seed}",
         tags=config.wandb.tags,
         config=config.to_dict(),
-        reinit="create_new",  # not the run that a tracker before this one may have had to give up
+        reinit="create_new",  # a tracker before this one in the process may have failed and left its run open
         settings=client_settings(),
     )
