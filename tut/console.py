@@ -1,4 +1,4 @@
-"""What TUT's commands have in common: how they read their words, where they print, and how they complain."""
+"""What TUT's commands have in common: how they read a command line, where they print, and how they report an error."""
 
 import os
 import re
@@ -27,7 +27,7 @@ def console() -> "Console":
 
 
 class Options(ArgumentParser):
-    """Reads the command line of a program that is not Hydra's. A mistake is told as everywhere in TUT."""
+    """Reads the command line of a program that is not Hydra's. A mistake is told in one line, as everywhere in TUT."""
 
     def __init__(self, program: str, doc: str | None) -> None:
         super().__init__(prog=f"python -m {program}", description=doc, formatter_class=RawDescriptionHelpFormatter)
@@ -53,10 +53,10 @@ class Options(ArgumentParser):
 
 
 def split_among(allowed: Sequence[Split]) -> Callable[[str], Split]:
-    """Return what reads the name of a split on a command line, for `type=` of an argument."""
+    """Return a function for `type=` of a command line's argument: it reads the name of a split that is allowed."""
 
     def read(typed: str) -> Split:
-        with suppress(ValueError):
+        with suppress(ValueError):  # it is no split at all, which is told below
             split = Split(typed)
             if split in allowed:
                 return split
@@ -74,7 +74,14 @@ def complain(error: Exception) -> NoReturn:
     sys.exit(1)
 
 
-def again(key: str, folder: Path | str) -> str:
-    """Return the command that was typed, as it is to be typed again to go on in the folder that `key` names."""
+def command_to_go_on(key: str, folder: Path | str) -> str:
+    """Return the command line to type to go on with a run or a sweep that was stopped.
+
+    It is the command line that was typed, without what would start over, and with the folder to go on in.
+
+    Args:
+        key: the key that names the folder: `hydra.run.dir` or `hydra.sweep.dir`.
+        folder: its value.
+    """
     words = [word for word in sys.argv[1:] if not word.startswith((key, "resume=never"))]
     return shlex.join(["python", "-m", "tut.train", *words, f"{key}={folder}"])

@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 
 from tut.cli.preflight import preflight, register_schema
 from tut.config import Config
-from tut.console import again, complain
+from tut.console import command_to_go_on, complain
 from tut.errors import TutError
 from tut.system.provenance import CONF_DIR
 from tut.system.signals import EXIT_INTERRUPTED, Stopped
@@ -40,7 +40,7 @@ def _task(composed: DictConfig) -> float | None:
         complain(error)
     except Stopped as stop:
         key, folder = ("sweep", settings.sweep.dir) if sweep else ("run", settings.runtime.output_dir)
-        log.info("%s; to go on: %s", stop, again(f"hydra.{key}.dir", folder))
+        log.info("%s; to go on: %s", stop, command_to_go_on(f"hydra.{key}.dir", folder))
         sys.exit(stop.exit_code)
 
 

@@ -16,8 +16,7 @@ from tut.errors import TutError
 from tut.splits import EVALUATED, Split
 
 _BASELINE = "the arm that the others are compared to, such as epoch=0 (default: never)"
-_MARGIN = "the largest difference that makes none (default: the runs' report.margin, if they are compared on loss)"
-
+_MARGIN = "the largest difference that counts as none (default: the runs' report.margin, if they are compared on loss)"
 _SPLIT = "whose scores: test or validation (default: test)"
 
 

@@ -1,4 +1,4 @@
-"""What a sweep ends with: its result in the terminal, and the path of its report."""
+"""The end of a sweep: its result is printed, and its report written."""
 
 from pathlib import Path
 from typing import Any
@@ -10,16 +10,16 @@ from tut.errors import one_line
 
 
 def show(sweep: Path) -> None:
-    """Report on a sweep's runs, if there are any by now. What cannot be compared is told in a line; nothing fails."""
+    """Print and write the report of a sweep, if any of its runs has started. If that fails, a line says so."""
     if next(sweep.rglob("state.json"), None) is None:
-        return  # the jobs are queued elsewhere
+        return  # the jobs are queued on a cluster
     from tut.report.export import write_report
     from tut.report.summary import print_report, report_on
 
     try:
         report = report_on([sweep])
         page = write_report(report, sweep / "report")
-    except Exception as error:  # the runs are what matters
+    except Exception as error:  # whatever goes wrong in a report, the runs have done their work
         print(f"no report: {one_line(error)}")
         return
     print_report(report)

@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from tut import store
 from tut.config import Config
-from tut.console import again, complain
+from tut.console import command_to_go_on, complain
 from tut.errors import TutError, one_line
 from tut.report.callback import show
 from tut.sweep.backends.base import Outcome, Place, Work
@@ -75,7 +75,7 @@ def launch(
         common = set.intersection(*(set(words) for words in job_overrides))
         jobs = [_job(context, config, list(words), common, first + place) for place, words in enumerate(job_overrides)]
         folder = SweepFolder(Path(config.hydra.sweep.dir).absolute())
-        sweep = Sweep(settings, context, folder, jobs, again("hydra.sweep.dir", config.hydra.sweep.dir))
+        sweep = Sweep(settings, context, folder, jobs, command_to_go_on("hydra.sweep.dir", config.hydra.sweep.dir))
         if OmegaConf.get_type(config) is not Config:
             return sweep.of_another_app(task)
         return sweep.of_training()
@@ -84,7 +84,7 @@ def launch(
     except OSError as error:
         complain(TutError(one_line(error)))
     except Stopped as stop:
-        print(f"{stop}; to go on: {again('hydra.sweep.dir', config.hydra.sweep.dir)}")
+        print(f"{stop}; to go on: {command_to_go_on('hydra.sweep.dir', config.hydra.sweep.dir)}")
         sys.exit(stop.exit_code)
 
 
