@@ -102,6 +102,20 @@ def test_contents_are_on_disk_before_the_name_and_the_name_before_it_returns(tmp
     assert flushed == [(tmp_path / "file").stat().st_ino, tmp_path.stat().st_ino]
 
 
+@pytest.mark.parametrize(("umask", "mode"), [(0o002, 0o664), (0o022, 0o644), (0o077, 0o600)])
+def test_what_a_library_has_made_private_follows_the_umask(umask: int, mode: int, tmp_path: Path) -> None:
+    before = os.umask(umask)
+    try:
+        with write_whole(tmp_path / "folder") as temporary:
+            temporary.mkdir()
+            os.close(os.open(temporary / "private", os.O_CREAT | os.O_WRONLY, 0o600))
+            (temporary / "plain").touch()
+        assert [path.stat().st_mode & 0o777 for path in (tmp_path / "folder").iterdir()] == [mode, mode]
+        assert os.umask(umask) == umask
+    finally:
+        os.umask(before)
+
+
 def test_a_folder_is_removed_whole(tmp_path: Path) -> None:
     remove_whole(tmp_path / "none")
     (tmp_path / "x/y").mkdir(parents=True)
@@ -110,7 +124,7 @@ def test_a_folder_is_removed_whole(tmp_path: Path) -> None:
 
 
 def test_one_that_is_not_waited_for_is_busy(tmp_path: Path) -> None:
-    with only_one(tmp_path / "x"), pytest.raises(Busy, match="x: another process is working in it"):
+    with only_one(tmp_path / "x"), pytest.raises(Busy, match="x: another process is working in"):
         in_a_thread(lambda: only_one(tmp_path / "x", wait=False).__enter__())
     with only_one(tmp_path / "x", wait=False):
         pass
