@@ -72,7 +72,8 @@ class WandbTracker:
         if status == "finished" or run.offline:  # else the step may not be over, and is sent when the run goes on
             self._send()
         best = {f"{Split.VALID}/{name}": {_BEST[name].__name__: value} for name, value in self._best.items()}
-        run.summary.update({"status": status, "untie_step": untie_step, **best})  # W&B's own best forgets at a resume
+        about = {"status": str(status), "untie_step": untie_step}  # W&B calls an enum by its name, not its value
+        run.summary.update({**about, **best})  # W&B's own best forgets at a resume
         folder = os.path.relpath(os.path.dirname(run.dir))
         try:
             run.finish(exit_code=0 if status == "finished" else 1)
