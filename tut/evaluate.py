@@ -11,6 +11,7 @@ from typing import Any
 from tut.console import Options, complain, split_among
 from tut.errors import TutError
 from tut.splits import Split
+from tut.system.signals import work_dropped_at_exit
 
 
 def score_again(folder: Path, split: Split) -> dict[str, Any]:
@@ -51,6 +52,7 @@ def score_again(folder: Path, split: Split) -> dict[str, Any]:
     return evaluate(model, batches, device, precision).row()
 
 
+@work_dropped_at_exit()
 def main() -> None:
     """Read the command line and print the scores."""
     parser = Options("tut.evaluate", __doc__)

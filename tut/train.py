@@ -20,7 +20,7 @@ from tut.config import Config
 from tut.console import command_to_go_on, complain
 from tut.errors import TutError
 from tut.system.provenance import CONF_DIR
-from tut.system.signals import EXIT_INTERRUPTED, Stopped
+from tut.system.signals import EXIT_INTERRUPTED, Stopped, work_dropped_at_exit
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +44,7 @@ def _task(composed: DictConfig) -> float | None:
         sys.exit(stop.exit_code)
 
 
+@work_dropped_at_exit()
 def main() -> None:
     """Check the whole command line, then let Hydra run it; where torchrun has started several, in the first process."""
     try:

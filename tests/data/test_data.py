@@ -2,10 +2,6 @@
 
 import io
 import json
-import multiprocessing
-import os
-import signal
-import time
 from itertools import groupby
 from pathlib import Path
 
@@ -21,7 +17,6 @@ from tut.data.tokenizer import load_tokenizer, separator_id
 from tut.errors import TutError
 from tut.splits import Split
 from tut.system import files
-from tut.system.files import built_once
 
 MLM, CLM = ObjectiveConfig(), ObjectiveConfig(name="clm")
 
@@ -185,6 +180,16 @@ def test_a_tokenizer_that_lacks_what_is_needed_is_refused(tmp_path: Path) -> Non
         opened(text(tokenizer=str(tmp_path)))
 
 
+def test_a_tokenizer_that_brings_code_of_its_own_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(f"open({str(tmp_path / 'was_run')!r}, 'w')\nclass Own: pass\n")
+    about = {"tokenizer_class": "Own", "auto_map": {"AutoTokenizer": ["own.Own", "own.Own"]}}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(about))
+    with pytest.raises(TutError, match=f"^data.tokenizer={tmp_path}: .*custom code") as refused:
+        opened(text(tokenizer=str(tmp_path)))
+    assert "\n" not in str(refused.value)
+    assert not (tmp_path / "was_run").exists()
+
+
 def test_hugging_face_folder(tmp_path: Path) -> None:
     from datasets import Dataset, DatasetDict
 
@@ -249,47 +254,6 @@ def test_changed_text_is_never_read_from_an_old_cache(tmp_path: Path) -> None:
     before = opened(text(files=str(path), tokenizer="trained"))[0].fingerprint
     path.write_text(TEXT.read_text().replace("assert", "insist"))
     assert opened(text(files=str(path)))[0].fingerprint != before
-
-
-def test_a_half_built_folder_is_never_used(tmp_path: Path) -> None:
-    def build_and_die(folder: Path) -> None:
-        (folder / "part").write_text("half")
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    process = multiprocessing.get_context("fork").Process(target=built_once, args=(tmp_path / "x", build_and_die))
-    process.start()
-    process.join(30)
-    assert process.exitcode == -signal.SIGKILL
-    assert not (tmp_path / "x").exists()
-    built = built_once(tmp_path / "x", lambda folder: (folder / "part").write_text("whole"))
-    assert (built / "part").read_text() == "whole"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["x", "x.lock"]
-
-
-def test_two_processes_build_once(tmp_path: Path) -> None:
-    def build(folder: Path) -> None:
-        with (tmp_path / "count").open("a") as file:
-            file.write("x")
-        time.sleep(0.3)
-        (folder / "part").write_text("whole")
-
-    context = multiprocessing.get_context("fork")
-    both = [context.Process(target=built_once, args=(tmp_path / "y", build)) for _ in range(2)]
-    for process in both:
-        process.start()
-    for process in both:
-        process.join(30)
-    assert [process.exitcode for process in both] == [0, 0]
-    assert (tmp_path / "count").read_text() == "x"
-
-
-def test_a_failed_build_leaves_nothing_that_is_used(tmp_path: Path) -> None:
-    def fail(folder: Path) -> None:
-        raise TutError("no")
-
-    with pytest.raises(TutError):
-        built_once(tmp_path / "z", fail)
-    assert not (tmp_path / "z").exists()
 
 
 def test_config_of_the_small_runs_reads_the_text() -> None:

@@ -316,7 +316,8 @@ def test_learning_beats_the_unigrams(optimizer: str, tmp_path: Path) -> None:
     from tut.data.tokenizer import load_tokenizer
 
     source = open_source(config.data)
-    tokens = open_corpus(config.data, source, load_tokenizer(config.data, config.objective, source)).train.tokens
+    corpus = open_corpus(config.data, source, load_tokenizer(config.data, config.objective, source))
+    tokens = corpus.rows[Split.TRAIN].tokens
     counts = torch.bincount(torch.tensor(tokens.astype("int64"))).double()
     share = counts[counts > 0] / counts.sum()
     entropy = -(share * share.log()).sum().item()

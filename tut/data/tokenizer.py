@@ -51,13 +51,13 @@ def separator_id(tokenizer: PreTrainedTokenizerBase) -> int | None:
 
 
 def _require(tokenizer: PreTrainedTokenizerBase, data: DataConfig, objective: ObjectiveConfig) -> None:
-    needs = {
+    lacks = {
         "mask token, which objective=mlm needs": objective.name == "mlm" and tokenizer.mask_token_id is None,
         "padding token, which data.packing=lines needs": data.packing == "lines" and tokenizer.pad_token_id is None,
         "separator or end-of-text token to put between documents": separator_id(tokenizer) is None,
     }
-    for what, missing in needs.items():
-        if missing:
+    for what, is_lacking in lacks.items():
+        if is_lacking:
             raise TutError(f"data.tokenizer={data.tokenizer}: it has no {what}")
 
 

@@ -54,8 +54,10 @@ def write_whole(path: Path) -> Iterator[Path]:
         remove(leftover)
     try:
         yield temporary
-        for written in (*temporary.rglob("*"), temporary):
-            _flush(written)
+        written = [*temporary.rglob("*"), temporary]
+        _follow_umask(written)
+        for each in written:
+            _flush(each)
         if path.is_dir():
             path.rename(old)
         temporary.replace(path)
@@ -89,6 +91,16 @@ def remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+def _follow_umask(paths: list[Path]) -> None:
+    """Let others read and write files as far as the umask says, where a library (safetensors) has made them private."""
+    private = [path for path in paths if path.is_file() and not path.stat().st_mode & 0o077]
+    if private:
+        umask = os.umask(0o077)  # it can only be read by setting it
+        os.umask(umask)
+        for path in private:
+            path.chmod(0o666 & ~umask)
 
 
 def _flush(path: Path) -> None:

@@ -81,7 +81,9 @@ class WandbTracker:
             self._send()
         # W&B computes the best value itself, but only over what came since a resume.
         best = {f"{Split.VALID}/{name}": {_BEST[name].__name__: value} for name, value in self._best.items()}
-        run.summary.update({"status": status.value, "untie_step": untie_step, **best})
+        run.summary.update(
+            {"status": status.value, "untie_step": untie_step, **best}
+        )  # of an enum W&B would take the name
         folder = os.path.relpath(os.path.dirname(run.dir))
         try:
             run.finish(exit_code=0 if status == Status.FINISHED else 1)

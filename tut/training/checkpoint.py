@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError
 
 from tut.errors import TutError, one_line
-from tut.system.files import digest, file_digest, remove, remove_whole, write_whole
+from tut.system.files import digest, file_digest, remove_whole, write_whole
 
 if TYPE_CHECKING:  # torch is not for those who only look at what is there
     from tut.training.state import State
@@ -163,14 +163,6 @@ def is_kept(checkpoint: Path) -> bool:
         return bool(json.loads((checkpoint / _MANIFEST).read_text())["keep"])
     except (OSError, ValueError, KeyError, TypeError):
         return False
-
-
-def set_aside(checkpoint: Path) -> Path:
-    """Rename a damaged checkpoint, so that nothing takes it for a whole one, and return its new path."""
-    aside = checkpoint.with_name(f"damaged-{checkpoint.name}")
-    remove(aside)
-    checkpoint.rename(aside)
-    return aside
 
 
 def link(checkpoint: Path, folder: Path) -> None:

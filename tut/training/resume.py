@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tut.errors import TutError
-from tut.system.files import Busy, only_one
+from tut.system.files import Busy, only_one, set_aside
 from tut.training import checkpoint
 from tut.training.identity import determinants, difference
 from tut.training.inputs import Inputs
@@ -28,7 +28,7 @@ def own_newest(folder: Path, inputs: Inputs, up_to: int | None) -> Start | None:
         try:
             manifest = checkpoint.verify(path)
         except TutError as damage:
-            aside = checkpoint.set_aside(path)
+            aside = set_aside(path)
             log.warning("%s; set aside as %s, the one before it is used", damage, aside.name)
             continue
         if reason := _obstacle(manifest, inputs):
@@ -61,7 +61,7 @@ def _set_aside_alone(path: Path) -> None:
                 checkpoint.verify(path)
             except TutError:
                 if path.is_dir():
-                    checkpoint.set_aside(path)
+                    set_aside(path)
     except Busy:
         pass
 

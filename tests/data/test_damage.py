@@ -1,0 +1,132 @@
+"""Corpora and trained tokenizers that a disk has damaged: found, said in one line, and built anew."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import TEXT, command
+
+from tut.config import DataConfig, ObjectiveConfig
+from tut.data.corpus import Corpus, open_corpus
+from tut.data.sources import open_source
+from tut.data.tokenizer import load_tokenizer
+from tut.splits import Split
+from tut.system.files import built
+
+CLM = ObjectiveConfig(name="clm")
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TUT_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def opened(packing: str = "blocks") -> Corpus:
+    data = DataConfig(source="text", files=str(TEXT), vocab_size=400, seq_len=32, packing=packing)
+    source = open_source(data)
+    return open_corpus(data, source, load_tokenizer(data, ObjectiveConfig(), source))
+
+
+def corpus_of(home: Path) -> Path:
+    (folder,) = built(home / "corpora")
+    return folder
+
+
+def tokenizer_of(home: Path) -> Path:
+    (folder,) = built(home / "tokenizers")
+    return folder
+
+
+def zero_half(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2].ljust(len(content), b"\0"))
+
+
+def flip_a_bit(path: Path) -> None:
+    """Change a file as no file system notes it."""
+    about, content = path.stat(), bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
+
+
+@pytest.mark.parametrize("packing", ["blocks", "lines"])
+def test_half_of_the_tokens_zeroed(packing: str, home: Path, caplog: pytest.LogCaptureFixture) -> None:
+    before = opened(packing)
+    tokens = before.rows[Split.TRAIN].tokens.tolist()
+    assert opened(packing).fingerprint == before.fingerprint
+    assert not caplog.messages
+    folder = corpus_of(home)
+    zero_half(folder / "train.bin")
+    after = opened(packing)
+    assert caplog.messages == [
+        f"{folder} is damaged (train.bin does not match its checksum): it is built anew",
+    ]
+    assert after.rows[Split.TRAIN].tokens.tolist() == tokens
+    assert after.fingerprint == before.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda path: os.truncate(path, 100), "validation.bin has 100 bytes, not "),
+        (lambda path: path.unlink(), "validation.bin is missing"),
+    ],
+)
+def test_a_file_that_is_short_or_gone(damage, said: str, home: Path, caplog: pytest.LogCaptureFixture) -> None:
+    before = opened()
+    damage(corpus_of(home) / "validation.bin")
+    assert opened().fingerprint == before.fingerprint
+    (message,) = caplog.messages
+    assert f"is damaged ({said}" in message
+
+
+def test_a_damaged_tokenizer_is_trained_again(home: Path, caplog: pytest.LogCaptureFixture) -> None:
+    before = opened()
+    path = tokenizer_of(home) / "tokenizer.json"
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b'"the"', b'"het"'))
+    assert path.read_bytes() != content
+    assert opened().fingerprint == before.fingerprint
+    assert path.read_bytes() == content
+    assert caplog.messages == [
+        f"{path.parent} is damaged (tokenizer.json does not match its checksum): it is built anew",
+    ]
+
+
+def test_the_store_lists_and_checks_them(home: Path, tmp_path: Path) -> None:
+    before = opened()
+    corpus, tokenizer = corpus_of(home), tokenizer_of(home)
+    listed = command("tut.store", cwd=tmp_path).stdout
+    assert f"{home}/corpora: 1 corpora, 0." in listed
+    assert f"{home}/tokenizers: 1 tokenizers, 0." in listed
+    checked = command("tut.store", "check", cwd=tmp_path)
+    assert checked.returncode == 0
+    assert checked.stdout.count("all whole") == 3
+    flip_a_bit(corpus / "train.bin")
+    flip_a_bit(tokenizer / "tokenizer.json")
+    checked = command("tut.store", "check", cwd=tmp_path)
+    assert checked.returncode == 1
+    assert checked.stderr == (
+        "tut: 2 set aside, to be made anew when needed: "
+        f"{corpus}: damaged (train.bin does not match its checksum); "
+        f"{tokenizer}: damaged (tokenizer.json does not match its checksum)\n"
+    )
+    assert not corpus.exists()
+    assert opened().fingerprint == before.fingerprint
+    assert "all whole" in command("tut.store", "check", cwd=tmp_path).stdout
+    assert corpus.with_name(f"damaged-{corpus.name}").is_dir()
+    command("tut.store", "prune", "--older-than", "0", cwd=tmp_path)
+    assert not list(home.glob("*/damaged-*"))
+    assert corpus.is_dir()
+
+
+def test_the_fingerprint_is_of_tokens_rows_and_documents_alone(home: Path, monkeypatch) -> None:
+    before = opened()
+    monkeypatch.setenv("TUT_HOME", str(home / "elsewhere"))
+    after = opened()
+    assert after.fingerprint == before.fingerprint
+    assert np.array_equal(after.rows[Split.TEST].tokens, before.rows[Split.TEST].tokens)
+    assert opened("lines").fingerprint != before.fingerprint
