@@ -11,7 +11,7 @@ from typing import Any
 from tut.console import Options, complain, split_among
 from tut.errors import TutError
 from tut.splits import Split
-from tut.system.signals import work_dropped_at_exit
+from tut.system.background import work_dropped_at_exit
 
 
 def score_again(folder: Path, split: Split) -> dict[str, Any]:

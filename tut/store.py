@@ -22,21 +22,8 @@ from typing import Any
 
 from tut.console import console
 from tut.errors import TutError
-from tut.system.files import (
-    Busy,
-    building_of,
-    built,
-    damage,
-    digest,
-    home,
-    leftovers,
-    only_one,
-    remove,
-    remove_whole,
-    set_aside,
-    size_of,
-    write_json,
-)
+from tut.system.built import building_of, built, damage, leftovers
+from tut.system.files import Busy, digest, home, only_one, remove, remove_whole, set_aside, size_of, write_json
 from tut.training import checkpoint
 
 _BUILT = ("corpora", "tokenizers")

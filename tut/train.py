@@ -19,8 +19,9 @@ from tut.cli.preflight import preflight, register_schema
 from tut.config import Config
 from tut.console import command_to_go_on, complain
 from tut.errors import TutError
+from tut.system.background import work_dropped_at_exit
 from tut.system.provenance import CONF_DIR
-from tut.system.signals import EXIT_INTERRUPTED, Stopped, work_dropped_at_exit
+from tut.system.signals import EXIT_INTERRUPTED, Stopped
 
 log = logging.getLogger(__name__)
 

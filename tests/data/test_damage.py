@@ -12,7 +12,7 @@ from tut.data.corpus import Corpus, open_corpus
 from tut.data.sources import open_source
 from tut.data.tokenizer import load_tokenizer
 from tut.splits import Split
-from tut.system.files import built
+from tut.system.built import built
 
 CLM = ObjectiveConfig(name="clm")
 

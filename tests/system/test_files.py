@@ -15,7 +15,8 @@ import pytest
 
 from tut.errors import TutError
 from tut.system import files
-from tut.system.files import Busy, built_once, damage, only_one, remove_whole, write_json, write_whole
+from tut.system.built import built_once, damage
+from tut.system.files import Busy, only_one, remove_whole, write_json, write_whole
 from tut.system.signals import NotStarted, stop_request
 
 FORK = multiprocessing.get_context("fork")

@@ -12,7 +12,7 @@ from conftest import SMALL, make_config
 from small_sweeps import TINY, sweep
 
 from tut.splits import Split
-from tut.system.files import built
+from tut.system.built import built
 from tut.training.inputs import Inputs
 
 NOBODY = 65534

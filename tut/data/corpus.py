@@ -7,7 +7,7 @@ A corpus is a folder under `TUT_HOME/corpora`, named after everything that deter
     *.starts.npy                            `lines` only: where each row starts, and where the last one stops
     train.counts.npy                        how often each token of the vocabulary occurs in the training split
     corpus.json                             the fingerprint of the tokens, rows and documents; the integers' type
-    inventory.json                          sizes and checksums: see `tut.system.files.built_once`
+    inventory.json                          sizes and checksums: see `tut.system.built.built_once`
 
 It is complete or absent, and built anew if it is damaged. However large it is, building it takes as much memory as its
 longest document asks for, and reading it what a batch asks for.
@@ -32,7 +32,8 @@ from tut.data.sources import Source
 from tut.data.tokenizer import separator_id
 from tut.errors import TutError
 from tut.splits import Split
-from tut.system.files import built_once, digest, file_digest, home
+from tut.system.built import built_once
+from tut.system.files import digest, file_digest, home
 
 Ids = npt.NDArray[np.int64]
 

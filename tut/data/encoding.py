@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from tut.system.signals import begun
+from tut.system.background import begun
 
 Encode = Callable[[list[str]], Iterable[list[int]]]
 """Returns the token ids of each of some texts."""

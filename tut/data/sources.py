@@ -25,8 +25,8 @@ from typing import Any, Protocol, TextIO
 from tut.config import DataConfig
 from tut.errors import TutError, did_you_mean, one_line
 from tut.splits import Split
+from tut.system.background import interruptibly
 from tut.system.files import digest, file_digest
-from tut.system.signals import interruptibly
 
 _HELD_OUT = 0.05  # the share of documents that goes to validation, and again to test
 _SAVED = "dataset_dict.json"  # the mark of a folder that `datasets` wrote with save_to_disk

@@ -13,8 +13,9 @@ from tut.config import DataConfig, ObjectiveConfig
 from tut.data.sources import Source
 from tut.errors import TutError, one_line
 from tut.splits import Split
-from tut.system.files import built_once, digest, home
-from tut.system.signals import interruptibly
+from tut.system.background import interruptibly
+from tut.system.built import built_once
+from tut.system.files import digest, home
 
 _VERSION = 3  # of the recipe and the files; raised when they change, so that no stale tokenizer is used
 _ALPHABET = 1000  # characters that WordPiece knows; rarer ones are unknown

@@ -28,8 +28,9 @@ from tut.sweep.config import SlurmConfig
 from tut.sweep.display import watch
 from tut.sweep.folder import SweepFolder, Task
 from tut.sweep.worker import WARNINGS, Order, begin, exit_code, perform, unpack
+from tut.system.built import built_once
 from tut.system.device import choose_precision
-from tut.system.files import built_once, digest, file_digest, home
+from tut.system.files import digest, file_digest, home
 from tut.system.provenance import CODE, CONF_DIR, SWEEPS_DIR
 from tut.system.signals import NotStarted, Stopped, stop_request
 from tut.tracking.record import Record
