@@ -22,14 +22,13 @@ class _StageLauncher(Launcher):
         self.settings = self.kind(**settings)
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
+        self.hydra_context = hydra_context
+        self.config = config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         from tut.sweep.launcher import launch
 
-        return launch(
-            self.settings, self.hydra_context, self.task_function, self.config, job_overrides, initial_job_idx
-        )
+        return launch(self.settings, self.hydra_context, self.config, job_overrides, initial_job_idx)
 
 
 class LocalLauncher(_StageLauncher):

@@ -4,12 +4,15 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
 from conftest import SMALL, TEXT, UNREPORTED, command
 
-from tut.sweep.folder import SweepFolder, Task
+from tut.sweep.folder import SweepFolder
+from tut.sweep.work import Task
+from tut.tracking.record import Status
 
 TINY = (
     *(word for word in SMALL if not word.startswith("model")),
@@ -46,7 +49,7 @@ def tasks(folder: Path) -> dict[str, Task]:
     return {task.name: task for task in SweepFolder(folder).tasks()}
 
 
-def outcomes(folder: Path) -> dict[str, str]:
+def outcomes(folder: Path) -> dict[str, Status]:
     """Return how each stage ended, by its label."""
     return {task.label: SweepFolder(folder).outcome(name)["status"] for name, task in tasks(folder).items()}
 
@@ -56,11 +59,21 @@ def steps_trained(folder: Path) -> int:
     total = 0
     for name, task in tasks(folder).items():
         record = Path(task.record) / ("state.json" if task.ends_run else "stage.json")
-        if record.exists() and SweepFolder(folder).outcome(name)["status"] == "finished":
+        if record.exists() and SweepFolder(folder).outcome(name)["status"] == Status.FINISHED:
             state = json.loads(record.read_text())
             origin = state["resumed_from"]
             total += task.end - (0 if origin is None else int(origin[-8:]))
     return total
+
+
+def wait_for_rows(folder: Path) -> Path:
+    """Return the folder of the first stage that has written a metric row."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if found := list(folder.glob("stages/*/train.jsonl")) + list(folder.glob("[0-9]*/train.jsonl")):
+            return found[0].parent
+        time.sleep(0.05)
+    raise AssertionError("no stage has started")
 
 
 def kill_everything(process: subprocess.Popen[str]) -> None:

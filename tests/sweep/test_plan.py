@@ -6,11 +6,11 @@ import sys
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tut.sweep.plan import Path, Plan, Segment, Stage, makespan, plan
+from tut.sweep.plan import Plan, RunPath, Segment, Stage, makespan, plan
 
 
 @st.composite
-def paths(draw: st.DrawFn) -> Path:
+def paths(draw: st.DrawFn) -> RunPath:
     """A run as a sweep makes it: a trunk's name, where it unties and how, where it ends."""
     trunk = draw(st.sampled_from(["a", "b"]))
     end = draw(st.integers(1, 12))
@@ -23,7 +23,7 @@ def paths(draw: st.DrawFn) -> Path:
     return (untied,) if untie == 0 else (Segment(trunk, 0, untie), untied)
 
 
-def steps(path: Path) -> list[tuple[str, int]]:
+def steps(path: RunPath) -> list[tuple[str, int]]:
     """Every step of a run, as (lineage, number)."""
     return [(part.lineage, step) for part in path for step in range(part.start, part.end)]
 
@@ -33,7 +33,7 @@ def back_to_start(stage: Stage | None) -> list[Stage]:
 
 
 @given(st.lists(paths(), min_size=1, max_size=12))
-def test_plan(runs: list[Path]) -> None:
+def test_plan(runs: list[RunPath]) -> None:
     planned = plan(runs)
     places = {stage: place for place, stage in enumerate(planned.stages)}
     for stage, place in places.items():
@@ -57,7 +57,7 @@ def test_plan(runs: list[Path]) -> None:
 
 
 @given(st.lists(paths(), min_size=1, max_size=6), st.randoms())
-def test_the_order_of_runs_does_not_matter(runs: list[Path], random) -> None:
+def test_the_order_of_runs_does_not_matter(runs: list[RunPath], random) -> None:
     def pieces(planned: Plan) -> set[tuple[str, int, int]]:
         return {(stage.lineage, stage.start, stage.end) for stage in planned.stages}
 
@@ -89,7 +89,7 @@ def test_a_shorter_run_of_the_same_lineage_is_a_prefix() -> None:
 
 
 @given(st.lists(paths(), min_size=1, max_size=4), st.integers(1, 3))
-def test_makespan_is_possible_and_near_the_best(runs: list[Path], workers: int) -> None:
+def test_makespan_is_possible_and_near_the_best(runs: list[RunPath], workers: int) -> None:
     stages = plan(runs).stages
     took = makespan(stages, lambda stage: float(stage.steps), workers)
     longest = max(path[-1].end for path in runs)

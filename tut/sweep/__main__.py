@@ -10,8 +10,9 @@ from pathlib import Path
 from tut.console import Options, complain
 from tut.errors import TutError
 from tut.store import release
+from tut.sweep.backends import slurm_queue
 from tut.sweep.display import status_of, status_tree
-from tut.sweep.folder import PLANNED, SweepFolder, Task
+from tut.sweep.folder import PLANNED, SweepFolder
 
 
 def main() -> None:
@@ -22,37 +23,36 @@ def main() -> None:
     asked = parser.parse_args()
     try:
         if not (asked.folder / PLANNED).is_file():
-            raise TutError(
-                f"{asked.folder}: {'no sweep in this folder' if asked.folder.is_dir() else 'no such folder'}"
-            )
-        (_status if asked.action == "status" else _cancel)(SweepFolder(asked.folder))
+            why = "no sweep in this folder" if asked.folder.is_dir() else "no such folder"
+            raise TutError(f"{asked.folder}: {why}")
+        folder = SweepFolder(asked.folder)
+        if asked.action == "status":
+            _status(folder)
+        else:
+            _cancel(folder)
     except TutError as error:
         complain(error)
 
 
 def _status(folder: SweepFolder) -> None:
-    if all(folder.is_done(task) for task in folder.tasks()):
+    tasks = folder.tasks()
+    if all(folder.is_done(task) for task in tasks):
         release(folder.path, Path(folder.plan["store"]))
-    queued = [task.job for task in folder.tasks() if task.job is not None]
-    if not queued or shutil.which("squeue") is None:
-        status_tree(folder, {task.name: status_of(folder, task) for task in folder.tasks()})
-        return
-    from tut.sweep.backends.slurm import in_queue, standing
-
-    alive = in_queue(queued)
-
-    def of(task: Task) -> str:
-        return status_of(folder, task) if task.job is None else standing(folder, task, task.job, alive)
-
-    status_tree(folder, {task.name: of(task) for task in folder.tasks()})
+    jobs = [task.job for task in tasks if task.job is not None]
+    alive = slurm_queue.in_queue(jobs) if jobs and shutil.which("squeue") is not None else None
+    statuses = {}
+    for task in tasks:
+        if task.job is None or alive is None:
+            statuses[task.name] = status_of(folder, task)
+        else:
+            statuses[task.name] = slurm_queue.standing(folder, task, task.job, alive)
+    status_tree(folder, statuses)
 
 
 def _cancel(folder: SweepFolder) -> None:
     if shutil.which("scancel") is None or not any(task.job for task in folder.tasks()):
         raise TutError(f"{folder.path}: has no jobs in SLURM; stop a sweep on this machine with Ctrl-C where it runs")
-    from tut.sweep.backends.slurm import cancel
-
-    print(f"{cancel(folder)} jobs cancelled; to go on later: {folder.plan['command']}")
+    print(f"{slurm_queue.cancel(folder)} jobs cancelled; to go on later: {folder.plan['command']}")
 
 
 if __name__ == "__main__":

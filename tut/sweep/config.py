@@ -49,7 +49,9 @@ class SlurmConfig(LauncherConfig):
     """Limit of one job: minutes, or SLURM's `days-hours:minutes:seconds`. A stage that needs longer saves before the
     limit, is queued again, and goes on."""
     gpus: int = 0
-    """GPUs of a process: 0 or 1. A job has `trainer.devices` processes on each of `trainer.nodes` nodes."""
+    """GPUs of a process: 0 or 1. A job has `trainer.devices` processes on each of `trainer.nodes` nodes. Which GPU it
+    will get is not known when it is planned, so `trainer.precision=auto` is planned as bf16. A job that lands on a GPU
+    without bf16 fails, and says so: then set `trainer.precision=fp32`."""
     cpus: int = 4
     """CPU cores of a process."""
     mem: str = "16GB"
@@ -68,6 +70,15 @@ class SlurmConfig(LauncherConfig):
 
 SETTINGS: dict[str, type[LauncherConfig]] = {"local": LocalConfig, "slurm": SlurmConfig}
 
+_LIMITS: dict[str, tuple[float, float]] = {
+    "workers_per_device": (1, 1024),
+    "timeout_minutes": (0.001, 1e9),
+    "gpus": (0, 1),
+    "cpus": (1, 4096),
+    "array_parallelism": (1, 1e6),
+    "seconds_to_save": (1, 1e6),
+}
+
 
 def check_settings(settings: LauncherConfig) -> None:
     """Check what types alone do not.
@@ -78,21 +89,29 @@ def check_settings(settings: LauncherConfig) -> None:
     if settings.keep not in KEEPS:
         near = did_you_mean(settings.keep, KEEPS)
         raise TutError(f"hydra.launcher.keep={settings.keep}: choose from {', '.join(KEEPS)}{near}")
-    limits: dict[str, tuple[float, float]] = {
-        "workers_per_device": (1, 1024), "timeout_minutes": (0.001, 1e9), "gpus": (0, 1), "cpus": (1, 4096),
-        "array_parallelism": (1, 1e6), "seconds_to_save": (1, 1e6),
-    }  # fmt: skip
-    for name, (low, high) in limits.items():
-        value = getattr(settings, name, None)
-        if value is not None and not low <= value <= high:
+    for name, value in vars(settings).items():
+        if name not in _LIMITS or value is None:
+            continue
+        low, high = _LIMITS[name]
+        if not low <= value <= high:
             raise TutError(f"hydra.launcher.{name}={value}: must be at least {low} and at most {high:g}")
-    if isinstance(settings, SlurmConfig) and isinstance(settings.time, int):
-        seconds, time = settings.seconds_to_save, settings.time
-        if not seconds < 60 * time:
-            raise TutError(
-                f"hydra.launcher.seconds_to_save={seconds}: must be below hydra.launcher.time={time} minutes"
-            )
-    devices = getattr(settings, "devices", "auto")
-    numbers = isinstance(devices, list) and devices and all(isinstance(one, int) and one >= 0 for one in devices)
-    if devices not in ("auto", "cpu") and not (numbers and len(set(devices)) == len(devices)):
+    if isinstance(settings, LocalConfig):
+        _check_devices(settings.devices)
+    if isinstance(settings, SlurmConfig):
+        _check_time(settings)
+
+
+def _check_devices(devices: Any) -> None:
+    if devices in ("auto", "cpu"):
+        return
+    is_list = isinstance(devices, list) and len(devices) > 0
+    if not is_list or not all(isinstance(one, int) and one >= 0 for one in devices) or len({*devices}) < len(devices):
         raise TutError(f"hydra.launcher.devices={devices}: must be auto, cpu, or a list of CUDA devices such as [0,2]")
+
+
+def _check_time(settings: SlurmConfig) -> None:
+    seconds = settings.seconds_to_save
+    if isinstance(settings.time, int) and seconds >= 60 * settings.time:
+        raise TutError(
+            f"hydra.launcher.seconds_to_save={seconds}: must be below hydra.launcher.time={settings.time} minutes"
+        )

@@ -4,7 +4,7 @@ import logging
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,19 +17,23 @@ from rich.tree import Tree
 from tqdm import tqdm
 
 from tut.console import console
-from tut.sweep.folder import SweepFolder, Task, is_alive, last_row, tail
+from tut.sweep.folder import SweepFolder, is_alive, last_row, tail
+from tut.sweep.work import Task
+from tut.tracking.record import Status
 
 log = logging.getLogger(__name__)
 
 _SECONDS_BETWEEN_LINES = 30.0
 _STYLES = {
-    "running": "cyan",
-    "finished": "green",
-    "failed": "red",
-    "killed": "red",
-    "skipped": "yellow",
-    "stopped": "yellow",
+    Status.RUNNING: "cyan",
+    Status.FINISHED: "green",
+    Status.FAILED: "red",
+    Status.KILLED: "red",
+    Status.SKIPPED: "yellow",
+    Status.STOPPED: "yellow",
 }
+_COUNTED = (Status.FINISHED, Status.RUNNING, Status.WAITING, Status.FAILED, Status.SKIPPED, Status.STOPPED)
+_ALWAYS_COUNTED = (Status.FINISHED, Status.RUNNING)
 
 
 def print_tree(tasks: list[Task], describe: Callable[[Task], str]) -> None:
@@ -42,33 +46,41 @@ def print_tree(tasks: list[Task], describe: Callable[[Task], str]) -> None:
     console().print(root)
 
 
-def status_tree(folder: SweepFolder, statuses: Mapping[str, str]) -> None:
+def status_tree(folder: SweepFolder, statuses: Mapping[str, Status]) -> None:
     """Print a sweep's stages as a tree, and how each stands."""
 
     def describe(task: Task) -> str:
-        status, detail = statuses[task.name], ""
-        if status == "running" and (row := last_row(Path(task.record))):
-            detail = f" at step {row['step']}, {row['tokens_per_second']:,.0f} tokens/s"
-        elif status in ("failed", "skipped") and (error := folder.outcome(task.name)["error"]):
-            detail = f": {escape(error)}"
+        status = statuses[task.name]
+        job = f" (job {task.job})" if task.job else ""
         style = _STYLES.get(status, "dim")
-        return f"[{style}]{status}[/{style}]{detail}{f' (job {task.job})' if task.job else ''}"
+        return f"[{style}]{status}[/{style}]{_detail(folder, task, status)}{job}"
 
     print_tree(folder.tasks(), describe)
     counts = Counter(statuses.values())
     print(", ".join(f"{count} {status}" for status, count in counts.items()))
 
 
-def status_of(folder: SweepFolder, task: Task) -> str:
+def _detail(folder: SweepFolder, task: Task, status: Status) -> str:
+    """Return how far a running stage is, or why one is not finished."""
+    if status == Status.RUNNING:
+        row = last_row(Path(task.record))
+        return f" at step {row['step']}, {row['tokens_per_second']:,.0f} tokens/s" if row else ""
+    error = folder.outcome(task.name)["error"]
+    return f": {escape(error)}" if error and status in (Status.FAILED, Status.SKIPPED) else ""
+
+
+def status_of(folder: SweepFolder, task: Task) -> Status:
     """Return how a stage stands: its outcome, `finished` if that is what the store and its run say, or `killed`."""
     if folder.is_done(task):
-        return "finished"
+        return Status.FINISHED
     outcome = folder.outcome(task.name)
-    killed = outcome["status"] == "running" and not is_alive(outcome["process"])
-    return "killed" if killed else str(outcome["status"])
+    status: Status = outcome["status"]
+    if status == Status.RUNNING and not is_alive(outcome["process"]):
+        return Status.KILLED
+    return status
 
 
-def print_failures(folder: SweepFolder, failed: list[Task], command: str) -> None:
+def print_failures(folder: SweepFolder, failed: Sequence[Task], command: str) -> None:
     """Print which stages failed and why, with the end of what each has said, and how to take the sweep up again."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in ("not finished", "why", "log"):
@@ -76,7 +88,7 @@ def print_failures(folder: SweepFolder, failed: list[Task], command: str) -> Non
     for task in failed:
         outcome = folder.outcome(task.name)
         why = Text(f"{outcome['status']}: {outcome['error'] or ''}".removesuffix(": "))
-        if outcome["status"] == "failed":
+        if outcome["status"] == Status.FAILED:
             for line in tail(folder.log(task.name), 3):
                 why.append(f"\n  {line}", "dim")
         table.add_row(task.label, why, str(folder.log(task.name)) if folder.log(task.name).exists() else "")
@@ -87,36 +99,43 @@ def print_failures(folder: SweepFolder, failed: list[Task], command: str) -> Non
 class Watch:
     """Shows stages as they go: a live table on a terminal, plain lines elsewhere."""
 
-    def __init__(self, folder: SweepFolder, tasks: Mapping[str, Task], live: Live | None) -> None:
+    def __init__(self, folder: SweepFolder, tasks: Sequence[Task], live: Live | None) -> None:
         self._folder = folder
-        self._tasks = tasks
+        self._tasks = {task.name: task for task in tasks}
         self._live = live
-        self._told: dict[str, str] = {}
+        self._told: dict[str, Status] = {}
         self._last_line = time.monotonic()
 
-    def show(self, places: Mapping[str, tuple[str, str]]) -> None:
-        """Show each stage's (status, device or job)."""
-        counts = dict.fromkeys(("finished", "running", "waiting", "failed", "skipped", "stopped"), 0)
-        for status, _ in places.values():
-            counts[status] += 1
-        summary = ", ".join(f"{n} {status}" for status, n in counts.items() if n or status in ("finished", "running"))
-        for name, (status, place) in places.items():
-            if self._told.get(name, "waiting") != status:
+    def show(self, standing: Mapping[str, tuple[Status, str]]) -> None:
+        """Show how each stage stands, and on which device or in which job."""
+        for name, (status, where) in standing.items():
+            if self._told.get(name, Status.WAITING) != status:
                 self._told[name] = status
-                error = self._folder.outcome(name)["error"] if status in ("failed", "skipped") else None
-                where = f" on {place}" if status == "running" and place else ""
-                log.info("%s: %s%s%s", self._tasks[name].label, status, where, f": {error}" if error else "")
-        running = [(name, place) for name, (status, place) in places.items() if status == "running"]
+                self._tell(name, status, where)
+        counts = Counter(status for status, _ in standing.values())
+        counted = [status for status in _COUNTED if counts[status] or status in _ALWAYS_COUNTED]
+        summary = ", ".join(f"{counts[status]} {status}" for status in counted)
+        running = [(name, where) for name, (status, where) in standing.items() if status == Status.RUNNING]
         if self._live is not None:
             self._live.update(self._table(summary, running))
         elif time.monotonic() - self._last_line > _SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
             log.info("stages: %s%s", summary, "".join(f"; {self._line(name)}" for name, _ in running))
 
+    def _tell(self, name: str, status: Status, where: str) -> None:
+        """Say in a line that a stage stands otherwise than it did."""
+        detail = ""
+        if status == Status.RUNNING and where:
+            detail = f" on {where}"
+        elif status in (Status.FAILED, Status.SKIPPED):
+            error = self._folder.outcome(name)["error"]
+            detail = f": {error}" if error else ""
+        log.info("%s: %s%s", self._tasks[name].label, status, detail)
+
     def _table(self, summary: str, running: list[tuple[str, str]]) -> RenderableType:
         table = Table(box=None, show_header=False, pad_edge=False)
-        for name, place in running:
-            table.add_row(place, self._tasks[name].label, *self._progress(name))
+        for name, where in running:
+            table.add_row(where, self._tasks[name].label, *self._progress(name))
         return Group(table, Text(f"stages: {summary}", "bold"))
 
     def _line(self, name: str) -> str:
@@ -134,7 +153,7 @@ class Watch:
 
 
 @contextmanager
-def watch(folder: SweepFolder, tasks: Mapping[str, Task]) -> Iterator[Watch]:
+def watch(folder: SweepFolder, tasks: Sequence[Task]) -> Iterator[Watch]:
     """Show the stages of a sweep for the length of a block."""
     if not sys.stdout.isatty():
         yield Watch(folder, tasks, None)

@@ -9,36 +9,17 @@ SWEEP_DIR/stages/NAME/train.jsonl       metric rows, if no run ends there; else 
 import json
 import os
 import platform
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from tut.splits import Split
-from tut.system.files import home
-from tut.tracking.record import Record
+from tut.sweep.work import Task
+from tut.system.files import home, write_json
+from tut.tracking.record import Record, Status
 from tut.training import checkpoint
 
 PLANNED = "sweep.json"
-
-
-@dataclass(frozen=True)
-class Task:
-    """A stage as the sweep's folder describes it."""
-
-    name: str
-    label: str
-    """What a person calls it."""
-    checkpoint: str | None
-    """Where the store keeps its end; None for another app's job, which is no stage."""
-    start: int
-    end: int
-    parent: str | None
-    """The name of the stage before it."""
-    record: str
-    """The folder of its metric rows: a run's, or its own."""
-    ends_run: bool
-    job: str | None = None
-    """Its job in SLURM."""
 
 
 class SweepFolder:
@@ -54,10 +35,11 @@ class SweepFolder:
         return self.stage(name) / "log.txt"
 
     def write(self, command: str, tasks: list[Task], steps: dict[str, int]) -> None:
-        """Record what is planned. Stages of an earlier plan in the same folder stay in the list."""
+        """Record what is planned. Stages of an earlier plan in the same folder stay in the list, with their jobs."""
         known = {task.name: task for task in self.tasks()} if (self.path / PLANNED).exists() else {}
-        jobs = {name: task.job for name, task in known.items()}
-        known |= {task.name: replace(task, job=jobs.get(task.name)) for task in tasks}
+        for task in tasks:
+            job = known[task.name].job if task.name in known else None
+            known[task.name] = replace(task, job=job)
         self._write({"command": command, "store": str(home()), "steps": steps}, list(known.values()))
 
     def set_jobs(self, jobs: dict[str, str]) -> None:
@@ -65,10 +47,7 @@ class SweepFolder:
         self._write(self.plan, [replace(task, job=jobs.get(task.name, task.job)) for task in self.tasks()])
 
     def _write(self, plan: dict[str, Any], tasks: list[Task]) -> None:
-        self.path.mkdir(parents=True, exist_ok=True)
-        temporary = self.path / f"{PLANNED}.writing"
-        temporary.write_text(json.dumps({**plan, "tasks": [asdict(task) for task in tasks]}, indent=1))
-        temporary.replace(self.path / PLANNED)
+        write_json(self.path / PLANNED, {**plan, "tasks": [asdict(task) for task in tasks]})
 
     @property
     def plan(self) -> dict[str, Any]:
@@ -77,36 +56,38 @@ class SweepFolder:
         return plan
 
     def tasks(self) -> list[Task]:
+        """Return the stages of sweep.json, parents before children."""
         return [Task(**task) for task in self.plan["tasks"]]
 
-    def set_outcome(self, name: str, status: str, **about: Any) -> None:
-        """Record how a stage ended: `finished`, `failed`, `skipped` or `stopped`; or that it is `running`.
+    def set_outcome(self, name: str, status: Status, error: str | None = None, **about: Any) -> None:
+        """Record how a stage stands.
 
         Args:
             name: the stage.
-            status: one of these.
-            about: `error`, what it failed with; `process`, which one runs it; `seconds`, how long that took.
+            status: how it stands.
+            error: what it failed with.
+            about: `process`, which one runs it; `seconds`, how long it took.
         """
-        self.stage(name).mkdir(parents=True, exist_ok=True)
-        temporary = self.stage(name) / "outcome.json.writing"
-        temporary.write_text(json.dumps({"status": status, "error": None, **about}))
-        temporary.replace(self.stage(name) / "outcome.json")
+        write_json(self.stage(name) / "outcome.json", {"status": status, "error": error, **about})
 
     def outcome(self, name: str) -> dict[str, Any]:
         """Return what `set_outcome` has said last; a stage it has said nothing of is waiting."""
         path = self.stage(name) / "outcome.json"
-        return json.loads(path.read_text()) if path.exists() else {"status": "waiting", "error": None}
+        if not path.exists():
+            return {"status": Status.WAITING, "error": None}
+        outcome: dict[str, Any] = json.loads(path.read_text())
+        return {**outcome, "status": Status(outcome["status"])}
 
     def is_done(self, task: Task) -> bool:
         """Return whether a stage is in the store, and the run that ends there, if one does, is finished."""
-        if task.checkpoint is None:
-            return bool(self.outcome(task.name)["status"] == "finished")
-        return has_landed(task) and (not task.ends_run or Record(Path(task.record)).state.get("status") == "finished")
+        if not has_landed(task):
+            return False
+        return not task.ends_run or Record(Path(task.record)).state.get("status") == Status.FINISHED
 
 
 def has_landed(task: Task) -> bool:
     """Return whether the end of a stage is in the store."""
-    return task.checkpoint is not None and checkpoint.is_kept(Path(task.checkpoint))
+    return checkpoint.is_kept(Path(task.checkpoint))
 
 
 def is_alive(process: str) -> bool:

@@ -1,39 +1,50 @@
-"""A sweep from Hydra's list of overrides to its list of results: plan, show or run, report.
+"""A sweep from Hydra's list of overrides to its list of results.
 
-What is the same for every way of running stages is here; the back ends run them.
+What happens in which order, and why:
+
+1. Every job is composed and typed, and its data is opened where it will be trained. So a mistake in any run is told
+   before the first is started, and its steps are known: epochs are counted in the data.
+2. Each run becomes a path through lineages, and the paths become the tree of stages that trains each shared piece once.
+3. A run that is finished in its folder must be the same down to its data and code; else its folder is not to be used.
+4. A dry run ends here: it shows the tree, and has written nothing.
+5. The lineages are reserved in the store before it is seen what is there, so that nothing of it is pruned meanwhile.
+6. What the store lacks is handed to the back end, which trains it: see `tut.sweep.backends`.
+7. Each job gets its result, in Hydra's order. A job that was asked for twice gets that of the first.
+
+A signal to stop is obeyed at once in all of this, for nothing is trained in this process; back ends alone put it off.
 """
 
-import copy
 import logging
 import os
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from hydra.core.hydra_config import HydraConfig
-from hydra.core.utils import JobReturn, JobStatus, configure_log, filter_overrides, setup_globals
+from hydra.core.utils import JobReturn, configure_log, setup_globals
 from hydra.errors import CompactHydraException
-from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf, open_dict
+from hydra.types import HydraContext
+from omegaconf import DictConfig, OmegaConf
 
 from tut import store
 from tut.config import Config
 from tut.console import command_to_go_on, complain
 from tut.errors import TutError, one_line
 from tut.report.callback import show
-from tut.sweep.backends.base import Outcome, Place, Work
-from tut.sweep.backends.local import ThisMachine
+from tut.sweep.backends.base import Backend, Outcome
+from tut.sweep.backends.local import Local
 from tut.sweep.config import LauncherConfig, LocalConfig, SlurmConfig, check_settings
 from tut.sweep.display import print_failures
-from tut.sweep.folder import SweepFolder, Task
-from tut.sweep.plan import Stage
-from tut.sweep.todo import Program, Run, preview, program_of
-from tut.sweep.worker import Order, pack
-from tut.system.signals import Stopped
-from tut.tracking.record import Record
+from tut.sweep.folder import SweepFolder
+from tut.sweep.hydra_jobs import compose, labels, pack, result, typed
+from tut.sweep.lineage import path_of
+from tut.sweep.plan import Stage, plan
+from tut.sweep.preview import preview
+from tut.sweep.todo import Run, Todo
+from tut.sweep.work import Work
+from tut.system.signals import Stopped, StopRequest, stop_request
+from tut.tracking.record import Record, Status
 from tut.training.run import finished_loss
 
 log = logging.getLogger(__name__)
@@ -43,219 +54,193 @@ class Unfinished(CompactHydraException):
     """Some runs of a sweep are not finished. Hydra prints its text and exits with code 1."""
 
 
-@dataclass
-class HydraJob:
-    """A job as Hydra's sweeper wants it."""
-
-    number: int
-    overrides: list[str]
-    config: DictConfig
-    """With its `hydra` node."""
-    folder: Path
-    label: str
-    """The overrides in which it differs from other jobs of the sweep."""
-
-
 def launch(
     settings: LauncherConfig,
     context: HydraContext,
-    task: TaskFunction,
     config: DictConfig,
     job_overrides: Sequence[Sequence[str]],
     first: int,
 ) -> list[JobReturn]:
     """Do what Hydra asks of a launcher, for `settings` of either kind; see `hydra.plugins.launcher.Launcher`.
 
-    The jobs of another app than TUT are no stages, and are queued as they are.
+    Args:
+        settings: `hydra.launcher`.
+        context: Hydra's own.
+        config: what all jobs start from, with its `hydra` node.
+        job_overrides: what each job changes.
+        first: the number of the first job.
     """
     setup_globals()
     configure_log(config.hydra.hydra_logging, config.hydra.verbose)
+    command = command_to_go_on("hydra.sweep.dir", config.hydra.sweep.dir)
     try:
-        check_settings(settings)
-        common = set.intersection(*(set(words) for words in job_overrides))
-        jobs = [_job(context, config, list(words), common, first + place) for place, words in enumerate(job_overrides)]
-        folder = SweepFolder(Path(config.hydra.sweep.dir).absolute())
-        sweep = Sweep(settings, context, folder, jobs, command_to_go_on("hydra.sweep.dir", config.hydra.sweep.dir))
-        if OmegaConf.get_type(config) is not Config:
-            return sweep.of_another_app(task)
-        return sweep.of_training()
+        with stop_request() as stop:
+            _refuse_another_app(config)
+            check_settings(settings)
+            folder = SweepFolder(Path(config.hydra.sweep.dir).absolute())
+            jobs = [compose(context, config, list(words), first + place) for place, words in enumerate(job_overrides)]
+            configs = [_config_of(job, folder) for job in jobs]
+            backend = _backend(settings, configs)
+            runs = _runs(jobs, configs, labels(job_overrides), backend)
+            todo = Todo(runs, plan([path_of(run.inputs, backend.environment(run.inputs)) for run in runs]))
+            _check_folders(todo)
+            if settings.dry_run:
+                _only_show(todo, folder, backend)
+            outcomes = _carry_out(todo, settings, context, folder, backend, command, stop)
+            return _results(todo, outcomes)
     except TutError as error:
         complain(error)
     except OSError as error:
         complain(TutError(one_line(error)))
-    except Stopped as stop:
-        print(f"{stop}; to go on: {command_to_go_on('hydra.sweep.dir', config.hydra.sweep.dir)}")
-        sys.exit(stop.exit_code)
+    except Stopped as stopped:
+        print(f"{stopped}; to go on: {command}", flush=True)
+        sys.exit(stopped.exit_code)
 
 
-class Sweep:
-    """One call of a launcher."""
-
-    def __init__(
-        self,
-        settings: LauncherConfig,
-        context: HydraContext,
-        folder: SweepFolder,
-        jobs: list[HydraJob],
-        command: str,
-    ) -> None:
-        self.settings = settings
-        self.context = context
-        self.folder = folder
-        self.jobs = jobs
-        self.command = command
-
-    def of_training(self) -> list[JobReturn]:
-        """Train what is missing, each stage once, and return a result for each job."""
-        configs = [_typed(job) for job in self.jobs]
-        if wrong := next((config.resume for config in configs if config.resume != "auto"), None):
-            raise TutError(f"resume={wrong}: a sweep goes on from the store by itself; leave resume=auto")
-        place = _place(self.settings, configs)
-        runs = [
-            Run(job.label, config, job.folder, inputs, finished_loss(inputs, Record(job.folder)))
-            for job, config, inputs in zip(self.jobs, configs, map(place.inputs, configs), strict=True)
-        ]
-        program = program_of(runs, place.threads)
-        for run, path in zip(runs, program.plan.paths, strict=True):
-            _check_folder(run, path[-1].lineage)
-        if self.settings.dry_run:
-            preview(program, self.folder.stage, place.workers, str(place))
-            if self.folder.path.is_dir() and os.listdir(self.folder.path) == ["multirun.yaml"]:
-                shutil.rmtree(self.folder.path)  # Hydra has just made it
-            sys.exit(0)
-        tasks = {stage: program.task(stage, self.folder.stage) for stage in program.plan.stages}
-        store.reserve(self.folder.path, {stage.lineage for stage in tasks})  # before it is seen what is there
-        steps = program.steps
-        self.folder.write(self.command, list(tasks.values()), steps)
-        for line in program.repeats():
-            log.info("%s", line)
-        log.info(
-            "%d runs in %d stages: %s steps to train, %s without sharing; on %s",
-            len(runs), len(tasks), f"{steps['to_train']:,}", f"{steps['without_sharing']:,}", place,
-        )  # fmt: skip
-        left = program.plan.remaining()
-        work = []
-        for stage in program.todo:
-            run = runs[stage.runs[0]]
-            order, trainer = self._order(program, stage, place), run.config.trainer
-            kind = place.kind(run.inputs)
-            work.append(Work(tasks[stage], order, kind, left[stage], trainer.nodes, trainer.devices))
-        outcomes = self._carry_out(work, place)
-        ends = {stage.ending: stage.name for stage in program.plan.stages if stage.ending is not None}
-        results = []
-        for number, job in enumerate(self.jobs):
-            first = program.plan.same_as.get(number, number)
-            outcome = outcomes.get(ends[first])
-            if first != number:
-                _same_folder(job.folder, self.jobs[first].folder)
-            value = runs[first].loss if outcome is None else outcome.value
-            if first != number and isinstance(value, JobReturn):
-                value = value.return_value
-            results.append(self._result(job, outcome, value))
-        if all(outcome.status == "finished" for outcome in outcomes.values()):
-            store.release(self.folder.path)
-        return results
-
-    def _order(self, program: Program, stage: Stage, place: Place) -> Order:
-        ends = program.ends(stage)
-        return Order(
-            stage.name,
-            self.folder.path,
-            program.assignment(stage, self.settings.keep),
-            config=program.runs[stage.runs[0]].config.to_dict() if ends is None else None,
-            job=None if ends is None else pack(self.context, self.jobs[ends].config, None),
-            threads=place.threads if place.workers != 1 else None,
+def _refuse_another_app(config: DictConfig) -> None:
+    if OmegaConf.get_type(config) is not Config:
+        launcher = config.hydra.runtime.choices["hydra/launcher"]
+        raise TutError(
+            f"hydra/launcher={launcher}: trains the runs of tut.train and nothing else; take hydra/launcher=basic"
         )
 
-    def of_another_app(self, task: TaskFunction) -> list[JobReturn]:
-        """Call another app's function for each job. Such jobs have no stages, and are queued as they are."""
-        place = _place(self.settings, [])
-        work = []
-        for job in self.jobs:
-            name = f"job-{job.number}"
-            described = Task(
-                name, job.label, checkpoint=None, start=0, end=0, parent=None, record=str(job.folder), ends_run=True
-            )
-            order = Order(name, self.folder.path, None, None, pack(self.context, job.config, task), None)
-            work.append(Work(described, order, place.kind(None), 0))
-        if self.settings.dry_run:
-            for item in work:
-                print(f"to run: {item.task.label}")
-            sys.exit(0)
-        self.folder.write(self.command, [item.task for item in work], {})
-        outcomes = self._carry_out(work, place)
-        return [
-            self._result(job, outcomes[item.task.name], outcomes[item.task.name].value)
-            for job, item in zip(self.jobs, work, strict=True)
-        ]
 
-    def _carry_out(self, work: list[Work], place: Place) -> dict[str, Outcome]:
-        """Have every stage done, and say what became of those that were not. See `Place.carry_out`."""
-        for item in work:
-            self.folder.set_outcome(item.task.name, "waiting")
-        outcomes = place.carry_out(work, self.folder)
-        failed = [item.task for item in work if outcomes[item.task.name].status not in ("finished", "queued")]
-        if failed:
-            show(self.folder.path)
-            print_failures(self.folder, failed, self.command)
-        return outcomes
-
-    def _result(self, job: HydraJob, outcome: Outcome | None, value: Any) -> JobReturn:
-        if isinstance(value, JobReturn):
-            return value
-        composed = copy.deepcopy(job.config)
-        HydraConfig.instance().set_config(composed)
-        hydra_config = OmegaConf.create({"hydra": copy.deepcopy(composed.hydra)})
-        with open_dict(composed):
-            del composed["hydra"]
-        result = JobReturn(
-            overrides=list(job.config.hydra.overrides.task), cfg=composed, hydra_cfg=hydra_config,
-            working_dir=os.getcwd(), task_name=job.config.hydra.job.name, status=JobStatus.COMPLETED,
-        )  # fmt: skip
-        if outcome is not None and outcome.status not in ("finished", "queued"):
-            result.status = JobStatus.FAILED
-            value = Unfinished(f"tut: {job.label}: {outcome.error}")
-        result.return_value = value
-        return result
+def _config_of(composed: DictConfig, folder: SweepFolder) -> Config:
+    """Return a job's config; its runs are one group in W&B unless that has a name."""
+    config = typed(composed)
+    if config.resume != "auto":
+        raise TutError(f"resume={config.resume}: a sweep goes on from the store by itself; leave resume=auto")
+    if config.wandb.group is None:
+        config.wandb.group = folder.path.name
+    return config
 
 
-def _job(context: HydraContext, config: DictConfig, overrides: list[str], common: set[str], number: int) -> HydraJob:
-    composed = context.config_loader.load_sweep_config(config, overrides)
-    with open_dict(composed):
-        composed.hydra.job.id = number
-        composed.hydra.job.num = number
-    HydraConfig.instance().set_config(composed)
-    folder = Path(composed.hydra.sweep.dir) / composed.hydra.sweep.subdir
-    words = filter_overrides(overrides)
-    own = [word for word in words if word not in common] or words
-    return HydraJob(number, overrides, composed, folder, " ".join(own) or f"run {number}")
-
-
-def _typed(job: HydraJob) -> Config:
-    composed = copy.deepcopy(job.config)
-    with open_dict(composed):
-        del composed["hydra"]
-    return Config.from_hydra(composed)
-
-
-def _place(settings: LauncherConfig, configs: list[Config]) -> Place:
-    """Return the place that a launcher's settings name, for some runs."""
+def _backend(settings: LauncherConfig, configs: list[Config]) -> Backend:
+    """Return the back end that a launcher's settings name, for some runs."""
     if isinstance(settings, SlurmConfig):
         from tut.sweep.backends.slurm import Slurm
 
         return Slurm(settings)
     assert isinstance(settings, LocalConfig)
-    return ThisMachine(settings, configs)
+    return Local(settings, configs)
 
 
-def _check_folder(run: Run, lineage: str) -> None:
+def _runs(jobs: list[DictConfig], configs: list[Config], names: list[str], backend: Backend) -> list[Run]:
+    runs = []
+    for composed, config, label in zip(jobs, configs, names, strict=True):
+        folder = Path(composed.hydra.sweep.dir) / composed.hydra.sweep.subdir
+        inputs = backend.inputs(config)
+        loss = finished_loss(inputs, Record(folder))
+        runs.append(Run(label, composed, config, folder, inputs, loss))
+    return runs
+
+
+def _check_folders(todo: Todo) -> None:
     """See that a finished run in a run's folder is the same, down to its data and the code that trained it."""
-    state = Record(run.folder).state
-    if run.loss is not None and state.get("lineage", lineage) not in (None, lineage):
-        raise TutError(f"{run.folder}: holds a run of other data, code or versions; use another hydra.sweep.dir")
+    for run, path in zip(todo.runs, todo.plan.paths, strict=True):
+        lineage = path[-1].lineage
+        if run.loss is not None and Record(run.folder).state.get("lineage", lineage) not in (None, lineage):
+            raise TutError(f"{run.folder}: holds a run of other data, code or versions; use another hydra.sweep.dir")
 
 
-def _same_folder(repeated: Path, first: Path) -> None:
+def _only_show(todo: Todo, folder: SweepFolder, backend: Backend) -> NoReturn:
+    preview(todo, folder, backend.workers, str(backend))
+    if folder.path.is_dir() and os.listdir(folder.path) == ["multirun.yaml"]:
+        shutil.rmtree(folder.path)  # Hydra has just made it
+    sys.exit(0)
+
+
+def _carry_out(
+    todo: Todo,
+    settings: LauncherConfig,
+    context: HydraContext,
+    folder: SweepFolder,
+    backend: Backend,
+    command: str,
+    stop: StopRequest,
+) -> dict[str, Outcome]:
+    """Have trained what is left, and return what became of each stage of it. Say what was not finished, and why."""
+    store.reserve(folder.path, {stage.lineage for stage in todo.plan.stages})
+    steps = todo.steps
+    folder.write(command, [todo.task(stage, folder) for stage in todo.plan.stages], steps)
+    for line in todo.repeats():
+        log.info("%s", line)
+    log.info(
+        "%d runs in %d stages: %s steps to train, %s without sharing; on %s",
+        len(todo.runs),
+        len(todo.plan.stages),
+        f"{steps['to_train']:,}",
+        f"{steps['without_sharing']:,}",
+        backend,
+    )
+    left = todo.plan.remaining()
+    work = [_work(todo, stage, left[stage], settings.keep, context, folder, backend) for stage in todo.stages]
+    for item in work:
+        folder.set_outcome(item.name, Status.WAITING)
+    outcomes = backend.carry_out(work, folder, stop)
+    failed = [item for item in work if not _is_well(outcomes[item.name])]
+    if failed:
+        show(folder.path)
+        print_failures(folder, failed, command)
+    if all(outcome.status == Status.FINISHED for outcome in outcomes.values()):
+        store.release(folder.path)
+    return outcomes
+
+
+def _work(
+    todo: Todo, stage: Stage, priority: int, keep: str, context: HydraContext, folder: SweepFolder, backend: Backend
+) -> Work:
+    run = todo.run_through(stage)
+    trainer = run.config.trainer
+    return Work(
+        **vars(todo.task(stage, folder)),
+        sweep=folder.path,
+        priority=priority,
+        device=run.inputs.device.type,
+        precision=run.inputs.precision,
+        nodes=trainer.nodes,
+        devices=trainer.devices,
+        threads=None if backend.workers == 1 else backend.threads,
+        config=run.config.to_dict(),
+        assignment=todo.assignment(stage, keep),
+        hydra=None if todo.ends(stage) is None else pack(context, run.composed),
+    )
+
+
+def _is_well(outcome: Outcome) -> bool:
+    return outcome.status in (Status.FINISHED, Status.QUEUED)
+
+
+def _results(todo: Todo, outcomes: dict[str, Outcome]) -> list[JobReturn]:
+    """Return a result for each job, in order."""
+    last_stages = {stage.ending: stage.name for stage in todo.plan.stages if stage.ending is not None}
+    results = []
+    for number, run in enumerate(todo.runs):
+        first = todo.plan.same_as.get(number, number)
+        value = _value(run, todo.runs[first].loss, outcomes.get(last_stages[first]))
+        if first != number:
+            _show_in(run.folder, todo.runs[first].folder)
+            value = value.return_value if isinstance(value, JobReturn) else value
+        results.append(value if isinstance(value, JobReturn) else result(run.composed, value))
+    return results
+
+
+def _value(run: Run, loss: float | None, outcome: Outcome | None) -> Any:
+    """Return what came of a run: Hydra's own result, or the final validation loss, or what it failed with.
+
+    Args:
+        run: the run.
+        loss: its loss, if it was finished before.
+        outcome: what became of its last stage, which is done again if others need it.
+    """
+    if loss is not None or outcome is None:
+        return loss
+    if not _is_well(outcome):
+        return Unfinished(f"tut: {run.label}: {outcome.error}")
+    return outcome.value
+
+
+def _show_in(repeated: Path, first: Path) -> None:
     """Let a repeated run's folder be the first one's, so that reports count the run once."""
     if not repeated.exists() and not repeated.is_symlink():
         repeated.parent.mkdir(parents=True, exist_ok=True)

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from tut.sweep.plan import Path, Segment
+from tut.sweep.plan import RunPath, Segment
 from tut.training.identity import lineage_name
 from tut.training.inputs import Inputs
 
 
-def path_of(inputs: Inputs, environment: dict[str, Any]) -> Path:
+def path_of(inputs: Inputs, environment: dict[str, Any]) -> RunPath:
     """Return a run's path.
 
     Args:

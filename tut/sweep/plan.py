@@ -22,7 +22,7 @@ class Segment:
     end: int
 
 
-Path = tuple[Segment, ...]
+RunPath = tuple[Segment, ...]
 """A run from its first to its last step: each segment starts where the one before ends."""
 
 
@@ -53,7 +53,7 @@ class Stage:
 class Plan:
     """What is to be trained for some runs."""
 
-    paths: tuple[Path, ...]
+    paths: tuple[RunPath, ...]
     stages: tuple[Stage, ...]
     """Parents before children."""
     same_as: dict[int, int]
@@ -87,18 +87,20 @@ class Plan:
         return left
 
 
-def plan(paths: Sequence[Path]) -> Plan:
+def plan(paths: Sequence[RunPath]) -> Plan:
     """Merge the paths of runs into stages, so that no step of any lineage is trained twice.
 
     Args:
         paths: one for each run. Where a segment starts is the end of the segment before, or step 0; segments of
             one lineage all start at the same step and follow the same lineage.
     """
-    first: dict[Path, int] = {}
+    first: dict[RunPath, int] = {}
     same_as = {}
     for run, path in enumerate(paths):
-        if (earlier := first.setdefault(path, run)) != run:
-            same_as[run] = earlier
+        if path in first:
+            same_as[run] = first[path]
+        else:
+            first[path] = run
     cuts: dict[str, set[int]] = defaultdict(set)
     for path in first:
         for segment in path:
@@ -111,7 +113,8 @@ def plan(paths: Sequence[Path]) -> Plan:
         for lineage, start, end in _pieces(path, cuts):
             key = (lineage, end)
             through[key].append(run)
-            before[key], spans[key] = previous, (start, end)
+            before[key] = previous
+            spans[key] = (start, end)
             previous = key
     ending = {(path[-1].lineage, path[-1].end): run for path, run in first.items()}
     built: dict[tuple[str, int], Stage] = {}
@@ -121,7 +124,7 @@ def plan(paths: Sequence[Path]) -> Plan:
     return Plan(tuple(paths), tuple(built.values()), same_as)
 
 
-def _pieces(path: Path, cuts: dict[str, set[int]]) -> Iterator[tuple[str, int, int]]:
+def _pieces(path: RunPath, cuts: dict[str, set[int]]) -> Iterator[tuple[str, int, int]]:
     for segment in path:
         start = segment.start
         for end in sorted(cut for cut in cuts[segment.lineage] if segment.start < cut <= segment.end):

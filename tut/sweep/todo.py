@@ -1,21 +1,20 @@
-"""What a sweep has to do: its runs as a plan, less what the store and the run folders have already."""
+"""What is left of a sweep to do: its runs as a plan, less what the store and the run folders have already."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from omegaconf import DictConfig
+
 from tut import store
 from tut.config import Config
-from tut.sweep.display import print_tree
-from tut.sweep.estimate import Speeds
-from tut.sweep.folder import Task
-from tut.sweep.lineage import path_of
-from tut.sweep.plan import Plan, Stage, makespan, plan
+from tut.sweep.folder import SweepFolder
+from tut.sweep.plan import Plan, Stage
+from tut.sweep.work import Task
 from tut.training import checkpoint
 from tut.training.assignment import Assignment
-from tut.training.identity import environment, planned
+from tut.training.identity import planned
 from tut.training.inputs import Inputs
 
 
@@ -24,24 +23,31 @@ class Run:
     """One run of a sweep."""
 
     label: str
-    """Its overrides."""
+    """The overrides in which it differs from others."""
+    composed: DictConfig
+    """Its config as Hydra has it, with its `hydra` node."""
     config: Config
     folder: Path
     inputs: Inputs
+    """What it works on, where it will be trained."""
     loss: float | None
-    """Its final validation loss, if it has been finished in its folder before."""
+    """Its final validation loss, if it has been finished in its folder before; None if it is still to be done."""
 
 
 @dataclass
-class Program:
-    """The stages of a sweep, and which are still to be done."""
+class Todo:
+    """The stages of a sweep, and which of them are still to be done."""
 
     runs: list[Run]
     plan: Plan
 
     @cached_property
-    def todo(self) -> list[Stage]:
+    def stages(self) -> list[Stage]:
         """The stages that an unfinished run needs and that the store does not have, parents before children.
+
+        A stage is gone through after all that fork from it, for it is needed by these alone if no run ends there. One
+        that has begun on its own, its first checkpoint in the store, needs its parent no more. A stage that is in the
+        store is still to be done if an unfinished run ends there: that run's test split is not scored yet.
 
         Looked up in the store when this is first asked for.
         """
@@ -50,7 +56,7 @@ class Program:
         todo = []
         for stage in reversed(self.plan.stages):
             run_is_open = self.ends(stage) is not None
-            is_forked_from = any(child in to_train and _left(child) == child.steps for child in children[stage])
+            is_forked_from = any(child in to_train and steps_left(child) == child.steps for child in children[stage])
             if (run_is_open or is_forked_from) and not store.has(stage.lineage, stage.end):
                 to_train.add(stage)
             if run_is_open or stage in to_train:
@@ -61,7 +67,14 @@ class Program:
 
     def ends(self, stage: Stage) -> int | None:
         """Return the run that a stage's process is to finish; None if none ends there, or it is finished already."""
-        return stage.ending if stage.ending is not None and self.runs[stage.ending].loss is None else None
+        if stage.ending is None or self.runs[stage.ending].loss is not None:
+            return None
+        return stage.ending
+
+    def run_through(self, stage: Stage) -> Run:
+        """Return a run that goes through a stage: the one that its process is to finish, if there is one."""
+        finishes = self.ends(stage)
+        return self.runs[stage.runs[0] if finishes is None else finishes]
 
     @property
     def steps(self) -> dict[str, int]:
@@ -69,7 +82,7 @@ class Program:
         return {
             "planned": self.plan.steps,
             "without_sharing": self.plan.steps_without_sharing,
-            "to_train": sum(_left(stage) for stage in self.todo),
+            "to_train": sum(steps_left(stage) for stage in self.stages),
         }
 
     def repeats(self) -> list[str]:
@@ -77,105 +90,66 @@ class Program:
         counts = Counter(self.plan.same_as.values())
         return [f"asked for {count + 1} times: {self.runs[run].label}" for run, count in counts.items()]
 
-    def task(self, stage: Stage, folder: Callable[[str], Path]) -> Task:
-        """Describe a stage. `folder` gives a trunk's own."""
-        parent = None if stage.parent is None else stage.parent.name
+    def task(self, stage: Stage, sweep: SweepFolder) -> Task:
+        """Describe a stage for the sweep's folder."""
         finishes = self.ends(stage)
-        record = folder(stage.name) if finishes is None else self.runs[finishes].folder
-        end = checkpoint.path_of(store.stages() / stage.lineage, stage.end)
-        label, record = self._label(stage), record.absolute()
-        return Task(stage.name, label, str(end), stage.start, stage.end, parent, str(record), finishes is not None)
+        record = sweep.stage(stage.name) if finishes is None else self.runs[finishes].folder
+        return Task(
+            name=stage.name,
+            label=self._label(stage),
+            checkpoint=str(checkpoint.path_of(store.stages() / stage.lineage, stage.end)),
+            start=stage.start,
+            end=stage.end,
+            parent=None if stage.parent is None else stage.parent.name,
+            record=str(record.absolute()),
+            ends_run=finishes is not None,
+        )
 
     def _label(self, stage: Stage) -> str:
+        """Call a stage after the run that ends there, or else after what all runs through it have in common."""
         if stage.ending is not None:
             return self.runs[stage.ending].label
         through = [self.runs[run].label.split() for run in stage.runs]
         common = [word for word in through[0] if all(word in words for words in through)]
         number = "a run" if len(through) == 1 else f"{len(through)} runs"
-        return " ".join(["trunk of", number, *(["with", *common] if common else [])])
+        label = f"trunk of {number}"
+        return f"{label} with {' '.join(common)}" if common else label
 
     def assignment(self, stage: Stage, keep: str) -> Assignment:
-        """Return what the process that trains a stage needs to know. `keep` is as in the launcher's settings."""
-        first = stage
-        while first.parent is not None and first.parent.lineage == stage.lineage:
-            first = first.parent
-        trunk = first.parent
-        fork = None if trunk is None else checkpoint.path_of(store.stages() / trunk.lineage, first.start)
+        """Return which part of a run a stage is, and where in the store. `keep` is as in the launcher's settings."""
         return Assignment(
             lineage=store.stages() / stage.lineage,
-            fork=fork,
+            fork=_fork(stage),
             end=stage.end,
             ends_run=self.ends(stage) is not None,
             keep_every=self._keep_every(stage, keep),
             keep_all=keep == "all",
-            expected=planned(self.runs[stage.runs[0]].inputs, self._is_tied(stage)),
+            expected=planned(self.run_through(stage).inputs, self._is_tied(stage)),
         )
 
     def _is_tied(self, stage: Stage) -> bool:
-        untie_point = self.runs[stage.runs[0]].inputs.timeline.untie_step
-        return untie_point is None or stage.end <= untie_point
+        untie_step = self.run_through(stage).inputs.timeline.untie_step
+        return untie_step is None or stage.end <= untie_step
 
     def _keep_every(self, stage: Stage, keep: str) -> int | None:
-        run = self.runs[stage.runs[0]]
+        """Return after how many steps each a stage's checkpoints stay: those that a later sweep may untie at."""
+        run = self.run_through(stage)
         in_epochs = run.config.trainer.max_steps is None
-        return run.inputs.timeline.steps_per_epoch if keep == "forks" and in_epochs and self._is_tied(stage) else None
+        if keep == "forks" and in_epochs and self._is_tied(stage):
+            return run.inputs.timeline.steps_per_epoch
+        return None
 
 
-def program_of(runs: list[Run], threads: int | None) -> Program:
-    """Plan some runs. See `tut.sweep.lineage.path_of` for `threads`."""
-    return Program(runs, plan([path_of(run.inputs, environment(run.inputs.device, threads)) for run in runs]))
-
-
-def preview(program: Program, folder: Callable[[str], Path], workers: int | None, places: str) -> None:
-    """Print the tree of stages and what training the missing ones would cost.
-
-    Args:
-        program: what to do.
-        folder: gives the folder of a stage.
-        workers: how many stages are trained at a time; None if that is not known.
-        places: where, in words.
-    """
-    planned, todo = program.plan, set(program.todo)
-    stages = {stage.name: stage for stage in planned.stages}
-
-    def describe(task: Task) -> str:
-        stage = stages[task.name]
-        if store.has(stage.lineage, stage.end):
-            return "[green]in the store[/green]"
-        if stage not in todo:
-            return "[green]not needed: its runs are finished[/green]"
-        there = stage.steps - _left(stage)
-        return f"[bold]{stage.steps} to train[/bold]" + (f", {there} of them in the store" if there else "")
-
-    print_tree([program.task(stage, folder) for stage in planned.stages], describe)
-    print(*program.repeats(), sep="\n", end="\n" if planned.same_as else "")
-    steps = program.steps
-    saved = 1 - steps["planned"] / steps["without_sharing"]
-    print(
-        f"{len(program.runs)} runs, {len(planned.stages)} stages: {steps['planned']:,} steps planned, "
-        f"{steps['without_sharing']:,} without sharing ({saved:.0%} saved); "
-        f"{steps['planned'] - steps['to_train']:,} of them done, {steps['to_train']:,} to train"
-    )
-    print(_time(program, workers, places))
-
-
-def _time(program: Program, workers: int | None, places: str) -> str:
-    speeds, known = Speeds(), {}
-    for stage in program.todo:
-        each = speeds.seconds_per_step(program.runs[stage.runs[0]].inputs)
-        if each is None:
-            return f"time on {places}: unknown, for no earlier stage of this kind has been measured"
-        known[stage] = each * _left(stage)
-    total = makespan(program.todo, known.__getitem__, workers or max(1, len(program.todo)))
-    return f"time on {places}: about {_duration(total)}, as earlier stages went"
-
-
-def _left(stage: Stage) -> int:
+def steps_left(stage: Stage) -> int:
     """Return the steps of a stage that the store does not have."""
     return stage.end - store.reached(stage.lineage, stage.start, stage.end)
 
 
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} seconds"
-    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
+def _fork(stage: Stage) -> Path | None:
+    """Return the checkpoint of another lineage from which the stage's own begins; None is initialisation."""
+    first = stage
+    while first.parent is not None and first.parent.lineage == stage.lineage:
+        first = first.parent
+    if first.parent is None:
+        return None
+    return checkpoint.path_of(store.stages() / first.parent.lineage, first.start)

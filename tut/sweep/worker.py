@@ -1,8 +1,4 @@
-"""What one process does for a sweep: train a stage, and finish the run that ends there, if one does.
-
-An order is plain values and paths. Only Hydra's own side of a run (its config, context and resolvers) crosses as
-bytes, made and read by cloudpickle as in Hydra's other launchers.
-"""
+"""What the process of a stage does: train it, and finish the run that ends there, if one does."""
 
 import logging
 import os
@@ -12,123 +8,94 @@ import sys
 import time
 import traceback
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import cloudpickle
 import torch
-from hydra.core.hydra_config import HydraConfig
-from hydra.core.singleton import Singleton
-from hydra.core.utils import JobReturn, run_job, setup_globals
-from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from hydra.core.utils import JobReturn
 
 from tut.config import Config
 from tut.errors import TutError, one_line
 from tut.sweep.folder import SweepFolder
-from tut.system.signals import NotStarted, Stopped
-from tut.training.assignment import Assignment
+from tut.sweep.hydra_jobs import run_packed
+from tut.sweep.work import Work
+from tut.system.device import choose_device, choose_precision
+from tut.system.signals import STOP_SIGNALS, NotStarted, Stopped
+from tut.tracking.record import Status
 from tut.training.run import run
 
 log = logging.getLogger(__name__)
 
-WARNINGS = (signal.SIGTERM, signal.SIGUSR2)
-"""What asks a stage to stop."""
+
+def begin(log_file: Path) -> None:
+    """Send all that this process says to a file, and have it stop, until it trains, as soon as it is asked to."""
+    log_file.parent.mkdir(parents=True, exist_ok=True)
+    with log_file.open("ab") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    for number in STOP_SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has SIGHUP
+            signal.signal(number, _stop_before_start)
 
 
-@dataclass(frozen=True)
-class Order:
-    """One process's work."""
-
-    name: str
-    """The stage's."""
-    sweep: Path
-    """The sweep's folder."""
-    assignment: Assignment | None
-    """The stage; None for a job that is not TUT's training, and so has none."""
-    config: dict[str, Any] | None
-    """The run, if the stage is a trunk only."""
-    job: bytes | None
-    """The Hydra job of the run that ends with the stage; see `pack`."""
-    threads: int | None
-    """CPU threads to use; None for torch's own choice."""
+def _stop_before_start(number: int, _frame: FrameType | None) -> None:
+    raise NotStarted(signal.Signals(number))
 
 
-def pack(context: HydraContext, config: DictConfig, task: TaskFunction | None) -> bytes:
-    """Return a Hydra job for another process. `task` is None for TUT's own training."""
-    packed: bytes = cloudpickle.dumps((Singleton.get_state(), context, config, task))
-    return packed
-
-
-def perform(order: Order) -> bytes:
-    """Do it, and return what Hydra is to have of the run that ended (None for a trunk), packed for another process.
+def perform(work: Work) -> bytes:
+    """Do a stage's work, note in the sweep's folder how that goes, and return what `unpack` reads.
 
     Raises:
         Stopped: a signal asked to stop; the state is saved.
         Exception: what the stage or the run failed with.
     """
-    if order.threads is not None:
-        torch.set_num_threads(order.threads)
-    folder, started = SweepFolder(order.sweep), time.monotonic()
-    folder.set_outcome(order.name, "running", process=f"{platform.node()}:{os.getpid()}")
+    if work.threads is not None:
+        torch.set_num_threads(work.threads)
+    folder = SweepFolder(work.sweep)
+    started = time.monotonic()
+    folder.set_outcome(work.name, Status.RUNNING, process=f"{platform.node()}:{os.getpid()}")
     try:
-        finished = _perform(order, folder)
+        finished = _train(work)
     except (Stopped, KeyboardInterrupt):
         with suppress(OSError):  # a full disk is told by the error that came first
-            folder.set_outcome(order.name, "stopped")
+            folder.set_outcome(work.name, Status.STOPPED)
         raise
     except BaseException as error:
         with suppress(OSError):
-            folder.set_outcome(order.name, "failed", error=one_line(error))
+            folder.set_outcome(work.name, Status.FAILED, error=one_line(error))
         raise
-    folder.set_outcome(order.name, "finished", seconds=time.monotonic() - started)
-    answer: bytes = cloudpickle.dumps(finished)
-    return answer
+    folder.set_outcome(work.name, Status.FINISHED, seconds=time.monotonic() - started)
+    packed: bytes = cloudpickle.dumps(finished)
+    return packed
 
 
 def unpack(answer: bytes) -> JobReturn | None:
-    """Return what `perform` returned in another process."""
+    """Return Hydra's result of the run that `perform` has finished in another process; None of a trunk."""
     finished: JobReturn | None = cloudpickle.loads(answer)
     return finished
 
 
-def _perform(order: Order, folder: SweepFolder) -> JobReturn | None:
-    if order.job is None:
-        assert order.config is not None
-        logging.basicConfig(level=logging.INFO, format="[%(asctime)s] %(message)s", datefmt="%H:%M:%S")
-        run(Config.from_dict(order.config), folder.stage(order.name), order.assignment)
-        return None
-    state, context, config, task = cloudpickle.loads(order.job)
-    setup_globals()
-    Singleton.set_state(state)
-
-    def train(composed: DictConfig) -> float | None:
-        typed = Config.from_hydra(composed)
-        if typed.wandb.group is None:
-            typed.wandb.group = order.sweep.name
-        return run(typed, Path(HydraConfig.get().runtime.output_dir), order.assignment)
-
-    finished = run_job(
-        task or train, config, job_dir_key="hydra.sweep.dir", job_subdir_key="hydra.sweep.subdir", hydra_context=context
-    )
-    _ = finished.return_value  # raises what the job failed with: run_job only notes it
-    return finished
+def _train(work: Work) -> JobReturn | None:
+    config = Config.from_dict(work.config)
+    _check_precision(work, config)
+    if work.hydra is not None:
+        return run_packed(work.hydra, lambda: run(config, Path(work.record), work.assignment))
+    logging.basicConfig(level=logging.INFO, format="[%(asctime)s] %(message)s", datefmt="%H:%M:%S")
+    run(config, Path(work.record), work.assignment)
+    return None
 
 
-def begin(log_file: Path) -> None:
-    """Send all that this process says to a file, and have it stop, until it trains, as soon as it is asked to."""
-    with log_file.open("ab") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    for number in WARNINGS:
-        signal.signal(number, _stop_before_start)
-
-
-def _stop_before_start(number: int, _frame: FrameType | None) -> None:
-    raise NotStarted(signal.Signals(number))
+def _check_precision(work: Work, config: Config) -> None:
+    """Check that this machine has the precision that the stage was planned in, perhaps on another machine."""
+    device = choose_device(config.trainer)
+    met = choose_precision(config.trainer, device)
+    if met != work.precision:
+        raise TutError(
+            f"trainer.precision={config.trainer.precision}: was planned as {work.precision}, "
+            f"but is {met} on this {device.type}; set trainer.precision=fp32"
+        )
 
 
 def exit_code(error: BaseException) -> int:

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 from conftest import assert_same_run, make_config
-from small_sweeps import TINY, kill_everything, outcomes, start, steps_trained, sweep, tasks
+from small_sweeps import TINY, kill_everything, outcomes, start, steps_trained, sweep, tasks, wait_for_rows
 
 import tut.report
 from tut.cli.preflight import preflight
 from tut.errors import TutError
-from tut.sweep.backends import device_queue
+from tut.sweep.backends import stage_process
 from tut.sweep.config import LauncherConfig, LocalConfig, SlurmConfig, check_settings
 from tut.sweep.folder import SweepFolder
 from tut.tracking.record import Record
@@ -43,9 +43,9 @@ def assert_same_as_singles(singles: Path, folder: Path) -> None:
 
 
 def test_a_stage_finds_what_it_imports_in_the_server() -> None:
-    device_queue.preload()
-    ours, theirs = device_queue._WORKERS.Pipe(duplex=False)
-    stage = device_queue._WORKERS.Process(target=exec, args=("import sys; to.send({*sys.modules})", {"to": theirs}))
+    stage_process.start_server()
+    ours, theirs = stage_process._CONTEXT.Pipe(duplex=False)
+    stage = stage_process._CONTEXT.Process(target=exec, args=("import sys; to.send({*sys.modules})", {"to": theirs}))
     stage.start()
     theirs.close()
     loaded = ours.recv()
@@ -139,16 +139,6 @@ def test_a_launcher_that_dies_takes_its_stages_along(tmp_path: Path) -> None:
     process.communicate()
     assert json.loads((record.folder / "stage.json").read_text())["status"] == "stopped"
     assert list(home.glob("stages/*/step-*"))  # it has saved first
-
-
-def wait_for_rows(folder: Path) -> Path:
-    """Return the folder of the first stage that has written a metric row."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        if found := list(folder.glob("stages/*/train.jsonl")) + list(folder.glob("[0-9]*/train.jsonl")):
-            return found[0].parent
-        time.sleep(0.05)
-    raise AssertionError("no stage has started")
 
 
 def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path: Path) -> None:

@@ -1,44 +1,31 @@
-"""What the launcher asks of a back end, a way to have stages trained: `local` and `slurm` are two."""
+"""What the launcher asks of a back end: a way to have stages trained. `local` and `slurm` are two."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
 from tut.config import Config
-from tut.sweep.folder import SweepFolder, Task
-from tut.sweep.worker import Order
+from tut.sweep.folder import SweepFolder
+from tut.sweep.work import Work
+from tut.system.signals import StopRequest
+from tut.tracking.record import Status
 from tut.training.inputs import Inputs
 
 
 @dataclass(frozen=True)
-class Work:
-    """A stage to be done."""
-
-    task: Task
-    order: Order
-    kind: str
-    """The kind of device it needs: `cuda`, `cpu` or `mps`."""
-    priority: int
-    """Steps left on the longest path through it: the most goes first."""
-    nodes: int = 1
-    """Machines that it is trained on."""
-    devices: int = 1
-    """Processes on each of them; see `tut.config.TrainerConfig`."""
-
-
-@dataclass(frozen=True)
 class Outcome:
-    """What became of it."""
+    """What became of a stage."""
 
-    status: str
+    status: Status
     """`finished`, `failed`, `skipped`, or `queued` if it was handed over and not waited for."""
     error: str | None = None
+    """Why it is not finished."""
     value: Any = None
-    """Hydra's result of the run that ended there, if one did."""
+    """Of the run that ended there, if one did: Hydra's result, or else the final validation loss."""
 
 
-class Place(ABC):
-    """One such place."""
+class Backend(ABC):
+    """A way to have stages trained."""
 
     threads: int
     """CPU threads of a stage."""
@@ -46,16 +33,25 @@ class Place(ABC):
     """How many stages are trained at a time; None where that is not known."""
 
     @abstractmethod
+    def __str__(self) -> str:
+        """Say in a few words where stages will be trained."""
+
+    @abstractmethod
     def inputs(self, config: Config) -> Inputs:
-        """Return a run as it will be there."""
+        """Return what a run works on where it will be trained: its device and precision there included."""
 
     @abstractmethod
-    def kind(self, inputs: Inputs | None) -> str:
-        """Return the kind of device that a run needs; None stands for another app's job."""
+    def environment(self, inputs: Inputs) -> dict[str, Any]:
+        """Return, as plain data, all that can change the last bits of a stage besides its config and its data."""
 
     @abstractmethod
-    def carry_out(self, work: list[Work], folder: SweepFolder) -> dict[str, Outcome]:
+    def carry_out(self, work: list[Work], folder: SweepFolder, stop: StopRequest) -> dict[str, Outcome]:
         """Have all stages done, and return what became of each, by its name.
+
+        Args:
+            work: the stages, parents before children.
+            folder: the sweep's, for logs and outcomes.
+            stop: from within `stop_request`; waiting for stages is to be under `obeyed_later`.
 
         Raises:
             Stopped: a signal asked to stop; every stage has saved its state.

@@ -1,30 +1,38 @@
-"""This machine as a place for stages: a queue for its devices."""
+"""Stages on the devices of this machine."""
 
 import os
 from contextlib import suppress
-from functools import partial
+from typing import Any
 
 import torch
 
-from tut.config import Config
+from tut.config import Config, TrainerConfig
 from tut.errors import TutError
-from tut.sweep.backends import device_queue
-from tut.sweep.backends.base import Outcome, Place, Work
+from tut.sweep.backends.base import Backend, Outcome
+from tut.sweep.backends.device_queue import Queued, work_through
+from tut.sweep.backends.stage_process import Slot, start_server
 from tut.sweep.config import LocalConfig
 from tut.sweep.display import watch
-from tut.sweep.folder import SweepFolder, has_landed
+from tut.sweep.folder import SweepFolder
+from tut.sweep.work import Work
 from tut.sweep.worker import unpack
 from tut.system.device import choose_device
-from tut.system.signals import Stopped, stop_request
+from tut.system.signals import Stopped, StopRequest
+from tut.training.identity import environment
 from tut.training.inputs import Inputs
 
 
-class ThisMachine(Place):
-    """A queue for the devices of this machine."""
+class Local(Backend):
+    """The devices of this machine, with a queue for them."""
 
     def __init__(self, settings: LocalConfig, configs: list[Config]) -> None:
+        """Find the devices that some runs need.
+
+        Raises:
+            TutError: they are not there, or the runs ask for others.
+        """
         if not settings.dry_run:
-            device_queue.preload()
+            start_server()  # it imports what stages need, while the launcher plans
         self._settings = settings
         self._slots = _slots(settings, configs)
         self.workers = len(self._slots)
@@ -34,70 +42,92 @@ class ThisMachine(Place):
         return ", ".join(f"{self._slots.count(slot)} x {slot}" for slot in dict.fromkeys(self._slots))
 
     def inputs(self, config: Config) -> Inputs:
-        return Inputs(config, torch.device("cpu")) if self._settings.devices == "cpu" else Inputs(config)
+        device = torch.device("cpu") if self._settings.devices == "cpu" else choose_device(config.trainer)
+        return Inputs(config, device)
 
-    def kind(self, inputs: Inputs | None) -> str:
-        return self._slots[0].kind if inputs is None else inputs.device.type
+    def environment(self, inputs: Inputs) -> dict[str, Any]:
+        return environment(inputs.device, self.threads, processor=self._gpus())
 
-    def carry_out(self, work: list[Work], folder: SweepFolder) -> dict[str, Outcome]:
-        tasks = {item.task.name: item.task for item in work}
-        jobs = {
-            name: device_queue.Job(
-                item.order, item.task.label, item.kind,
-                parent=item.task.parent if item.task.parent in tasks else None,
-                priority=item.priority,
-                landed=partial(has_landed, item.task),
-            )
-            for name, item in zip(tasks, work, strict=True)
-        }  # fmt: skip
-        with stop_request() as stop, stop.obeyed_later(), watch(folder, tasks) as shown:
+    def _gpus(self) -> str | None:
+        """Name the GPUs among which a stage may come to any; None if there are none."""
+        numbers = {name: number for number, name in enumerate(_visible())}
+        used = {numbers[slot.index] for slot in self._slots if slot.index is not None}
+        return " or ".join(sorted({torch.cuda.get_device_name(number) for number in used})) or None
 
-            def show(jobs: dict[str, device_queue.Job]) -> None:
-                for name, job in jobs.items():
-                    if job.error is not None and folder.outcome(name)["error"] != job.error:
+    def carry_out(self, work: list[Work], folder: SweepFolder, stop: StopRequest) -> dict[str, Outcome]:
+        queue = {item.name: Queued(item) for item in work}
+        with stop.obeyed_later(), watch(folder, work) as shown:
+
+            def show() -> None:
+                for name, stage in queue.items():
+                    if stage.error is not None and folder.outcome(name)["error"] != stage.error:
                         with suppress(OSError):  # a full disk is told in the table of what failed
-                            folder.set_outcome(name, job.status, error=job.error)
-                shown.show({name: (job.status, str(job.slot or "")) for name, job in jobs.items()})
+                            folder.set_outcome(name, stage.status, error=stage.error)
+                shown.show({name: (stage.status, _where(stage)) for name, stage in queue.items()})
 
-            device_queue.work_through(jobs, self._slots, folder.log, self._settings.timeout_minutes, stop, show)
+            work_through(queue, self._slots, folder.log, self._settings.timeout_minutes, stop, show)
         if stop.received is not None:
             raise Stopped(stop.received)
-        return {
-            name: Outcome(job.status, job.error, None if job.result is None else unpack(job.result))
-            for name, job in jobs.items()
-        }
+        return {name: _outcome(stage) for name, stage in queue.items()}
 
 
-def _slots(settings: LocalConfig, configs: list[Config]) -> list[device_queue.Slot]:
-    """Return the places for stages on this machine."""
-    asked, devices = {config.trainer.device for config in configs}, settings.devices
-    numbered = sorted(device for device in asked if device.startswith("cuda:"))
-    if numbered:
-        index = numbered[0].partition(":")[2]
-        raise TutError(f"trainer.device={numbered[0]}: in a sweep, write hydra.launcher.devices=[{index}] instead")
-    if several := next((config.trainer for config in configs if config.trainer.processes > 1), None):
+def _where(stage: Queued) -> str:
+    return "" if stage.process is None else str(stage.process.slot)
+
+
+def _outcome(stage: Queued) -> Outcome:
+    value = None if stage.result is None else unpack(stage.result)
+    return Outcome(stage.status, stage.error, value)
+
+
+def _slots(settings: LocalConfig, configs: list[Config]) -> list[Slot]:
+    """Return the room for stages on this machine: some workers on each device.
+
+    Raises:
+        TutError: a device is not here, or a run asks for another.
+    """
+    for config in configs:
+        _check_device(config.trainer, settings.devices)
+    if settings.devices == "auto":
+        kinds = {choose_device(config.trainer).type for config in configs}
+        gpus = _visible() if "cuda" in kinds else []
+    elif settings.devices == "cpu":
+        kinds = {"cpu"}
+        gpus = []
+    else:
+        kinds = {"cuda"}
+        gpus = _chosen(settings.devices)
+    slots = [Slot("cuda", index) for index in gpus] + [Slot(kind) for kind in sorted(kinds - {"cuda"})]
+    return [slot for slot in slots for _ in range(settings.workers_per_device)]
+
+
+def _check_device(trainer: TrainerConfig, devices: Any) -> None:
+    """Check that a run's own choice of a device goes with `hydra.launcher.devices`."""
+    wanted = trainer.device
+    if wanted.startswith("cuda:"):
+        index = wanted.removeprefix("cuda:")
+        raise TutError(f"trainer.device={wanted}: in a sweep, write hydra.launcher.devices=[{index}] instead")
+    if trainer.processes > 1:
         raise TutError(
-            f"trainer.devices={several.devices}: in a sweep on this machine each run has one device; "
+            f"trainer.devices={trainer.devices}: in a sweep on this machine each run has one device; "
             "take hydra/launcher=slurm, or start the run by itself"
         )
+    if devices != "auto" and wanted not in ("auto", "cpu" if devices == "cpu" else "cuda"):
+        raise TutError(f"trainer.device={wanted}: does not go with hydra.launcher.devices={devices}")
+
+
+def _chosen(devices: list[int]) -> list[str]:
+    """Return some CUDA devices by their numbers, as CUDA_VISIBLE_DEVICES names them."""
     visible = _visible()
-    if devices == "auto":
-        kinds = {choose_device(config.trainer).type for config in configs} or {"cpu"}
-    else:
-        kinds = {"cpu" if devices == "cpu" else "cuda"}
-        if wrong := asked - {"auto", *kinds}:
-            raise TutError(f"trainer.device={wrong.pop()}: does not go with hydra.launcher.devices={devices}")
-        if devices != "cpu":
-            if missing := [index for index in devices if index >= len(visible)]:
-                has = f"torch finds {len(visible)} here"
-                raise TutError(f"hydra.launcher.devices={devices}: there is no CUDA device {missing[0]}; {has}")
-            visible = [visible[index] for index in devices]
-    slots = [device_queue.Slot("cuda", index) for index in visible] if "cuda" in kinds else []
-    slots += [device_queue.Slot(kind) for kind in sorted(kinds - {"cuda"})]
-    return [slot for slot in slots for _ in range(settings.workers_per_device)]
+    for index in devices:
+        if index >= len(visible):
+            has = f"torch finds {len(visible)} here"
+            raise TutError(f"hydra.launcher.devices={devices}: there is no CUDA device {index}; {has}")
+    return [visible[index] for index in devices]
 
 
 def _visible() -> list[str]:
     """Return the CUDA devices of this machine, as CUDA_VISIBLE_DEVICES names them."""
-    named, count = os.environ.get("CUDA_VISIBLE_DEVICES"), torch.cuda.device_count()
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    count = torch.cuda.device_count()
     return named.split(",")[:count] if named else [str(index) for index in range(count)]

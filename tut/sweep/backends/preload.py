@@ -1,6 +1,26 @@
-"""All that a stage imports: for the server that stages are forked from, which imports it once."""
+"""The server that stages are forked from imports this once: all that a stage imports.
 
-from tut.system.imports import heavy_imports
+The server gets a session of its own first, so that no signal to the launcher's process group reaches it: Ctrl-C, a
+terminal that is closed, and `timeout` each send theirs to the whole group. Until here signals are held back: see
+`tut.sweep.backends.stage_process.start_server`.
+"""
+
+import os
+import signal
+
+from tut.system.signals import STOP_SIGNALS
+
+os.setsid()
+for _number in STOP_SIGNALS:
+    signal.signal(_number, signal.SIG_IGN)  # forgets one that came meanwhile
+    signal.signal(_number, signal.SIG_DFL)
+signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+
+from tut.system.imports import heavy_imports  # noqa: E402
 
 with heavy_imports():
     import hydra._internal.hydra  # noqa: F401
+
+    import tut.data.tokenizer
+    import tut.model.architectures
+    import tut.sweep.worker  # noqa: F401

@@ -1,0 +1,75 @@
+"""What runs inside a SLURM job: one process's part in a stage, and how the job comes back when it was stopped."""
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from typing import Any, NoReturn
+
+from submitit.helpers import TorchDistributedEnvironment
+
+from tut.sweep.folder import SweepFolder
+from tut.sweep.work import Work
+from tut.sweep.worker import begin, exit_code, perform
+from tut.system.signals import NotStarted, Stopped
+from tut.training.follower import follow
+
+WARNINGS = (signal.SIGTERM, signal.SIGUSR2)
+"""What SLURM sends before it takes a job's place, or its time is up."""
+_TURNS_WITHOUT_START = 3
+_TRIES = 12  # to reach the controller, five seconds apart
+
+_BLOCK = (
+    "import os, signal, sys; "
+    f"signal.pthread_sigmask(signal.SIG_BLOCK, {[int(number) for number in WARNINGS]}); "
+    "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+)
+PYTHON = shlex.join([sys.executable, "-c", _BLOCK])
+"""Python, with the warnings held back until `train_in_job` can take them: until then they would end the job."""
+
+
+def train_in_job(work: Work) -> Any:
+    """Do a stage's work inside its SLURM job: what submitit calls there, once in each of the job's tasks."""
+    if int(os.environ["SLURM_NTASKS"]) > 1:
+        distributed = TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
+        if distributed.rank > 0:
+            follow()  # with warnings still held back: rank 0 gets the same ones, and stops them all
+    folder = SweepFolder(work.sweep)
+    sys.argv[1:] = shlex.split(folder.plan["command"])[3:]  # what the run's record is to name as its command
+    try:
+        begin(folder.log(work.name))  # its handlers take the place of submitit's, which act inside the handler
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, WARNINGS)  # from here on, one that came while importing too
+        return perform(work)
+    except Stopped as stop:
+        exit_code(stop)
+        _queue_again(stop)
+    except BaseException as error:
+        sys.exit(exit_code(error))
+
+
+def _queue_again(stop: Stopped) -> NoReturn:
+    """End this job so that SLURM runs it again, unless it was cancelled.
+
+    A job that ends by itself after a warning is not queued again by SLURM; one that is cancelled gets the same
+    SIGTERM as one that is preempted, but is not RUNNING any more, and to requeue it would bring it back to life.
+    """
+    array, number = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    job = f"{array}_{number}" if array else os.environ["SLURM_JOB_ID"]  # an array's last task has the array's own id
+    turns = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+    if isinstance(stop, NotStarted) and turns >= _TURNS_WITHOUT_START:
+        print(
+            "tut: every turn ends before training begins; raise hydra.launcher.time, or lower seconds_to_save",
+            flush=True,
+        )
+        sys.exit(1)
+    for _ in range(_TRIES):
+        shown = subprocess.run(["scontrol", "show", "job", job], capture_output=True, text=True, check=False)
+        if shown.returncode == 0 and "JobState=RUNNING" not in shown.stdout:
+            break  # it was cancelled, or SLURM is requeueing it by itself
+        if shown.returncode == 0 and subprocess.run(["scontrol", "requeue", job], check=False).returncode == 0:
+            print(f"job {job} is queued again", flush=True)
+            break
+        time.sleep(5)  # the controller does not answer
+    sys.exit(stop.exit_code)

@@ -1,0 +1,61 @@
+"""What a dry run shows: the tree of stages, and what training the missing ones would cost."""
+
+from tut import store
+from tut.sweep.display import print_tree
+from tut.sweep.estimate import Speeds
+from tut.sweep.folder import SweepFolder
+from tut.sweep.plan import makespan
+from tut.sweep.todo import Todo, steps_left
+from tut.sweep.work import Task
+
+
+def preview(todo: Todo, sweep: SweepFolder, workers: int | None, where: str) -> None:
+    """Print the tree of stages and what training the missing ones would cost.
+
+    Args:
+        todo: what to do.
+        sweep: the sweep's folder.
+        workers: how many stages are trained at a time; None if that is not known.
+        where: where they are trained, in words.
+    """
+    stages = {stage.name: stage for stage in todo.plan.stages}
+
+    def describe(task: Task) -> str:
+        stage = stages[task.name]
+        if store.has(stage.lineage, stage.end):
+            return "[green]in the store[/green]"
+        if stage not in todo.stages:
+            return "[green]not needed: its runs are finished[/green]"
+        there = stage.steps - steps_left(stage)
+        return f"[bold]{stage.steps} to train[/bold]" + (f", {there} of them in the store" if there else "")
+
+    print_tree([todo.task(stage, sweep) for stage in todo.plan.stages], describe)
+    for line in todo.repeats():
+        print(line)
+    steps = todo.steps
+    saved = 1 - steps["planned"] / steps["without_sharing"]
+    print(
+        f"{len(todo.runs)} runs, {len(todo.plan.stages)} stages: {steps['planned']:,} steps planned, "
+        f"{steps['without_sharing']:,} without sharing ({saved:.0%} saved); "
+        f"{steps['planned'] - steps['to_train']:,} of them done, {steps['to_train']:,} to train"
+    )
+    print(f"time on {where}: {_time(todo, workers)}")
+
+
+def _time(todo: Todo, workers: int | None) -> str:
+    speeds = Speeds()
+    seconds = {}
+    for stage in todo.stages:
+        each = speeds.seconds_per_step(todo.run_through(stage).inputs)
+        if each is None:
+            return "unknown, for no earlier stage of this kind has been measured"
+        seconds[stage] = each * steps_left(stage)
+    at_a_time = workers or max(1, len(todo.stages))
+    total = makespan(todo.stages, seconds.__getitem__, at_a_time)
+    return f"about {_duration(total)}, as earlier stages went"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"

@@ -1,0 +1,60 @@
+"""A stage's work, from the plan to the process that does it.
+
+`tut.sweep.plan.Stage` is arithmetic. A `Task` is what the sweep's folder says of such a stage to anyone who looks, and
+a `Work` is all that the process is told that trains it.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tut.training.assignment import Assignment
+
+
+@dataclass(frozen=True)
+class Task:
+    """A stage as `sweep.json` describes it, in plain values."""
+
+    name: str
+    """What files are called after: see `tut.sweep.plan.Stage.name`."""
+    label: str
+    """What a person calls it."""
+    checkpoint: str
+    """Where the store keeps its end."""
+    start: int
+    """The step that it starts from."""
+    end: int
+    parent: str | None
+    """The name of the stage before it; None starts from initialisation."""
+    record: str
+    """The folder of its metric rows: a run's, or its own."""
+    ends_run: bool
+    """Whether its process is to finish a run that ends there. If not, it is a trunk only."""
+    job: str | None = None
+    """Its job in SLURM."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work(Task):
+    """A stage as the process that trains it is told of it: plain values, paths, and Hydra's own side as bytes."""
+
+    sweep: Path
+    """The sweep's folder."""
+    priority: int
+    """Steps left on the longest path through it: the most goes first."""
+    device: str
+    """The kind of device it needs: `cuda`, `cpu` or `mps`."""
+    precision: str
+    """The number format that it was planned in: `fp32`, `tf32` or `bf16`."""
+    nodes: int
+    """Machines that it is trained on."""
+    devices: int
+    """Processes on each of them; see `tut.config.TrainerConfig`."""
+    threads: int | None
+    """CPU threads of each process; None for torch's own choice, as in a single run."""
+    config: dict[str, Any]
+    """A run that goes through it: the one that ends there, if one does."""
+    assignment: Assignment
+    """Which part of that run to train, and where in the store."""
+    hydra: bytes | None
+    """Hydra's side of the run that ends there: see `tut.sweep.hydra_jobs.pack`. None for a trunk."""
