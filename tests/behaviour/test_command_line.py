@@ -189,6 +189,32 @@ def test_what_only_looks_does_not_load_torch(program: str, tmp_path: Path) -> No
     assert not {"torch", "transformers", "wandb"} & loaded_by(program, "--help", cwd=tmp_path)[0]
 
 
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (["tut.sweep", "status", "."], "trunk  steps 0-8  running (job 7)"),
+        (["tut.sweep", "cancel", "."], "1 jobs cancelled"),
+        (["tut.store"], "0 checkpoints"),
+    ],
+)
+def test_nor_does_a_look_at_a_sweep_in_slurm_or_at_the_store(
+    words: list[str], shown: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for program, answer in (("squeue", "echo 7 RUNNING"), ("scancel", "true")):
+        (tmp_path / program).write_text(f"#!/bin/sh\n{answer}\n")
+        (tmp_path / program).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("TUT_HOME", str(tmp_path / "home"))
+    checkpoint = str(tmp_path / "home/stages/a/step-00000008")
+    task = {"name": "a-00000008", "label": "trunk", "checkpoint": checkpoint, "start": 0, "end": 8, "parent": None}
+    task |= {"record": str(tmp_path / "stages/a-00000008"), "ends_run": False, "job": "7"}
+    plan = {"command": "python -m tut.train -m", "store": str(tmp_path / "home"), "steps": {}, "tasks": [task]}
+    (tmp_path / "sweep.json").write_text(json.dumps(plan))
+    loaded, said = loaded_by(*words, cwd=tmp_path)
+    assert shown in said
+    assert not {"torch", "transformers", "wandb", "submitit"} & loaded
+
+
 @pytest.mark.parametrize("words", [["--cfg", "job"], ["untie.epoc=3"], ["untie.epoch=nevr"]])
 def test_neither_a_config_nor_a_mistake_in_one_loads_torch(words: list[str], tmp_path: Path) -> None:
     loaded, said = loaded_by(TRAIN, *words, cwd=tmp_path)

@@ -1,0 +1,86 @@
+"""What is planned for SLURM, where the processor is not known yet: no cluster is needed for these."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import make_config
+from small_sweeps import TINY
+
+from tut.errors import TutError
+from tut.sweep import worker
+from tut.sweep.backends.slurm import Slurm
+from tut.sweep.config import SlurmConfig
+from tut.sweep.folder import SweepFolder
+from tut.sweep.lineage import path_of
+from tut.sweep.work import Work
+from tut.training.assignment import Assignment
+
+AUTO = [word for word in TINY if not word.startswith("trainer.precision")]
+
+
+@pytest.fixture(autouse=True)
+def sbatch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+
+
+def on_gpus(**asked: Any) -> Slurm:
+    return Slurm(SlurmConfig(gpus=1, **asked))
+
+
+def test_what_was_asked_for_stands_for_the_processor() -> None:
+    config = make_config(*TINY)
+    backends = [
+        on_gpus(),
+        on_gpus(partition="gpu"),
+        on_gpus(partition="gpu", sbatch={"constraint": "a100", "nice": 100}),
+        Slurm(SlurmConfig(partition="gpu")),
+    ]
+    environments = [backend.environment(backend.inputs(config)) for backend in backends]
+    assert [environment["processor"] for environment in environments] == [
+        "SLURM gpus=1",
+        "SLURM partition=gpu gpus=1",
+        "SLURM partition=gpu gpus=1 constraint=a100",
+        "SLURM partition=gpu gpus=0",
+    ]
+    paths = [
+        path_of(backend.inputs(config), environment)
+        for backend, environment in zip(backends, environments, strict=True)
+    ]
+    assert len(set(paths)) == 4  # nothing is taken from the store that another kind of processor has made
+
+
+def test_auto_is_planned_as_bf16_on_a_gpu() -> None:
+    assert on_gpus().inputs(make_config(*AUTO)).precision == "bf16"
+    assert on_gpus().inputs(make_config(*AUTO, "trainer.precision=fp32")).precision == "fp32"
+
+
+def test_a_machine_without_the_planned_precision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    work = Work(
+        name="stage",
+        label="stage",
+        checkpoint=str(tmp_path / "lineage/step-00000001"),
+        start=0,
+        end=1,
+        parent=None,
+        record=str(tmp_path / "run"),
+        ends_run=False,
+        sweep=tmp_path,
+        priority=1,
+        device="cuda",
+        precision="bf16",
+        nodes=1,
+        devices=1,
+        threads=1,
+        config=make_config(*AUTO, "trainer.device=cpu").to_dict(),
+        assignment=Assignment(tmp_path / "lineage", None, 1, ends_run=False),
+        hydra=None,
+    )
+    monkeypatch.setattr(worker, "choose_precision", lambda _config, _device: "fp32")
+    said = "trainer.precision=auto: was planned as bf16, but is fp32 on this cpu; set trainer.precision=fp32"
+    with pytest.raises(TutError) as error:
+        worker.perform(work)
+    assert str(error.value) == said
+    outcome = SweepFolder(tmp_path).outcome("stage")
+    assert (outcome["status"], outcome["error"]) == ("failed", said)
+    assert not (tmp_path / "lineage").exists()

@@ -1,0 +1,154 @@
+"""Processes of stages: what they have answered counts, whatever becomes of them or of the server that forks them."""
+
+import multiprocessing.forkserver
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from small_sweeps import TINY, outcomes, start, steps_trained, wait_for_rows
+
+from tut.sweep.backends import stage_process
+from tut.sweep.backends.stage_process import Failed, Slot, StageProcess
+from tut.sweep.folder import SweepFolder
+from tut.sweep.work import Work
+from tut.training.assignment import Assignment
+
+LATE = """
+import os
+from multiprocessing import util
+
+from hydra.experimental.callback import Callback
+
+
+class Late(Callback):
+    def on_job_start(self, config, **_):
+        util.Finalize(None, os._exit, args=(3,), exitpriority=100)
+"""
+
+
+def nonsense(folder: Path) -> Work:
+    """A stage that fails as soon as it has begun."""
+    return Work(
+        name="stage",
+        label="stage",
+        checkpoint=str(folder / "lineage/step-00000001"),
+        start=0,
+        end=1,
+        parent=None,
+        record=str(folder / "run"),
+        ends_run=False,
+        sweep=folder,
+        priority=1,
+        device="cpu",
+        precision="fp32",
+        nodes=1,
+        devices=1,
+        threads=1,
+        config={"no_such_key": 1},
+        assignment=Assignment(folder / "lineage", None, 1, ends_run=False),
+        hydra=None,
+    )
+
+
+def wait_for(process: StageProcess) -> None:
+    deadline = time.monotonic() + 60
+    while not process.look():
+        assert time.monotonic() < deadline
+        stage_process.wait_for_any([process], 0.1)
+
+
+def server_of(launcher: int) -> psutil.Process:
+    """Return the server that a launcher's stages are forked from."""
+    children = psutil.Process(launcher).children()
+    return next(child for child in children if "multiprocessing.forkserver" in " ".join(child.cmdline()))
+
+
+def test_an_answer_arrives(tmp_path: Path) -> None:
+    process = StageProcess(nonsense(tmp_path), Slot("cpu"), tmp_path / "log.txt")
+    wait_for(process)
+    assert process.close() == 1
+    assert isinstance(process.answer, Failed)
+    assert "no_such_key" in process.answer.error
+    assert "no_such_key" in (tmp_path / "log.txt").read_text()
+    assert SweepFolder(tmp_path).outcome("stage")["status"] == "failed"
+
+
+def test_a_start_is_tried_again_when_the_server_has_just_died(tmp_path: Path) -> None:
+    stage_process.start_server()
+    server = multiprocessing.forkserver._forkserver._forkserver_pid
+    os.kill(server, signal.SIGSTOP)  # so that it takes the request, and dies before it forks
+    threading.Timer(0.5, os.kill, (server, signal.SIGKILL)).start()
+    process = StageProcess(nonsense(tmp_path), Slot("cpu"), tmp_path / "log.txt")
+    assert multiprocessing.forkserver._forkserver._forkserver_pid != server
+    wait_for(process)
+    process.close()
+    assert isinstance(process.answer, Failed)
+
+
+def test_the_server_is_out_of_the_reach_of_signals_to_the_group(tmp_path: Path) -> None:
+    stage_process.start_server()
+    process = StageProcess(nonsense(tmp_path), Slot("cpu"), tmp_path / "log.txt")  # it serves, so it has imported all
+    wait_for(process)
+    process.close()
+    server = multiprocessing.forkserver._forkserver._forkserver_pid
+    assert os.getsid(server) == os.getpgid(server) == server
+    blocked = next(line for line in Path(f"/proc/{server}/status").read_text().splitlines() if "SigBlk" in line)
+    assert int(blocked.split()[1], 16) == 0
+
+
+def test_stages_outlive_the_server(tmp_path: Path) -> None:
+    """It is killed while a stage trains: that stage goes on, its slot stays its own, and the next has a new server."""
+    home, folder = tmp_path / "home", tmp_path / "sweep"
+    words = (*TINY, "trainer.max_steps=600", "trainer.checkpoint_every_steps=600", "seed=0,1")
+    launcher = start(*words, home=home, folder=folder)
+    wait_for_rows(folder)
+    server = server_of(launcher.pid)
+    server.kill()
+    seen = set()
+    while launcher.poll() is None:
+        now = list(outcomes(folder).values())
+        assert now.count("running") <= 1
+        seen.update(now)
+        time.sleep(0.02)
+    said, _ = launcher.communicate()
+    assert launcher.returncode == 0, said
+    assert seen <= {"waiting", "running", "finished"}
+    assert set(outcomes(folder).values()) == {"finished"}
+    assert steps_trained(folder) == 2 * 600
+    assert "Traceback" not in said
+
+
+def test_what_a_stage_has_answered_counts_however_it_ends(tmp_path: Path) -> None:
+    (tmp_path / "late.py").write_text(LATE)
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    words = (*TINY, "untie.step=null,8", "+hydra.callbacks.late._target_=late.Late")
+    launcher = start(*words, home=tmp_path / "home", folder=tmp_path / "sweep", PYTHONPATH=path)
+    said, _ = launcher.communicate(timeout=120)
+    assert launcher.returncode == 0, said
+    assert set(outcomes(tmp_path / "sweep").values()) == {"finished"}
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_the_whole_group_stops_the_stages(number: signal.Signals, tmp_path: Path) -> None:
+    """As `timeout` sends SIGTERM, and a terminal that is closed SIGHUP."""
+    if signal.getsignal(number) == signal.SIG_IGN:
+        pytest.skip("ignored here, as under nohup")
+    home, folder = tmp_path / "home", tmp_path / "sweep"
+    words = (*TINY, "trainer.max_steps=5000", "untie.step=null,4000", "trainer.checkpoint_every_steps=5000")
+    launcher = start(*words, home=home, folder=folder)
+    wait_for_rows(folder)
+    os.killpg(launcher.pid, number)
+    said, _ = launcher.communicate(timeout=60)
+    assert launcher.returncode == 75, said
+    assert "state saved; to go on: python -m tut.train -m" in said
+    assert "Traceback" not in said
+    assert sorted(outcomes(folder).values()) == ["stopped", "waiting", "waiting"]
+    (saved,) = home.glob("stages/*/step-*")
+    again = start(*words, "hydra.launcher.dry_run=true", home=home, folder=folder)
+    said, _ = again.communicate(timeout=60)
+    assert f"{int(saved.name[-8:])} of them in the store" in said

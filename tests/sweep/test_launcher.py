@@ -1,0 +1,61 @@
+"""What the launcher does before any stage is started: whom it refuses, and that it obeys signals."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
+from small_sweeps import TINY, start, sweep
+
+APP = """
+import hydra
+
+@hydra.main(version_base=None, config_path=None)
+def app(config):
+    raise AssertionError
+
+if __name__ == "__main__":
+    app()
+"""
+
+
+def test_hydra_finds_the_launchers() -> None:
+    assert {"LocalLauncher", "SlurmLauncher"} <= {found.__name__ for found in Plugins.instance().discover(Launcher)}
+
+
+@pytest.mark.parametrize("launcher", ["local", "slurm"])
+def test_another_app_is_refused(launcher: str, tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(APP)
+    command = [sys.executable, "app.py", "-m", f"hydra/launcher={launcher}", "+x=1,2", "hydra.sweep.dir=jobs"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    said = f"tut: hydra/launcher={launcher}: trains the runs of tut.train and nothing else; take hydra/launcher=basic\n"
+    assert done.stderr == said
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGHUP, 75), (signal.SIGINT, 130)], ids=str)
+def test_a_signal_while_it_plans(number: signal.Signals, code: int, tmp_path: Path) -> None:
+    """Here while it waits for another process, which makes the same tokenizer."""
+    if signal.getsignal(number) == signal.SIG_IGN:
+        pytest.skip("ignored here, as under nohup")
+    home, folder = tmp_path / "home", tmp_path / "sweep"
+    words = (*TINY, "untie.step=null,8")
+    sweep(*words, "hydra.launcher.dry_run=true", home=home, folder=folder)
+    (lock, *_) = home.rglob("*.building/.lock")
+    shutil.rmtree(lock.parent.with_suffix(""))
+    with FileLock(lock):
+        launcher = start(*words, home=home, folder=folder)
+        assert launcher.stdout is not None
+        before = next(line for line in launcher.stdout if "waits: another process" in line)
+        os.killpg(launcher.pid, number)
+        said, _ = launcher.communicate(timeout=60)
+    assert launcher.returncode == code, before + said
+    assert f"stopped by {number.name}, before it had begun to train; to go on: python -m tut.train -m" in said
+    assert "Traceback" not in said
+    assert not (home / "stages").exists()
