@@ -26,7 +26,8 @@ from tut.sweep.worker import begin, exit_code, perform
 from tut.system.signals import STOP_SIGNALS, Stopped
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_TRIES = 3  # to start a process, each with a new server
+_TRIES = 6  # to start a process
+_SECONDS_BETWEEN_TRIES = 0.25  # a server that is killed closes its end of pipes some time before it is known to be dead
 _SECONDS_TO_HEAR_OF_AN_END = 10.0
 _SERVER_IS_GONE = 255  # what multiprocessing takes for the exit code then
 
@@ -144,11 +145,12 @@ def _start(work: Work, slot: Slot, log_file: Path) -> tuple[ForkServerProcess, "
             process.start()
         except (EOFError, ConnectionError):  # the server was killed just then
             ours.close()  # should the process be there all the same, it has nobody to answer, and ends
+            time.sleep(_SECONDS_BETWEEN_TRIES)
             continue
         finally:
             theirs.close()
         return process, ours
-    raise TutError(f"the server that processes are forked from was killed {_TRIES} times")
+    raise TutError(f"the server that processes are forked from was killed in each of {_TRIES} tries")
 
 
 def _stage(work: Work, slot: Slot, log_file: Path, pipe: "connection.Connection") -> None:
