@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tut.errors import TutError
-from tut.system import files
+from tut.system import built, files
 from tut.system.built import built_once, damage
 from tut.system.files import Busy, only_one, remove_whole, write_json, write_whole
 from tut.system.signals import NotStarted, stop_request
@@ -291,7 +291,7 @@ def test_what_no_file_system_tells_of_is_found_by_a_thorough_look(tmp_path: Path
 def test_a_file_that_was_touched_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, read = built_once(tmp_path / "x", build), []
     original = files.file_digest
-    monkeypatch.setattr(files, "file_digest", lambda path: read.append(path.name) or original(path))
+    monkeypatch.setattr(built, "file_digest", lambda path: read.append(path.name) or original(path))
     assert damage(folder) is None
     assert not read
     os.utime(folder / "small", (1, 1))
