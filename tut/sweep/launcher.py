@@ -222,7 +222,7 @@ class Sweep:
 def _job(context: HydraContext, config: DictConfig, overrides: list[str], common: set[str], number: int) -> HydraJob:
     composed = context.config_loader.load_sweep_config(config, overrides)
     with open_dict(composed):
-        composed.hydra.job.id = number
+        composed.hydra.job.id = str(number)
         composed.hydra.job.num = number
     HydraConfig.instance().set_config(composed)
     folder = Path(composed.hydra.sweep.dir) / composed.hydra.sweep.subdir
