@@ -7,7 +7,6 @@ every run, before the first one starts. Nothing heavy is imported until there is
 import sys
 from argparse import ArgumentError, Namespace
 from collections.abc import Callable, Iterator
-from functools import cache
 from itertools import groupby
 from pathlib import Path
 from string import Template
@@ -28,7 +27,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from tut.cli.hydra_versions import VERSION_BASE
+from tut.cli.hydra_versions import REPLACE, VERSION_BASE
 from tut.cli.overrides import check_override, examples, explain, no_such_option, parse_overrides
 from tut.config import RESUME_WORDS, Config
 from tut.console import complain
@@ -40,13 +39,12 @@ DEFAULT_LAUNCHER = "local"
 """As conf/config.yaml has it."""
 
 
-@cache
 def register_schema() -> None:
     """Make the schema known to Hydra, under the name that conf/config.yaml starts from, and the named sweeps."""
     store = ConfigStore.instance()
-    store.store(name="schema", node=Config)
+    store.store(name="schema", node=Config, **REPLACE)
     for path in SWEEPS_DIR.glob("*.yaml"):
-        store.store(group="sweeps", name=path.stem, node=OmegaConf.load(path), package="_global_")
+        store.store(group="sweeps", name=path.stem, node=OmegaConf.load(path), package="_global_", **REPLACE)
 
 
 def normalise(overrides: list[str]) -> list[str]:
