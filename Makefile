@@ -1,23 +1,36 @@
-# make demo    install, then the main job: four arms on the embedded corpus, and their table (about five minutes)
-# make test    install, then the test suite
-# make lint    install, then ruff and mypy
-
 PYTHON ?= python3
 VENV ?= .venv
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint
+.PHONY: help demo test test-fast lint format cov bench
 
-demo: $(INSTALLED)
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1 \t/p' Makefile | expand -t 20
+
+demo: $(INSTALLED) ## install, then the main job: four arms on the embedded corpus, and their table (about five minutes)
 	$(VENV)/bin/python -m tut.train +sweeps=demo
 
-test: $(INSTALLED)
+test: $(INSTALLED) ## install, then the whole test suite (about ten minutes on two cores)
 	$(VENV)/bin/python -m pytest
 
-lint: $(INSTALLED)
+test-fast: $(INSTALLED) ## what of it starts no process and is quick (about a minute on two cores)
+	$(VENV)/bin/python -m pytest --fast -n 2
+
+lint: $(INSTALLED) ## style, types, and who may import whom
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+format: $(INSTALLED) ## put the code into the one style, and mend what can be mended so
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+cov: $(INSTALLED) ## the test suite, and which lines it does not reach
+	$(VENV)/bin/python -m pytest --cov --cov-report=term-missing:skip-covered
+
+bench: $(INSTALLED) ## every benchmark, as one page of Markdown (about an hour on two cores)
+	$(VENV)/bin/python -m benchmarks
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -12,13 +12,10 @@ import tempfile
 from pathlib import Path
 from statistics import mean, stdev
 
-from hydra import compose, initialize_config_dir
-
+from benchmarks.configs import make_config
 from tests.plain_path import plain_losses
-from tut.cli.preflight import register_schema
 from tut.config import Config
 from tut.splits import Split
-from tut.system.provenance import CONF_DIR
 from tut.tracking.record import Record
 from tut.training.run import run
 
@@ -27,19 +24,19 @@ LAST = 20
 
 def measure(steps: int, seeds: int) -> str:
     """Return the table, in Markdown."""
-    register_schema()
-    with tempfile.TemporaryDirectory() as name, initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+    with tempfile.TemporaryDirectory() as name:
         os.environ["TUT_HOME"] = f"{name}/home"
 
         def config(precision: str, seed: int) -> Config:
             words = ["experiment=demo", "tracker=none", "trainer.log_every_steps=1", "trainer.device=cpu"]
             words += [f"trainer.max_steps={steps}", f"trainer.precision={precision}", f"seed={seed}"]
-            return Config.from_hydra(compose("config", words))
+            return make_config(*words)
 
         def fast(precision: str, seed: int) -> float:
             folder = Path(name) / f"{precision}-{seed}"
             run(config(precision, seed), folder)
-            return mean(row["loss"] for row in [*Record(folder).rows(Split.TRAIN)][-LAST:])
+            losses = [float(row["loss"]) for row in Record(folder).rows(Split.TRAIN)]
+            return mean(losses[-LAST:])
 
         plain = [mean(plain_losses(config("fp32", seed), steps)[-LAST:]) for seed in range(seeds)]
         differences = {

@@ -109,22 +109,17 @@ def tut(turns: Turns, lines: Path, tokenizer: str, words: list[str]) -> None:
     """TUT's own trainer, as in a run, less what a run does between steps: no files, no evaluation."""
     from dataclasses import replace
 
-    from hydra import compose, initialize_config_dir
     from torch.utils.flop_counter import FlopCounterMode
 
-    from tut.cli.preflight import register_schema
-    from tut.config import Config
+    from benchmarks.configs import make_config
     from tut.data.batches import TrainingBatches
     from tut.splits import Split
-    from tut.system.provenance import CONF_DIR
     from tut.system.signals import StopRequest
     from tut.training.replica import Replica
 
-    register_schema()
     words = [f"data.seq_len={SEQ_LEN}", f"trainer.batch_size={ROWS}", f"objective.probability={PREDICTED}", *words]
     words = ["data=text", f"data.files={lines}", f"data.tokenizer={tokenizer}", "trainer.max_steps=100000", *words]
-    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        config = Config.from_hydra(compose("config", [*words, "trainer.device=cpu"]))
+    config = make_config(*words, "trainer.device=cpu")
     replica = Replica(config)
     inputs, network = replica.inputs, replica.state.network
     with FlopCounterMode(display=False) as counted:
@@ -137,7 +132,9 @@ def tut(turns: Turns, lines: Path, tokenizer: str, words: list[str]) -> None:
             turns.step(config.trainer.batch_size * config.data.seq_len if step else 0)
             return super().__getitem__(step)
 
-    trainer = replica.trainer(evaluate=dict, write=lambda *_: None, save=lambda: None)
+    def nothing(*_: Any) -> None: ...
+
+    trainer = replica.trainer(evaluate=dict, write=nothing, save=nothing)
     rows = inputs.corpus.rows[Split.TRAIN]
     trainer.batches = Stepwise(rows, inputs.objective, config.trainer.batch_size, 1, config.seed)
     trainer.timeline = replace(inputs.timeline, evaluate_every=10**9, checkpoint_every=10**9)
@@ -190,8 +187,8 @@ def hf_trainer(turns: Turns, lines: Path, tokenizer: str, bf16: bool) -> None:
     words, model, rows = _padded(turns, lines, tokenizer)
     per_step = [sum(sum(row["attention_mask"]) for row in rows[i : i + ROWS]) for i in range(0, len(rows), ROWS)]
 
-    class Stepwise(TrainerCallback):  # type: ignore[misc]
-        def on_step_begin(self, _arguments: Any, state: Any, _control: Any, **_: Any) -> None:
+    class Stepwise(TrainerCallback):
+        def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             turns.step(per_step[state.global_step - 1] if state.global_step else 0)
 
     with tempfile.TemporaryDirectory() as folder:

@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.report.planted import plant_sweep
+from tests.planted import plant_sweep
 
 EFFECTS = {"epoch=0": 0.01, "epoch=1": 0.005, "epoch=3": 0.0, "epoch=6": -0.005}
 

@@ -36,7 +36,9 @@ def timed(*words: str, home: Path, folder: Path) -> float:
 
 def stages_of(folder: Path) -> dict[Stage, float]:
     """Return the stages of a finished sweep, parents first, and how many seconds each took."""
-    sweep, stages, seconds = SweepFolder(folder), {}, {}
+    sweep = SweepFolder(folder)
+    stages: dict[str, Stage] = {}
+    seconds: dict[Stage, float] = {}
     for task in sweep.tasks():
         assert task.checkpoint is not None
         parent = None if task.parent is None else stages[task.parent]

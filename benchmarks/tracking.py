@@ -17,17 +17,14 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from statistics import mean, median, quantiles
+from unittest.mock import patch
 
-from hydra import compose, initialize_config_dir
-
-import tut.training.recorded_run
-import tut.training.run
-from tut.cli.preflight import register_schema
+from benchmarks.configs import make_config
 from tut.config import TRACKERS, Config
 from tut.splits import Split
-from tut.system.provenance import CONF_DIR
 from tut.tracking.record import Record, Row, Status
 from tut.tracking.tracker import Tracker, start_tracker
+from tut.training.run import run
 
 
 class ByTurns:
@@ -57,11 +54,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=1500, help="optimizer steps of the run (default: 1500)")
     steps = parser.parse_args().steps
-    register_schema()
     end_only = ("trainer.evaluate_every_steps=10000000", "trainer.checkpoint_every_steps=10000000")
     words = ["experiment=demo", "wandb.mode=offline", f"trainer.max_steps={steps}", "untie.fraction=0.5", *end_only]
-    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        config = Config.from_hydra(compose("config", words))
+    config = make_config(*words)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.environ["TUT_HOME"] = str(folder / "home")
@@ -77,8 +72,8 @@ def main() -> None:
             }))  # fmt: skip
             return shown[0]
 
-        tut.training.recorded_run.start_tracker = start
-        tut.training.run.run(config, folder / "run")
+        with patch("tut.training.recorded_run.start_tracker", start):
+            run(config, folder / "run")
         seconds = [row["seconds"] for row in Record(folder / "run").rows(Split.TRAIN)]
     every, names = config.trainer.log_every_steps, sorted(TRACKERS)
     calls = shown[0].turns

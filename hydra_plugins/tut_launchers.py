@@ -12,6 +12,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from tut.cli.hydra_versions import REPLACE
 from tut.sweep.config import SETTINGS, LauncherConfig, LocalConfig, SlurmConfig
 
 
@@ -44,4 +45,4 @@ class SlurmLauncher(_StageLauncher):
 
 
 for name, node in SETTINGS.items():
-    ConfigStore.instance().store(group="hydra/launcher", name=name, node=node, provider="tut")
+    ConfigStore.instance().store(group="hydra/launcher", name=name, node=node, provider="tut", **REPLACE)

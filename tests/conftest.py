@@ -5,30 +5,36 @@ import os
 # Before torch is loaded: two runs are compared bit for bit, so both must add in the same order.
 os.environ.update(OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1", WANDB_MODE="disabled", TOKENIZERS_PARALLELISM="false")
 
+import ctypes
 import json
 import logging
 import multiprocessing
 import runpy
+import signal
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
+import processes
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
+from tut.cli.hydra_versions import VERSION_BASE
 from tut.cli.preflight import normalise, register_schema
 from tut.config import Config
-from tut.system.provenance import CONF_DIR
+from tut.system.provenance import CONF_DIR, git_revision, hardware
 
-SHARED = Path(tempfile.gettempdir()) / f"tut-tests-{os.environ.get('PYTEST_XDIST_TESTRUNUID', os.getpid())}"
+# The suite's folder, made by its first process. Whatever the suite starts has this in its environment.
+SHARED = Path(os.environ.setdefault("TUT_TESTS", f"{tempfile.gettempdir()}/tut-tests-{os.getpid()}"))
 TEXT = SHARED / "topics.txt"
-CLUSTER = Path("/tmp/tut-tests-slurm")
-os.environ.update(TUT_SLURM=str(CLUSTER), TUT_SLURM_PORT="28900")
-UNREPORTED = "~hydra.callbacks.report_at_end"  # sweeps end sooner without
+CLUSTER = Path("/tmp/tut-tests-cluster")
+os.environ["TUT_SLURM_PORT"] = "28910"
+# A callback that does nothing: sweeps end sooner without a report. Hydra 1.4.0rc3 cannot delete a key in a sweep.
+UNREPORTED = "hydra.callbacks.report_at_end._target_=hydra.experimental.callback.Callback"
 TIMINGS = {"seconds", "tokens_per_second"}
 
 SMALL = (
@@ -48,43 +54,87 @@ SMALL_GPT = (
 )
 
 
-def pytest_configure() -> None:
-    """Write the text once for all worker processes: the first help topics of Python itself."""
-    from pydoc_data.topics import topics
-
-    SHARED.mkdir(exist_ok=True)
-    os.environ["TUT_HOME"] = str(SHARED / "home")
-    text = "\n\n".join(topics[name] for name in sorted(topics))
-    writing = SHARED / f"{os.getpid()}.txt"
-    writing.write_text(text[:60_000])
-    writing.replace(TEXT)
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the suite's folder, with the text: the first help topics of Python itself."""
+    config.addinivalue_line("markers", "processes: starts processes; found by what a test calls, where that shows")
+    config.addinivalue_line("markers", "slow: takes long, though all in one process")
     torch.set_num_threads(1)
     register_schema()
+    os.environ["TUT_HOME"] = str(SHARED / "home")
+    if _is_first(config):
+        from pydoc_data.topics import topics
+
+        text = "\n\n".join(topics[name] for name in sorted(topics))
+        SHARED.mkdir()
+        TEXT.write_text(text[:60_000])
+        _start_janitor(config)
+    if config.option.fast:
+        hardware(torch.device("cpu"))  # these two ask other programs, once a process
+        git_revision()
+        config.pluginmanager.register(processes.Forbidden())
+    if sys.platform == "linux":
+        end_with_parent(os.getpid())
 
 
+def _is_first(config: pytest.Config) -> bool:
+    """Return whether this is the suite's first process, not one of its workers."""
+    return not hasattr(config, "workerinput")
+
+
+def _start_janitor(config: pytest.Config) -> None:
+    """See that nothing of this suite is left when it has ended, be it killed."""
+    janitor = subprocess.Popen(
+        [sys.executable, Path(__file__).parent / "janitor.py", SHARED, CLUSTER],
+        stdin=subprocess.PIPE,
+        start_new_session=True,
+    )
+    os.environ["TUT_TESTS_JANITOR"] = str(janitor.pid)
+    config.add_cleanup(janitor.communicate)
+
+
+def end_with_parent(parent: int) -> None:
+    """Have the kernel kill what is forked from a process when that process is killed."""
+    prctl = ctypes.CDLL(None).prctl
+    set_parent_death_signal = 1
+
+    def forked() -> None:
+        if os.getppid() == parent:
+            prctl(set_parent_death_signal, signal.SIGKILL)
+
+    os.register_at_fork(after_in_child=forked)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the quick part of the suite be asked for."""
+    parser.addoption("--fast", action="store_true", help="only tests that start no process and are not slow")
+
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """One more than there are processors, for one of them mostly waits for SLURM."""
     return (os.cpu_count() or 1) + 1
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest first, into the first worker's share: it starts with those on SLURM, where it mostly waits.
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Choose the tests, and put the longest first, into the first worker's share.
 
-    The other workers, done with theirs, take from the end of that share, so none is left with a long one in the end.
+    That worker starts with those on SLURM, where it mostly waits. The others, done with theirs, take from the end of
+    its share, so none is left with a long one in the end.
     """
+    for item in items:
+        if isinstance(item, pytest.Function) and processes.starts_processes(item):
+            item.add_marker("processes")
+    if config.option.fast:
+        left_out = [item for item in items if item.get_closest_marker("processes") or item.get_closest_marker("slow")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
     long = ("test_slurm", "sweep/", "test_exactness", "test_run", "test_readme")
     items.sort(key=lambda item: next((place for place, name in enumerate(long) if name in item.nodeid), len(long)))
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Stop the SLURM cluster that tests may have brought up, when all of them are done."""
-    if not hasattr(session.config, "workerinput") and (CLUSTER / "env.sh").exists():
-        subprocess.run([Path(__file__).parent / "slurm/down.sh"], check=False)
-
-
 def make_config(*overrides: str) -> Config:
     """Return the config of a command line."""
-    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+    with initialize_config_dir(str(CONF_DIR), **VERSION_BASE):
         return Config.from_hydra(compose("config", normalise(list(overrides))))
 
 

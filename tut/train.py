@@ -15,6 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from tut.cli.hydra_versions import MAIN
 from tut.cli.preflight import preflight, register_schema
 from tut.config import Config
 from tut.console import command_to_go_on, complain
@@ -26,7 +27,7 @@ from tut.system.signals import EXIT_INTERRUPTED, Stopped
 log = logging.getLogger(__name__)
 
 
-@hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")
+@hydra.main(**MAIN, config_path=str(CONF_DIR), config_name="config")
 def _task(composed: DictConfig) -> float | None:
     from tut.training.run import run
 

@@ -242,6 +242,18 @@ def test_help_is_ours_and_loads_nothing_heavy(tmp_path: Path) -> None:
     assert max(map(len, said.splitlines())) <= 120
 
 
+def test_nothing_that_is_used_of_hydra_is_deprecated(tmp_path: Path) -> None:
+    """Neither in planning a sweep nor in a sweep's stages; each Hydra says so of what the next one will not have."""
+    words = (*SMALL_TEXT, "data.seq_len=32", "trainer.batch_size=4", "trainer.max_steps=4", "untie.step=2")
+    done = command(TRAIN, "-m", *words, "hydra.sweep.dir=sweep", cwd=tmp_path, PYTHONWARNINGS="default")
+    assert done.returncode == 0, done.stderr
+    said = done.stdout + done.stderr + "".join(path.read_text() for path in tmp_path.glob("sweep/**/log.txt"))
+    assert "hydra" not in "".join(line for line in said.splitlines() if "Warning" in line).lower()
+    real = [sys.executable, "-W", "default", "-m", TRAIN, "-m", *words, "hydra.launcher.dry_run=true"]
+    shown = subprocess.run(real, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "Warning" not in shown.stderr
+
+
 def test_cfg_job_prints_the_config_and_runs_nothing(tmp_path: Path) -> None:
     done = command(TRAIN, "untie.epoch=5", "--cfg", "job", cwd=tmp_path)
     assert done.returncode == 0

@@ -15,7 +15,10 @@ from tut.errors import TutError
 from tut.report.__main__ import main
 from tut.report.wandb_report import publish
 
-pytestmark = pytest.mark.filterwarnings("ignore:Pydantic V1")  # in wandb-workspaces itself
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Pydantic V1"),  # in wandb-workspaces itself
+    pytest.mark.processes,  # the client starts a service
+]
 
 GROUPS = ["it's the first", 'the "second"']
 SUMMARY = "Untying later is better.\n\n| arm | loss |\n|---|---|\n| `epoch=3` | 5.60 |\n"

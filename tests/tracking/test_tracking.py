@@ -22,6 +22,8 @@ from tut.training.assignment import Assignment
 from tut.training.checkpoint import path_of
 from tut.training.run import run
 
+pytestmark = pytest.mark.processes  # the client starts a service
+
 WORDS = (*SMALL, "trainer.max_steps=12", "untie.step=6", "trainer.evaluate_every_steps=4",
          "trainer.checkpoint_every_steps=3", "wandb.tags=[one,two]", "wandb.group=the sweep")  # fmt: skip
 

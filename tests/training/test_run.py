@@ -305,6 +305,7 @@ def test_every_model_trains_unties_and_is_scored(model: str, tmp_path: Path) -> 
     assert rows(tmp_path, "test")[0]["loss"] < math.log(500)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd", "muon"])
 def test_learning_beats_the_unigrams(optimizer: str, tmp_path: Path) -> None:
     """Causal loss falls below the entropy of the token frequencies, so the model reads what came before."""
@@ -370,6 +371,7 @@ def test_a_half_written_row_is_left_out(tmp_path: Path) -> None:
     assert list(record.rows("train")) == [{"step": 1}]
 
 
+@pytest.mark.processes  # compilers
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 def test_compiled_is_plain_to_rounding_and_untying_compiles_nothing_anew(tmp_path: Path, monkeypatch) -> None:
     from torch._dynamo.utils import counters

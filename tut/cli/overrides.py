@@ -5,7 +5,7 @@ from dataclasses import is_dataclass
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_loader_impl import ConfigLoaderImpl  # private; see tut.cli.preflight
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
@@ -79,7 +79,8 @@ def examples(swept: list[Override]) -> list[list[str]]:
             choices = list(override.sweep_string_iterator())
             choices += [str(value.stop)] if isinstance(value, RangeSweep) else []
         else:
-            choices = [override.get_value_element_as_str()]
+            values[key] = [str(override.input_line)]
+            continue
         values[key] = [f"{key}={choice}" for choice in choices]
     first = {key: each[0] for key, each in values.items()}
     others = [{**first, key: other} for key, each in values.items() for other in each[1:]]

@@ -13,6 +13,9 @@ from string import Template
 from typing import Any
 
 from hydra import initialize_config_dir
+
+# Three private modules, for which there is nothing public: the public loader hides its repository and composes without
+# `hydra`; how a sweep becomes runs, and which options there are, Hydra tells nobody.
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
@@ -24,6 +27,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
+from tut.cli.hydra_versions import REPLACE, VERSION_BASE
 from tut.cli.overrides import check_override, examples, explain, no_such_option, parse_overrides
 from tut.config import RESUME_WORDS, Config
 from tut.console import complain
@@ -38,19 +42,22 @@ DEFAULT_LAUNCHER = "local"
 def register_schema() -> None:
     """Make the schema known to Hydra, under the name that conf/config.yaml starts from, and the named sweeps."""
     store = ConfigStore.instance()
-    store.store(name="schema", node=Config)
+    store.store(name="schema", node=Config, **REPLACE)
     for path in SWEEPS_DIR.glob("*.yaml"):
-        store.store(group="sweeps", name=path.stem, node=OmegaConf.load(path), package="_global_")
+        store.store(group="sweeps", name=path.stem, node=OmegaConf.load(path), package="_global_", **REPLACE)
 
 
 def normalise(overrides: list[str]) -> list[str]:
-    """Spell out what two shorthands mean to Hydra.
+    """Spell out what three shorthands mean to Hydra.
 
     `model.architecture=X` without `model=` starts from X's own sizes, not from the default model's. A value of
-    `model.config`, or of what sbatch takes, may be set whether or not it has one yet.
+    `model.config`, or of what sbatch takes, may be set whether or not it has one yet. A named sweep
+    is one without `-m`: its file cannot say so, for Hydra 1.4 reads the mode from the command line alone.
     """
     keys = [text.partition("=")[0] for text in overrides]
     extra = ["model=custom"] if "model.architecture" in keys and "model" not in keys else []
+    if "+sweeps" in keys:
+        extra.append("hydra.mode=MULTIRUN")
     free = ("model.config.", "model.config=", "hydra.launcher.sbatch.")
     return [f"++{text}" if text.startswith(free) else text for text in overrides] + extra
 
@@ -140,6 +147,7 @@ def _parse(arguments: list[str]) -> Namespace:
     except ArgumentError as error:
         raise TutError(one_line(error)) from error
     if unknown:
+        # argparse has no public list of its options
         flags = [flag for action in parser._actions for flag in action.option_strings]
         raise TutError(f"{unknown[0]}: no such option{did_you_mean(unknown[0], flags)}")
     names = ("run", "multirun", "cfg", "info", "shell_completion")
@@ -158,7 +166,7 @@ def _configs(asked: Namespace) -> Iterator[tuple[Config, bool]]:
     if asked.config_dir:
         _check_folder("--config-dir", Path(asked.config_dir))
         extra = [f"hydra.searchpath=[file://{Path(asked.config_dir).absolute()}]"]
-    with initialize_config_dir(str(folder.absolute()), version_base="1.3"):
+    with initialize_config_dir(str(folder.absolute()), **VERSION_BASE):
         loader = GlobalHydra.instance().config_loader()
         assert isinstance(loader, ConfigLoaderImpl)
         overrides = parse_overrides(asked.overrides, loader)

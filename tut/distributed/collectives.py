@@ -74,6 +74,7 @@ def parallel(model: nn.Module, without: Iterable[nn.Parameter]) -> nn.Module:
     left_out = {id(parameter) for parameter in without}
     names = [name for name, parameter in model.named_parameters() if id(parameter) in left_out]
     constants = [name for name, _ in model.named_buffers()]
+    # private: DDP has no public way of leaving a parameter alone
     DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, [*names, *constants])
     return DistributedDataParallel(model)
 

@@ -2,6 +2,7 @@
 
 import platform
 import subprocess
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,6 +51,7 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), "tut": __version__, **{name: version(name) for name in _LIBRARIES}}
 
 
+@cache
 def git_revision() -> str | None:
     """Return the commit of the code in use, with `-dirty` if files differ from it; None outside a repository."""
     described = subprocess.run(

@@ -14,29 +14,30 @@ from pathlib import Path
 
 import pytest
 from conftest import CLUSTER, assert_same_run, command, make_config, rows
-from filelock import FileLock
+from slurm.cluster import turn
 from small_sweeps import TINY, start, steps_trained, sweep, tasks
 
 from tut.sweep.folder import SweepFolder, last_row
 from tut.tracking.record import Record
 from tut.training.run import run
 
-SCRIPTS = Path(__file__).parents[2] / "slurm"
 ON_SLURM = ("hydra/launcher=slurm", "hydra.launcher.cpus=1", "hydra.launcher.mem=2GB", "hydra.launcher.time=10")
 LONG = (*TINY, "trainer.max_steps=4000", "untie.step=null,2000", "trainer.checkpoint_every_steps=4000",
         "trainer.evaluate_every_steps=4000", "trainer.log_every_steps=50")  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def cluster(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[None]:
     """A cluster that is whole, for one test at a time."""
     if shutil.which("slurmctld") is None and os.geteuid() != 0:
         pytest.skip("needs SLURM; tests/slurm/up.sh installs it (Debian)")
-    with FileLock(f"{CLUSTER}.lock"):
-        coming_up = subprocess.run([SCRIPTS / "up.sh"], check=False, capture_output=True, text=True, timeout=240)
-        assert coming_up.returncode == 0, coming_up.stderr
-        for line in (CLUSTER / "env.sh").read_text().splitlines():
-            name, _, value = line.removeprefix("export ").partition("=")
+
+    def say(text: str) -> None:
+        with capsys.disabled():
+            print(f"\n{text}", file=sys.stderr, flush=True)
+
+    with turn(CLUSTER, int(os.environ["TUT_TESTS_JANITOR"]), say) as environment:
+        for name, value in environment.items():
             monkeypatch.setenv(name, value)
         yield
         slurm("scancel", "--user", str(os.geteuid()))
