@@ -105,3 +105,18 @@ def test_a_wheel_carries_the_configs(tmp_path: Path) -> None:
     assert {"tut/report/page.html.j2", "tut/py.typed"} < set(names)
     for path in [*ROOT.glob("conf/**/*.yaml"), *ROOT.glob("sweeps/*.yaml")]:
         assert f"tut/{path.relative_to(ROOT).as_posix()}" in names
+
+
+def test_its_tree_names_every_module() -> None:
+    tree = README[README.index("## Where things are") :].split("```")[1]
+    named: set[str] = set()
+    folders: list[str] = []
+    for line in tree.strip().splitlines():
+        branch, name = re.match(r"([│├└─ ]*)(\S+)", line).groups()
+        folders = folders[: len(branch) // 4]
+        if name.endswith("/"):
+            folders.append(name)
+        else:
+            named.add("".join([*folders, name]))
+    there = {path.relative_to(ROOT).as_posix() for path in (ROOT / "tut").rglob("*.py") if path.name != "__init__.py"}
+    assert named == there
