@@ -214,11 +214,11 @@ class TrainerConfig:
     """Equal parts in which a device's share of a batch goes through the model, to save memory."""
     evaluation_batch_size: int = record(64)
     """Rows at a time in evaluation; it never changes a result's meaning, only speed and memory."""
-    device: str = state("auto", known_by=KnownBy.MACHINE)
+    device: str = state("auto", known_by=KnownBy.ENVIRONMENT)
     """`auto` (the best there is), `cpu`, `mps`, `cuda`, or `cuda:N`."""
-    devices: int = state(1, known_by=KnownBy.MACHINE)
+    devices: int = state(1, known_by=KnownBy.ENVIRONMENT)
     """Devices of a node that train the run together, a process each, every one on its share of each batch."""
-    nodes: int = state(1, known_by=KnownBy.MACHINE)
+    nodes: int = state(1, known_by=KnownBy.ENVIRONMENT)
     """Machines that train the run together, with as many devices each."""
     precision: str = state("auto", known_by=KnownBy.PRECISION)
     """`fp32`, `tf32` (products of fp32 matrices on CUDA's tensor cores, from 10 bits of mantissa), `bf16` (autocast;
@@ -369,6 +369,6 @@ def deciding(config: dict[str, Any], wanted: Callable[[Mark], bool]) -> dict[str
 
     Args:
         config: as `Config.to_dict` returns it, perhaps of an earlier version.
-        wanted: says of a mark whether keys with it are.
+        wanted: tells whether keys with a mark are wanted.
     """
     return select(Config, config, wanted)

@@ -31,11 +31,19 @@ class KnownBy(StrEnum):
     """What stands for a key whose value alone does not say what it decides."""
 
     TEXT = "the tokens that the text comes to, and the vocabulary"
-    MACHINE = "the processor and the number of processes, which change the last bits of sums"
+    ENVIRONMENT = "the processor and the number of processes, which change the last bits of sums"
     PRECISION = "the number format that is chosen"
     LENGTH = "the step at which training ends, if the learning rate depends on it"
     UNTIE_POINT = "the step at which the run unties"
     EVALUATIONS = "the steps between evaluations"
+
+
+Counts = Callable[[Any], bool]
+"""Tells from the values of a key's section whether the key means anything there."""
+
+
+def _always(_section: Any) -> bool:
+    return True
 
 
 @dataclass(frozen=True)
@@ -43,33 +51,33 @@ class Mark:
     """What a key decides."""
 
     decides: Decides
-    counts: Callable[[Any], bool] = lambda _section: True
+    counts: Counts = _always
     """Whether the key has any meaning, given the other values of its section."""
     known_by: KnownBy | None = None
 
 
-def state(default: Any, counts: Callable[[Any], bool] | None = None, known_by: KnownBy | None = None) -> Any:
+def state(default: Any, counts: Counts = _always, known_by: KnownBy | None = None) -> Any:
     """Declare a key that decides the weights from step 0 on; see `Mark` for the arguments."""
     return _marked(default, Decides.STATE, counts, known_by)
 
 
-def change(default: Any, counts: Callable[[Any], bool] | None = None, known_by: KnownBy | None = None) -> Any:
+def change(default: Any, counts: Counts = _always, known_by: KnownBy | None = None) -> Any:
     """Declare a key that decides nothing up to the untie point, and the weights from there on."""
     return _marked(default, Decides.CHANGE, counts, known_by)
 
 
-def record(default: Any, counts: Callable[[Any], bool] | None = None, known_by: KnownBy | None = None) -> Any:
+def record(default: Any, counts: Counts = _always, known_by: KnownBy | None = None) -> Any:
     """Declare a key that decides which metric rows there are, or their last digits, but never the weights."""
     return _marked(default, Decides.RECORD, counts, known_by)
 
 
 def nothing(default: Any) -> Any:
     """Declare a key that decides neither weights nor rows."""
-    return _marked(default, Decides.NOTHING, None, None)
+    return _marked(default, Decides.NOTHING, _always, None)
 
 
-def _marked(default: Any, decides: Decides, counts: Callable[[Any], bool] | None, known_by: KnownBy | None) -> Any:
-    mark = Mark(decides, known_by=known_by) if counts is None else Mark(decides, counts, known_by)
+def _marked(default: Any, decides: Decides, counts: Counts, known_by: KnownBy | None) -> Any:
+    mark = Mark(decides, counts, known_by)
     if isinstance(default, list | dict):
         return field(default_factory=lambda: deepcopy(default), metadata={"mark": mark})
     return field(default=default, metadata={"mark": mark})
@@ -98,7 +106,7 @@ def select(schema: type, values: dict[str, Any], wanted: Callable[[Mark], bool],
         schema: the dataclass of the config.
         values: the config as nested plain dicts. A key that it lacks, for it is older than the key, has its default;
             one that the schema lacks is left out.
-        wanted: says of a mark whether keys with it are.
+        wanted: tells whether keys with a mark are wanted.
         prefix: what the names start with.
     """
     found: dict[str, Any] = {}

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import shutil
 import signal
 import subprocess
@@ -397,3 +398,23 @@ def test_compiled_is_plain_to_rounding_and_untying_compiles_nothing_anew(tmp_pat
     for a, b in zip(plain, compiled, strict=True):
         assert a["loss"] == pytest.approx(b["loss"], rel=1e-5)
         assert a["tied"] == b["tied"]
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_signal_at_the_very_end_leaves_a_finished_run(moment: str, tmp_path: Path, monkeypatch) -> None:
+    """It comes around the last write, when all is trained, scored and saved."""
+    written = Record.update_state
+
+    def update_state(self: Record, **changes: object) -> None:
+        is_last = changes.get("status") == "finished"
+        if is_last and moment == "before":
+            os.kill(os.getpid(), signal.SIGTERM)
+        written(self, **changes)
+        if is_last and moment == "after":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Record, "update_state", update_state)
+    loss = run(make_config(*SHORT, "trainer.max_steps=7", "tracker=none"), tmp_path)
+    state = json.loads((tmp_path / "state.json").read_text())
+    assert state["status"] == "finished"
+    assert state["validation"]["loss"] == loss

@@ -23,7 +23,7 @@ from torch.distributed.rendezvous import rendezvous
 from tut.config import TrainerConfig
 from tut.distributed import collectives
 from tut.errors import TutError, one_line
-from tut.system.signals import Stopped
+from tut.system.signals import NotStarted, Stopped, StopRequest
 
 _PRESENT, _CALL, _DISMISSED, _FAILURE = "tut/present", "tut/call", "tut/dismissed", "tut/failure"
 _SECONDS_TO_TELL = 3.0
@@ -98,17 +98,18 @@ class OtherProcesses:
                 child.wait()
 
     @contextmanager
-    def called(self, message: dict[str, Any], device: torch.device) -> Iterator[None]:
+    def called(self, message: dict[str, Any], device: torch.device, stop: StopRequest) -> Iterator[None]:
         """Send all of them a message, plain values only, and be one group with them for the length of a block.
 
         Raises:
             TutError: one of them has failed or is gone.
+            NotStarted: a signal asked to stop before all were there.
         """
         if self._store is None:
             yield
             return
         self._store.set(_CALL, json.dumps({**message, "threads": torch.get_num_threads()}))
-        self._wait_for_all()
+        self._wait_for_all(stop)
         try:
             collectives.join(self._store, 0, self._size, device)
             self._joined = True
@@ -122,13 +123,15 @@ class OtherProcesses:
             raise TutError(self._why_out_of_reach()) from error
         collectives.leave()
 
-    def _wait_for_all(self) -> None:
+    def _wait_for_all(self, stop: StopRequest) -> None:
         assert self._store is not None
         until = time.monotonic() + collectives.PATIENCE.total_seconds()
         while True:
             missing = self._size - 1 - self._store.add(_PRESENT, 0)
             if missing == 0:
                 return
+            if stop.received is not None:
+                raise NotStarted(stop.received)
             why = self._known_end()
             if why is not None:
                 raise TutError(why)

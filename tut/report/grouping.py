@@ -7,24 +7,14 @@ it they can be compared. What a key decides is said where it is declared: see `t
 from collections.abc import Sequence
 from typing import Any
 
-from tut.config import NEVER, Config, deciding
+from tut.arm import unusual_untying
+from tut.config import NEVER, deciding
 from tut.marks import Decides, KnownBy, Mark
 
 
 def _is_of_a_setting(mark: Mark) -> bool:
-    # What is known by the machine is left out: a state depends on it by no more than rounding.
-    return mark.decides == Decides.STATE and mark.known_by != KnownBy.MACHINE
-
-
-def _is_of_a_text(mark: Mark) -> bool:
-    return mark.known_by == KnownBy.TEXT
-
-
-def _is_of_untying(mark: Mark) -> bool:
-    return mark.decides == Decides.CHANGE and mark.known_by is None
-
-
-_USUAL_UNTYING = deciding(Config().to_dict(), _is_of_untying)
+    # What is known by the environment is left out: a state depends on it by no more than rounding.
+    return mark.decides == Decides.STATE and mark.known_by != KnownBy.ENVIRONMENT
 
 
 def setting_of(config: dict[str, Any]) -> dict[str, Any]:
@@ -35,11 +25,15 @@ def setting_of(config: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in deciding(config, _is_of_a_setting).items() if key != "seed"}
 
 
-def _unusual_untying(config: dict[str, Any]) -> list[str]:
-    """Return what is unusual about how a run unties, besides its untie point, in the words of overrides."""
-    own = deciding(config, _is_of_untying)
-    unusual = [key for key, usual in _USUAL_UNTYING.items() if own[key] != usual]
-    return [f"{key.removeprefix('untie.')}={own[key]}" for key in unusual]
+def facts_of(state: dict[str, Any]) -> dict[KnownBy, Any]:
+    """Return what those keys of a run came to that something else stands for, from its state.json; None if unknown."""
+    special_tokens = {key: value for key, value in state.get("result", {}).items() if key.startswith("tokenizer.")}
+    fingerprint = (state.get("data") or {}).get("fingerprint")
+    return {
+        KnownBy.TEXT: None if fingerprint is None else (fingerprint, str(special_tokens or "unknown")),
+        KnownBy.PRECISION: (state.get("hardware") or {}).get("precision"),
+        KnownBy.LENGTH: state.get("total_steps"),
+    }
 
 
 def varying(dicts: Sequence[dict[str, Any]]) -> list[str]:
@@ -51,19 +45,21 @@ def varying(dicts: Sequence[dict[str, Any]]) -> list[str]:
 def name_arms(runs: list[dict[str, Any]]) -> None:
     """Give each run the names of its setting and of its arm, made of overrides that tell it from the other runs.
 
-    Two runs whose texts have the same fingerprint have the same text, whatever files it was read from. The keys that
-    describe the text then count as equal: those of the first such run are taken for both. Likewise, runs that untie at
-    the same step are of one arm, though the config of one may give an epoch and that of another a fraction.
+    Different words may come to the same: two texts with one fingerprint are one text, whatever files it was read from;
+    `trainer.epochs` and `trainer.max_steps` may give one length. Such keys count as equal: those of the first run are
+    taken for all. Likewise, runs that untie at the same step are of one arm, whether that was given as an epoch or as a
+    fraction.
 
     Args:
         runs: what is known of each run; its keys `setting` and `arm` are replaced. `setting_keys` is what `setting_of`
-            has made of its config.
+            has made of its config, and `facts` what `facts_of` has made of its state.
     """
-    texts: dict[str, dict[str, Any]] = {}
+    words: dict[tuple[KnownBy, Any], dict[str, Any]] = {}
     for run in runs:
-        if run["data"] is not None:
-            text = texts.setdefault(run["data"], deciding(run["config"], _is_of_a_text))
-            run["setting_keys"] |= text
+        for known_by, fact in run["facts"].items():
+            if fact is not None:
+                own = {key: run["setting_keys"][key] for key in _keys_known_by(known_by, run["config"])}
+                run["setting_keys"] |= words.setdefault((known_by, fact), own)
     different = varying([run["setting_keys"] for run in runs])
     points: dict[tuple[str, Any], str] = {}
     for run in runs:
@@ -72,4 +68,8 @@ def name_arms(runs: list[dict[str, Any]]) -> None:
             continue
         step = run["arm"] if run["untie_step"] is None else run["untie_step"]
         point = points.setdefault((run["setting"], step), run["arm"])
-        run["arm"] = " ".join([point, *_unusual_untying(run["config"])])
+        run["arm"] = " ".join([point, *unusual_untying(run["config"])])
+
+
+def _keys_known_by(known_by: KnownBy, config: dict[str, Any]) -> list[str]:
+    return list(deciding(config, lambda mark: mark.known_by == known_by))

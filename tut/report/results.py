@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from tut.errors import TutError
+from tut.marks import KnownBy
 from tut.report.grouping import name_arms
 from tut.report.planned import planned, whole_sweeps
 from tut.report.run_folder import find_runs, read_run
@@ -73,6 +74,7 @@ def load(folders: Path | str | Sequence[Path | str]) -> Results:
     runs = _without_repeats(table.astype(dict.fromkeys(_WHOLE, "Int64")), notes)
     for setting, group in runs.groupby("setting"):
         _check_comparable(str(setting), group, notes)
+    runs = runs.drop(columns="facts")
     sweeps = whole_sweeps({Path(folder).parent for folder in runs["folder"]}, asked, notes)
     kept = set(runs["folder"])
     rows: list[dict[str, Any]] = []
@@ -131,6 +133,7 @@ def _check_comparable(setting: str, group: pd.DataFrame, notes: list[str]) -> No
         folder = str(run.folder)
         if pd.notna(run.data):
             check_equal("their data's fingerprints", folder, run.data)
+            check_equal("their tokenizers' special tokens", folder, run.facts[KnownBy.TEXT][1])
         for split in EVALUATED:
             count = getattr(run, f"{split}_predictions", math.nan)
             if not math.isnan(count):
@@ -138,6 +141,9 @@ def _check_comparable(setting: str, group: pd.DataFrame, notes: list[str]) -> No
             path = Record(Path(folder)).tokens_file(split)
             if path.exists():
                 check_same_targets(split, folder, _tokens(path))
+    formats = {str(facts[KnownBy.PRECISION]) for facts in done["facts"]}
+    if len(formats) > 1:
+        notes.append(f"runs{where} were trained in different number formats: {', '.join(sorted(formats))}")
     for what in ("versions", "git_revision"):
         different = {json.dumps(value, sort_keys=True) for value in done[what].dropna()}
         if len(different) > 1:

@@ -11,7 +11,7 @@ from typing import Any
 
 from tut.config import NEVER
 from tut.errors import TutError
-from tut.report.grouping import setting_of
+from tut.report.grouping import facts_of, setting_of
 from tut.report.planned import steps_of_its_own
 from tut.splits import EVALUATED, Split
 from tut.tracking.record import Record, Row, Status
@@ -68,6 +68,7 @@ def read_run(record: Record, notes: list[str]) -> tuple[dict[str, Any], list[Row
         "data": (state.get("data") or {}).get("fingerprint"),
         "margin": (config.get("report") or {}).get("margin"),
         "setting_keys": setting_of(config),
+        "facts": facts_of(state),
         "parameters": sizes.get("tied" if arm == NEVER else "untied"),
         "command": state.get("command"),
         "git_revision": state.get("git_revision"),

@@ -38,16 +38,18 @@ class StopRequest:
 
     received: signal.Signals | None = None
     _is_obeyed_later = False
+    _has_begun = False
 
     def note(self, number: int, _frame: FrameType | None) -> None:
         """Handle a signal.
 
         Raises:
-            NotStarted: outside of `obeyed_later`.
+            NotStarted: before `obeyed_later`.
+            Stopped: after it.
             KeyboardInterrupt: at the second Ctrl-C, to stop without saving.
         """
         if not self._is_obeyed_later:
-            raise NotStarted(signal.Signals(number))
+            raise (Stopped if self._has_begun else NotStarted)(signal.Signals(number))
         if self.received == signal.SIGINT == number:
             raise KeyboardInterrupt
         self.received = signal.Signals(number)
@@ -56,6 +58,7 @@ class StopRequest:
     def obeyed_later(self) -> Iterator[None]:
         """Only note a signal, for the length of a block that looks at `received` where it can stop in good order."""
         self._is_obeyed_later = True
+        self._has_begun = True
         try:
             yield
         finally:

@@ -5,7 +5,8 @@ import os
 import shutil
 from typing import Any
 
-from tut.config import NEVER, Config, UntieConfig
+from tut.arm import unusual_untying
+from tut.config import NEVER, Config
 from tut.errors import one_line
 from tut.splits import Split
 from tut.tracking.disk import check_room
@@ -121,13 +122,10 @@ def _mode(asked: str) -> str:
     return "offline"
 
 
-def _arm(untie: UntieConfig) -> str:
+def _arm(config: Config) -> str:
     """Name an arm by its untie point, and by what else is unusual about its untying."""
-    if untie.arm == NEVER:
-        return f"untie {NEVER}"
-    usual = UntieConfig(untie.epoch, untie.step, untie.fraction)
-    unusual = [f"{name}={value}" for name, value in vars(untie).items() if value != getattr(usual, name)]
-    return " ".join(["untie", untie.arm, *unusual])
+    unusual = [] if config.untie.arm == NEVER else unusual_untying(config.to_dict())
+    return " ".join(["untie", config.untie.arm, *unusual])
 
 
 def client_settings() -> Any:
@@ -147,7 +145,7 @@ def client_settings() -> Any:
 def _open(mode: str, config: Config, record: Record, run_id: str) -> Any:
     import wandb
 
-    arm = _arm(config.untie)
+    arm = _arm(config)
     return wandb.init(
         mode=mode,  # type: ignore[arg-type]
         dir=record.folder,

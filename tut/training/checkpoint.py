@@ -39,15 +39,16 @@ def save(folder: Path, state: "State", window: dict[str, Any], about: dict[str, 
         folder: `checkpoints/` of the run, or a lineage of the store.
         state: what to save.
         window: in place of the state's own window, the sums of every process; see `Window.shares`.
-        about: what the manifest says beside: `determinants` and `environment` (see `tut.training.identity`), `keep`
-            (whether `prune` is to leave it alone), and `parent` (the checkpoint that the run forked from, or None).
+        about: what the manifest says beside: `determinants`, `special_tokens` and `environment` (see
+            `tut.training.identity`), `keep` (whether `prune` is to leave it alone), and `parent` (the checkpoint that
+            the run forked from, or None).
         record: the files of the run's record to keep with it; those that are not there are left out.
 
     Raises:
         TutError: it cannot be written; what was there before is intact.
     """
     final = path_of(folder, state.step)
-    # Twice: within, what was written so far is still there, and a full disk is full.
+    # Twice, for a failure within is told while what was written is still there: the disk is then as full as it was.
     with _failure_told(final), write_whole(final) as temporary, _failure_told(final):
         temporary.mkdir()
         _fill(temporary, state, window, about, record)

@@ -1,15 +1,16 @@
 """What a run is a function of: whether two may share a checkpoint, and the hash that decides it.
 
-Three things decide the states that a run goes through and the rows that it writes on the way:
+Four things decide the states that a run goes through and the rows that it writes on the way:
 
 * its determinants: the config, as far as its marks say so (see `tut.marks`), and what the config comes to: the tokens
   of the text, the number format, the untie point;
+* which tokens its tokenizer calls special: one is put where tokens are masked, none of them is predicted;
 * what is recorded, for a stage that is shared is shared with its rows;
-* its environment, which decides the last bits of sums: versions, code, processor, threads, processes; and which tokens
-  the tokenizer calls special.
+* its environment, which decides the last bits of sums: versions, code, processor, threads, processes.
 
-Runs that differ in a determinant are different runs. Runs that differ in their environment only are the same to
-rounding: one goes on where the other stopped, and says so, but neither is handed out for the other.
+A stage is shared, and a finished run is handed out, only where all of them are the same; for a finished run the
+environment does not count. An unfinished run whose determinants have changed is another run, and refused. One whose
+tokenizer or environment has changed goes on, and says so.
 """
 
 import ast
@@ -35,15 +36,20 @@ _LIBRARIES_THAT_DECIDE = ("python", "torch", "transformers", "numpy")
 _DIFFERENCES_TOLD = 3
 _UNITS_FOR_PRODUCTS = ("amx", "bf16", "fp16", "vnni", "sve")
 """Parts of the names of a CPU's abilities by which oneDNN chooses its kernels."""
-_KERNEL_SETTINGS = (
-    "ONEDNN_MAX_CPU_ISA",
-    "DNNL_MAX_CPU_ISA",
-    "MKL_CBWR",
-    "MKL_ENABLE_INSTRUCTIONS",
-    "MKL_DEBUG_CPU_TYPE",
-    "OPENBLAS_CORETYPE",
-)
-"""Environment variables by which a user chooses them."""
+_KERNEL_SETTINGS = {
+    "cpu": (
+        "ATEN_CPU_CAPABILITY",
+        "ONEDNN_MAX_CPU_ISA",
+        "DNNL_MAX_CPU_ISA",
+        "ONEDNN_DEFAULT_FPMATH_MODE",
+        "MKL_CBWR",
+        "MKL_ENABLE_INSTRUCTIONS",
+        "MKL_DEBUG_CPU_TYPE",
+        "OPENBLAS_CORETYPE",
+    ),
+    "cuda": ("NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", "TORCH_CUDNN_V8_API_DISABLED"),
+}
+"""Environment variables by which a user chooses kernels."""
 
 
 def determinants(inputs: "Inputs", tied: bool) -> dict[str, Any]:
@@ -54,7 +60,8 @@ def determinants(inputs: "Inputs", tied: bool) -> dict[str, Any]:
         tied: whether the state is one before the untie point. Then everything about untying is still open, and is
             left out; and so is, before or after, where the run will end, if its schedule does not look there.
     """
-    config, timeline = inputs.config, inputs.timeline
+    config = inputs.config
+    timeline = inputs.timeline
     decided = config.deciding(Decides.STATE) if tied else config.deciding(Decides.STATE, Decides.CHANGE)
     known = {
         "data.fingerprint": inputs.corpus.fingerprint,
@@ -73,14 +80,15 @@ def recorded(inputs: "Inputs") -> dict[str, Any]:
     return inputs.config.deciding(Decides.RECORD) | {"trainer.evaluate_every": inputs.timeline.evaluate_every}
 
 
-def environment(device: torch.device, threads: int | None = None, processor: str | None = None) -> dict[str, Any]:
-    """Return all that decides the last bits of a run beside its determinants, as far as any run here has it.
+def environment(inputs: "Inputs", threads: int | None = None, processor: str | None = None) -> dict[str, Any]:
+    """Return all that decides the last bits of a run's sums.
 
     Args:
-        device: what it computes on.
+        inputs: the run.
         threads: of a CPU, among which sums are divided; None for as many as this process has.
         processor: what it will be computed on, in words, where that is not this machine's.
     """
+    device = inputs.device
     is_cpu = device.type == "cpu"
     return {
         **{name: version for name, version in versions().items() if name in _LIBRARIES_THAT_DECIDE},
@@ -88,25 +96,35 @@ def environment(device: torch.device, threads: int | None = None, processor: str
         "device": device.type,
         "threads": (threads or torch.get_num_threads()) if is_cpu else None,
         "processor": processor or _processor(device),
+        "processes": inputs.config.trainer.processes,
     }
 
 
+def special_tokens(inputs: "Inputs") -> dict[str, Any]:
+    """Return which tokens are special, by their roles and all together."""
+    tokenizer = inputs.tokenizer
+    found: dict[str, Any] = {"tokenizer.special_tokens": sorted(tokenizer.all_special_ids)}
+    for role in tokenizer.SPECIAL_TOKENS_ATTRIBUTES:
+        found[f"tokenizer.{role}"] = getattr(tokenizer, f"{role}_id", None)
+    return found
+
+
 def result(inputs: "Inputs") -> dict[str, Any]:
-    """Return all that decides what a run has come to in the end: its last state, its length, and its rows."""
+    """Return all that decides what a run has come to in the end, to rounding: its last state, its length, its rows."""
     timeline = inputs.timeline
-    decided = determinants(inputs, tied=timeline.untie_step is None) | recorded(inputs)
+    decided = determinants(inputs, tied=timeline.untie_step is None) | special_tokens(inputs) | recorded(inputs)
     return {**decided, "trainer.total_steps": timeline.total_steps}
 
 
 def planned(inputs: "Inputs", tied: bool) -> dict[str, Any]:
     """Return what a process that trains a part of a run must find as it was when the part was planned."""
-    return determinants(inputs, tied) | inputs.circumstances
+    return determinants(inputs, tied) | special_tokens(inputs)
 
 
 def lineage_name(inputs: "Inputs", environment: dict[str, Any], tied: bool) -> str:
     """Return the name of a lineage, a course that training can take: a hash of all that decides states and rows."""
-    decided = {"state": determinants(inputs, tied), "rows": recorded(inputs)}
-    return digest({**decided, "environment": {**environment, **inputs.circumstances}})[:16]
+    decided = {"state": planned(inputs, tied), "rows": recorded(inputs), "environment": environment}
+    return digest(decided)[:16]
 
 
 def difference(there: dict[str, Any], here: dict[str, Any]) -> str | None:
@@ -122,22 +140,29 @@ def difference(there: dict[str, Any], here: dict[str, Any]) -> str | None:
 
 def _processor(device: torch.device) -> str:
     """Name the kind of processor, as far as kernels are chosen by it."""
+    settings = kernel_settings(device.type)
     if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
+        return " ".join([torch.cuda.get_device_name(device), *settings])
     if device.type == "mps":
         return platform.processor()
     abilities = [name for name, value in sorted(torch.cpu.get_capabilities().items()) if value is True]
     units = [name for name in abilities if any(part in name for part in _UNITS_FOR_PRODUCTS)]
-    settings = [f"{name}={os.environ[name]}" for name in _KERNEL_SETTINGS if name in os.environ]
     return " ".join([f"{cpu_name()},", torch.backends.cpu.get_cpu_capability(), *units, *settings])
+
+
+def kernel_settings(device_type: str) -> list[str]:
+    """Return the environment variables by which this process chooses kernels for `cpu` or `cuda`, as NAME=value."""
+    names = _KERNEL_SETTINGS.get(device_type, ())
+    return [f"{name}={os.environ[name]}" for name in names if name in os.environ]
 
 
 @lru_cache(maxsize=1)
 def code_digest(package: Path = CODE) -> str:
     """Return a digest of what TUT's own code means, in the rooms that decide numbers.
 
-    It is made of syntax trees without docstrings and comments, in the order of their own digests. So it is the same
-    wherever in those rooms a module stands and whatever is said in it, and another as soon as it does something else.
+    It is made of syntax trees without docstrings and comments, in the order of their own digests; of an import from TUT
+    itself only the names count, not the module. So it is the same wherever in those rooms a module stands and whatever
+    is said in it, and another as soon as it does something else.
     """
     return digest(sorted(digest(_meaning(path)) for path in _modules(package)))
 
@@ -155,6 +180,10 @@ def _meaning(module: Path) -> str:
         body = getattr(node, "body", None)
         if isinstance(body, list):
             node.body = [one for one in body if not _is_docstring(one)]  # type: ignore[attr-defined]
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "tut":
+            node.module = "tut"
+        if isinstance(node, ast.Import):
+            node.names = [one for one in node.names if one.name.split(".")[0] != "tut"]
     return ast.dump(tree)
 
 

@@ -2,8 +2,7 @@
 
 import json
 from dataclasses import asdict
-from functools import cached_property, lru_cache
-from typing import Any
+from functools import lru_cache
 
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -46,17 +45,6 @@ class Inputs:
         rows = self.corpus.rows[Split.TRAIN]
         self.batches = TrainingBatches(rows, self.objective, trainer.batch_size, parts, config.seed)
         self.timeline = Timeline.of(config, self.batches.steps_per_epoch)
-
-    @cached_property
-    def circumstances(self) -> dict[str, Any]:
-        """What of a run's environment is its own: its number of processes, and which tokens are special.
-
-        Of the special tokens, one is put where tokens are masked, one between documents, and none is predicted.
-        """
-        roles = self.tokenizer.SPECIAL_TOKENS_ATTRIBUTES
-        ids = {f"tokenizer.{role}": getattr(self.tokenizer, f"{role}_id", None) for role in roles}
-        ids["tokenizer.special_tokens"] = sorted(self.tokenizer.all_special_ids)
-        return {"processes": self.config.trainer.processes, **ids}
 
 
 def _key(section: DataConfig | ObjectiveConfig) -> str:

@@ -16,7 +16,7 @@ from tut.tracking.token_scores import TokenScores
 from tut.tracking.tracker import start_tracker
 from tut.training import checkpoint, resume
 from tut.training.assignment import Assignment
-from tut.training.identity import determinants, difference, environment, planned, result
+from tut.training.identity import determinants, difference, environment, planned, result, special_tokens
 from tut.training.replica import Replica
 from tut.training.scoring import targets_of
 
@@ -50,7 +50,7 @@ class RecordedRun(Replica):
         self.save_every = None if assignment is None else assignment.keep_every
         names_parent = config.resume not in RESUME_WORDS and not checkpoint.saved(self.checkpoints)
         self._named = resume.named(config.resume, inputs) if names_parent else None
-        self._environment = environment(inputs.device) | inputs.circumstances
+        self._environment = environment(inputs)
 
     def _unlike_planned(self, assignment: Assignment) -> str | None:
         """Say in what the stage at hand differs from what its lineage is named after; None if in nothing."""
@@ -116,6 +116,7 @@ class RecordedRun(Replica):
         about = {
             "determinants": determinants(self.inputs, state.pair.tied),
             "environment": self._environment,
+            "special_tokens": special_tokens(self.inputs),
             "keep": self._is_kept(state.step),
             "parent": None if parent is None else f"{parent.parent.name}/{parent.name}",
         }
@@ -171,6 +172,7 @@ class RecordedRun(Replica):
         terms = memory.estimate(self.model, self.state.optimizers, batch, inputs.device, inputs.precision)
         self.record.update_state(
             result=result(inputs),
+            environment=self._environment,
             untie_step=timeline.untie_step,
             steps_per_epoch=timeline.steps_per_epoch,
             total_steps=timeline.total_steps,
@@ -215,7 +217,8 @@ class RecordedRun(Replica):
         if found is None:
             return None
         path, manifest = found
-        if changed := resume.change_of_environment(manifest, self._environment):
+        changed = resume.change(manifest, self.inputs, self._environment)
+        if changed is not None:
             log.warning("%s: goes on, but not bit for bit: %s", path, changed)
         checkpoint.load(path, manifest, self.state)
         log.info("goes on from %s", path)

@@ -7,7 +7,7 @@ from typing import Any
 from tut.errors import TutError
 from tut.system.files import Busy, only_one, set_aside
 from tut.training import checkpoint
-from tut.training.identity import determinants, difference
+from tut.training.identity import determinants, difference, special_tokens
 from tut.training.inputs import Inputs
 
 log = logging.getLogger(__name__)
@@ -89,7 +89,10 @@ def named(resume: str, inputs: Inputs) -> Start:
 
 def _obstacle(manifest: dict[str, Any], inputs: Inputs) -> str | None:
     """Say why a run cannot go on from a checkpoint; None if it can."""
-    tied, step, timeline = manifest["tied"], manifest["step"], inputs.timeline
+    if "environment" not in manifest:
+        return "it was written by an earlier version of TUT"
+    tied, step = manifest["tied"], manifest["step"]
+    timeline = inputs.timeline
     if step > timeline.total_steps:
         return f"its step {step} is past the end of this run, step {timeline.total_steps}"
     if tied and timeline.untie_step is not None and step > timeline.untie_step:
@@ -97,6 +100,7 @@ def _obstacle(manifest: dict[str, Any], inputs: Inputs) -> str | None:
     return difference(manifest["determinants"], determinants(inputs, tied))
 
 
-def change_of_environment(manifest: dict[str, Any], environment: dict[str, Any]) -> str | None:
+def change(manifest: dict[str, Any], inputs: Inputs, environment: dict[str, Any]) -> str | None:
     """Say why a run that goes on from a checkpoint is not, bit for bit, one that never stopped; None if it is."""
-    return difference(manifest.get("environment", {}), environment)
+    there = manifest["environment"] | manifest["special_tokens"]
+    return difference(there, environment | special_tokens(inputs))

@@ -53,7 +53,9 @@ def run(config: Config, folder: Path, assignment: Assignment | None = None) -> f
             with rendezvous.OtherProcesses(config.trainer) as others:
                 recorded = RecordedRun(config, record, assignment)
                 with _alone(folder, assignment):
-                    return _run_recorded(config, record, recorded, others, stop)
+                    resumed_from = _prepare(config, record, recorded)
+                    with stop.obeyed_later():
+                        return _run_recorded(config, record, recorded, resumed_from, others, stop)
     except Busy as error:
         raise TutError(str(error)) from error
     except OSError as error:
@@ -87,7 +89,9 @@ def finished_loss(inputs: Inputs, record: Record) -> float | None:
     state = record.state
     if state.get("status") != Status.FINISHED or inputs.config.resume == "never":
         return None
-    there = state.get("result", {})
+    if "result" not in state:
+        raise TutError(f"{record.folder}: holds a run finished by an earlier version of TUT; use another folder")
+    there = state["result"]
     here = result(inputs)
     if inputs.config.trainer.precision == "auto":  # whatever it chose where the run was trained
         here["trainer.precision"] = there.get("trainer.precision")
@@ -98,12 +102,22 @@ def finished_loss(inputs: Inputs, record: Record) -> float | None:
     return float(state["validation"]["loss"])
 
 
-def _run_recorded(
-    config: Config, record: Record, recorded: RecordedRun, others: rendezvous.OtherProcesses, stop: StopRequest
-) -> float | None:
+def _prepare(config: Config, record: Record, recorded: RecordedRun) -> Path | None:
+    """Load the checkpoint that the run goes on from, and return it. If that is refused, the folder stays as it was."""
     if config.resume == "never":
         record.clear()
-    resumed_from = recorded.resume()  # before anything is written: if it refuses, the folder is as it was
+    return recorded.resume()
+
+
+def _run_recorded(
+    config: Config,
+    record: Record,
+    recorded: RecordedRun,
+    resumed_from: Path | None,
+    others: rendezvous.OtherProcesses,
+    stop: StopRequest,
+) -> float | None:
+    """Train, and say in state.json how the run stands, before and after."""
     record.update_state(
         status=Status.RUNNING,
         error=None,
@@ -116,9 +130,10 @@ def _run_recorded(
         started=record.state.get("started", _now()),
         ended=None,
     )
-    status, error = Status.FAILED, None
+    status = Status.FAILED
+    error = None
     try:
-        with others.called(recorded.call(resumed_from), recorded.inputs.device), stop.obeyed_later():
+        with others.called(recorded.call(resumed_from), recorded.inputs.device, stop):
             loss = recorded.train(resumed_from, stop)
         status = Status.FINISHED
         return loss

@@ -46,7 +46,7 @@ class Local(Backend):
         return Inputs(config, device)
 
     def environment(self, inputs: Inputs) -> dict[str, Any]:
-        return environment(inputs.device, self.threads, processor=self._gpus())
+        return environment(inputs, self.threads, processor=self._gpus())
 
     def _gpus(self) -> str | None:
         """Name the GPUs among which a stage may come to any; None if there are none."""

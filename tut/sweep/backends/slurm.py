@@ -76,7 +76,7 @@ class Slurm(Backend):
         return Inputs(config, device, choose_precision(config.trainer, device))
 
     def environment(self, inputs: Inputs) -> dict[str, Any]:
-        return environment(inputs.device, self.threads, processor=self._asked_for())
+        return environment(inputs, self.threads, processor=self._asked_for())
 
     def _asked_for(self) -> str:
         """Say which processor jobs ask for, which is all that is known of it before they run."""
