@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tut.config import Config, deciding
+from tut.config import Config, marked_keys
 from tut.marks import Decides, Mark
 
 
@@ -11,10 +11,10 @@ def _is_of_untying(mark: Mark) -> bool:
     return mark.decides == Decides.CHANGE and mark.known_by is None
 
 
-_USUAL = deciding(Config().to_dict(), _is_of_untying)
+_USUAL = marked_keys(Config().to_dict(), _is_of_untying)
 
 
 def unusual_untying(config: dict[str, Any]) -> list[str]:
     """Return in what a run's untying differs from the defaults, in the words of overrides: `init=fresh`."""
-    own = deciding(config, _is_of_untying)
+    own = marked_keys(config, _is_of_untying)
     return [f"{key.removeprefix('untie.')}={own[key]}" for key, usual in _USUAL.items() if own[key] != usual]

@@ -357,14 +357,14 @@ class Config:
 
     def deciding(self, *wanted: Decides) -> dict[str, Any]:
         """Return the keys that decide something of this run and stand for themselves, flat, by dotted names."""
-        return deciding(self.to_dict(), lambda mark: mark.decides in wanted and mark.known_by is None)
+        return marked_keys(self.to_dict(), lambda mark: mark.decides in wanted and mark.known_by is None)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the config as nested plain dicts, as state.json and W&B show it."""
         return asdict(self)
 
 
-def deciding(config: dict[str, Any], wanted: Callable[[Mark], bool]) -> dict[str, Any]:
+def marked_keys(config: dict[str, Any], wanted: Callable[[Mark], bool]) -> dict[str, Any]:
     """Return the keys of a run's config that have a wanted mark and mean something in it, flat, by dotted names.
 
     Args:

@@ -29,8 +29,8 @@ def console() -> "Console":
 class Options(ArgumentParser):
     """Reads the command line of a program that is not Hydra's. A mistake is told in one line, as everywhere in TUT."""
 
-    def __init__(self, program: str, doc: str | None) -> None:
-        super().__init__(prog=f"python -m {program}", description=doc, formatter_class=RawDescriptionHelpFormatter)
+    def __init__(self, command: str, doc: str | None) -> None:
+        super().__init__(prog=f"python -m {command}", description=doc, formatter_class=RawDescriptionHelpFormatter)
 
     def parse_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
         asked, unknown = self.parse_known_args(args, namespace)

@@ -29,7 +29,7 @@ def score_again(folder: Path, split: Split) -> dict[str, Any]:
     from tut.data.objective import Objective
     from tut.data.sources import open_source
     from tut.model.build import load_model
-    from tut.model.numerics import place
+    from tut.model.numerics import to_device
     from tut.model.predict import PredictsAt
     from tut.system.device import choose_device
     from tut.tracking.record import Record, Status
@@ -46,7 +46,7 @@ def score_again(folder: Path, split: Split) -> dict[str, Any]:
     if corpus.fingerprint != record.state["data"]["fingerprint"]:
         raise TutError(f"{folder}: the text of data.source={config.data.source} has changed since the run")
     precision = record.state["hardware"]["precision"]
-    model = PredictsAt(place(load_model(record.final, config.objective.name), device, precision))
+    model = PredictsAt(to_device(load_model(record.final, config.objective.name), device, precision))
     objective = Objective(config.objective, tokenizer)
     batches = evaluation_batches(corpus.rows[split], objective, config.trainer.evaluation_batch_size)
     return evaluate(model, batches, device, precision).row()

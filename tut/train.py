@@ -41,8 +41,11 @@ def _task(composed: DictConfig) -> float | None:
     except TutError as error:
         complain(error)
     except Stopped as stop:
-        key, folder = ("sweep", settings.sweep.dir) if sweep else ("run", settings.runtime.output_dir)
-        log.info("%s; to go on: %s", stop, command_to_go_on(f"hydra.{key}.dir", folder))
+        if sweep:
+            again = command_to_go_on("hydra.sweep.dir", settings.sweep.dir)
+        else:
+            again = command_to_go_on("hydra.run.dir", settings.runtime.output_dir)
+        log.info("%s; to go on: %s", stop, again)
         sys.exit(stop.exit_code)
 
 

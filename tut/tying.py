@@ -86,8 +86,9 @@ class TiedPair:
             self._late = False
 
     def _take_output_gradient(self) -> Tensor:
-        own, self.output.grad = self.output.grad, None
+        own = self.output.grad
         assert own is not None
+        self.output.grad = None
         if self._roles is not None:
             self._roles[1].add_(own)
         return own
@@ -107,7 +108,8 @@ class TiedPair:
         """Return the L2 norms and the cosine of the roles' gradients recorded since `record_roles`."""
         if self._roles is None:
             return {}
-        (of_input, of_output), self._roles = self._roles, None
+        of_input, of_output = self._roles
+        self._roles = None
         return {
             "input_grad_norm": of_input.norm().item(),
             "output_grad_norm": of_output.norm().item(),

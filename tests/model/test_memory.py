@@ -11,7 +11,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from tut.model import memory
 from tut.model.build import build_model
-from tut.model.numerics import autocast, place
+from tut.model.numerics import autocast, to_device
 from tut.model.predict import PredictsAt
 from tut.training.inputs import Inputs
 from tut.training.optimizer import build_optimizers
@@ -27,13 +27,13 @@ CPU = torch.device("cpu")
 def test_each_term_is_what_a_step_takes(words: tuple[str, ...], precision: str) -> None:
     config = make_config(*words)
     inputs = Inputs(config)
-    network = place(build_model(config, inputs.tokenizer), CPU, precision)
+    network = to_device(build_model(config, inputs.tokenizer), CPU, precision)
     pair = tie(network)
     model, (batch,) = PredictsAt(network), inputs.batches[0]
     optimizers = build_optimizers(config.optimizer, network, pair)
     terms = memory.estimate(model, optimizers, batch, CPU, precision)
-    assert list(terms) == ["program", "weights", "gradients", "optimizer", "activations", "loss"]
-    assert 0 < terms["program"] <= memory.peak(CPU)
+    assert list(terms) == ["process", "weights", "gradients", "optimizer", "activations", "loss"]
+    assert 0 < terms["process"] <= memory.peak(CPU)
 
     kept: dict[int, Tensor] = {}
 
@@ -63,6 +63,6 @@ def test_each_term_is_what_a_step_takes(words: tuple[str, ...], precision: str) 
 def test_a_run_says_what_it_will_take_and_records_what_it_took(finished_run: Path) -> None:
     state = json.loads((finished_run / "state.json").read_text())
     assert state["memory_estimate"]["weights"] == 4 * state["parameters"]["untied"]
-    assert state["peak_memory"] > state["memory_estimate"]["program"]
+    assert state["peak_memory"] > state["memory_estimate"]["process"]
     said = memory.describe({"weights": 3_000_000, "loss": 1_500_000_000})
     assert said == "memory: about 1,503 MB at its peak (weights 3, loss 1,500)"

@@ -82,7 +82,7 @@ def test_a_model_that_sees_what_it_is_to_predict_is_refused(tokenizers) -> None:
         build_model(config, tokenizers["clm"])
 
 
-def test_a_network_that_goes_round_its_trunk() -> None:
+def test_a_network_that_goes_round_its_backbone() -> None:
     opt = OPTForCausalLM(OPTConfig(vocab_size=53, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
                                    ffn_dim=32, word_embed_proj_dim=16)).eval()  # fmt: skip
     ids, positions = torch.arange(3, 19).reshape(2, 8), torch.tensor([1, 12])

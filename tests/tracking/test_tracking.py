@@ -203,11 +203,11 @@ def test_names_of_arms() -> None:
     names = {
         ("untie.epoch=3",): "untie epoch=3",
         ("untie.step=9", "untie.init=fresh", "untie.output_lr_multiplier=2"):
-            "untie step=9 init=fresh output_lr_multiplier=2.0",
+            "untie step=9 init=fresh output_lr_multiplier=2",
         ("untie.init=fresh",): "untie never",
     }  # fmt: skip
     for words, name in names.items():
-        assert _arm(make_config(*words).untie) == name
+        assert _arm(make_config(*words)) == name
 
 
 def test_where_auto_goes(tmp_path: Path, monkeypatch) -> None:

@@ -1,4 +1,4 @@
-"""The seed's two networks, as Hugging Face models: `tut_bert` and `tut_transformer`.
+"""The first TUT experiments' two networks, as Hugging Face models: `tut_bert` and `tut_transformer`.
 
 Both read a token as its embedding followed by a LayerNorm of its own, and score it as hidden · Uᵀ, with no bias and
 no further layer between. Importing this module makes them known to transformers' Auto classes, so that a finished

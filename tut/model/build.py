@@ -6,6 +6,7 @@ with transformers as tut/model/architectures.py does.
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import (
@@ -107,8 +108,11 @@ def _network_config(
             raise TutError(f"model.config.{key}: not for you to set: {_SET_BY_TUT[key]}")
         if key not in known:
             raise TutError(f"model.config.{key}: {name} has no such value{did_you_mean(key, known)}")
-    special = [key for kind in ("pad", "bos", "eos", "cls", "sep", "mask") if (key := f"{kind}_token_id") in known]
-    ids = {key: getattr(tokenizer, key) if tokenizer is not None else 0 for key in special}
+    ids: dict[str, Any] = {}
+    for kind in ("pad", "bos", "eos", "cls", "sep", "mask"):
+        key = f"{kind}_token_id"
+        if key in known:
+            ids[key] = 0 if tokenizer is None else getattr(tokenizer, key)
     if objective == "clm" and "is_decoder" in known:
         ids["is_decoder"] = True  # BERT and its kin look both ways without it
     values = {**ids, **copy.deepcopy(model.config), "vocab_size": vocab_size, "tie_word_embeddings": True}
@@ -132,7 +136,8 @@ def _check_sizes(config: PreTrainedConfig) -> None:
         size = getattr(config, name, None)
         if isinstance(size, int) and size < 1:
             raise TutError(f"{_key(name, config)}={size}: must be at least 1")
-    width, _, heads, _ = (getattr(config, name, None) for name in sizes)
+    width = getattr(config, "hidden_size", None)
+    heads = getattr(config, "num_attention_heads", None)
     free = any(getattr(config, name, None) for name in ("head_dim", "attention_head_size"))
     if isinstance(heads, int) and isinstance(width, int) and width % heads and not free:
         raise TutError(

@@ -29,7 +29,7 @@ def estimate(
         model: on its device, and not compiled yet.
         optimizers: those of the run.
         batch: what goes through the model at once; only its shapes matter.
-        device: what the run trains on. On a CPU there is a further term, `program`: what this process takes already.
+        device: what the run trains on. On a CPU there is a further term, `process`: what this process takes already.
         precision: as for `tut.model.numerics.autocast`.
     """
     weights = sum(parameter.nbytes for parameter in model.parameters())
@@ -40,7 +40,7 @@ def estimate(
         "activations": _kept_for_backward(model, batch, device, precision),
         "loss": bytes_at_once(len(batch.targets), model.network.get_output_embeddings().weight),
     }
-    return terms if device.type != "cpu" else {"program": max(0, peak(device) - weights), **terms}
+    return terms if device.type != "cpu" else {"process": max(0, peak(device) - weights), **terms}
 
 
 def peak(device: torch.device) -> int:

@@ -22,7 +22,7 @@ def make_deterministic(deterministic: bool) -> None:
     torch.backends.cudnn.benchmark = not deterministic
 
 
-def place(network: PreTrainedModel, device: torch.device, precision: str) -> PreTrainedModel:
+def to_device(network: PreTrainedModel, device: torch.device, precision: str) -> PreTrainedModel:
     """Move a model to its device, and have it compute in that precision, with attention as is fastest there."""
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
     if device.type == "cpu" and precision == "bf16":

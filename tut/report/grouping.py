@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tut.arm import unusual_untying
-from tut.config import NEVER, deciding
+from tut.config import NEVER, marked_keys
 from tut.marks import Decides, KnownBy, Mark
 
 
@@ -22,7 +22,7 @@ def setting_of(config: dict[str, Any]) -> dict[str, Any]:
 
     The seed is left out: it is what the runs of an arm differ in.
     """
-    return {key: value for key, value in deciding(config, _is_of_a_setting).items() if key != "seed"}
+    return {key: value for key, value in marked_keys(config, _is_of_a_setting).items() if key != "seed"}
 
 
 def facts_of(state: dict[str, Any]) -> dict[KnownBy, Any]:
@@ -72,4 +72,4 @@ def name_arms(runs: list[dict[str, Any]]) -> None:
 
 
 def _keys_known_by(known_by: KnownBy, config: dict[str, Any]) -> list[str]:
-    return list(deciding(config, lambda mark: mark.known_by == known_by))
+    return list(marked_keys(config, lambda mark: mark.known_by == known_by))

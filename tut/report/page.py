@@ -7,7 +7,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from tut.config import deciding
+from tut.config import marked_keys
 from tut.marks import Decides
 from tut.report import tables
 from tut.report.comparison import Comparisons
@@ -74,7 +74,7 @@ def _made(runs: pd.DataFrame) -> pd.DataFrame:
         for name in dict.fromkeys(name for about in known for name in about):
             values[name] = [about.get(name) for about in known]
     values["code"] = list(runs["git_revision"].dropna())
-    configs = [deciding(config, lambda mark: mark.decides != Decides.NOTHING) for config in runs["config"]]
+    configs = [marked_keys(config, lambda mark: mark.decides != Decides.NOTHING) for config in runs["config"]]
     for key in varying(configs):
         values[f"config: {key}"] = [config.get(key) for config in configs]
     lines = []

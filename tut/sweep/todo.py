@@ -14,7 +14,7 @@ from tut.sweep.plan import Plan, Stage
 from tut.sweep.work import Task
 from tut.training import checkpoint
 from tut.training.assignment import Assignment
-from tut.training.identity import planned
+from tut.training.identity import expectation
 from tut.training.inputs import Inputs
 
 
@@ -124,7 +124,7 @@ class Todo:
             ends_run=self.ends(stage) is not None,
             keep_every=self._keep_every(stage, keep),
             keep_all=keep == "all",
-            expected=planned(self.run_through(stage).inputs, self._is_tied(stage)),
+            expected=expectation(self.run_through(stage).inputs, self._is_tied(stage)),
         )
 
     def _is_tied(self, stage: Stage) -> bool:

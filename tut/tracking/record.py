@@ -70,8 +70,8 @@ class Record:
     def rewind(self, checkpoint: Path | None) -> None:
         """Take the rows back to those of a checkpoint, or to none."""
         for path in (*self.kept_with_checkpoints, self.rows_file(Split.TEST), self.tokens_file(Split.TEST)):
-            if checkpoint is not None and (kept := checkpoint / path.name).exists():
-                shutil.copyfile(kept, path)
+            if checkpoint is not None and (checkpoint / path.name).exists():
+                shutil.copyfile(checkpoint / path.name, path)
             else:
                 path.unlink(missing_ok=True)
 

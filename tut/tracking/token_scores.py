@@ -38,7 +38,7 @@ class TokenScores(Targets):
     loss: npt.NDArray[np.float32]
     """Cross-entropy in nats."""
     rank: npt.NDArray[np.uint32]
-    """Place of the token among the whole vocabulary, by the model's logits; 1 is its first choice."""
+    """Rank of the token among the whole vocabulary, by the model's logits; 1 is its first choice."""
 
     def save(self, path: Path) -> None:
         """Write a compressed file. A reader sees the old one or the new one, both whole."""

@@ -145,7 +145,9 @@ def load(checkpoint: Path, manifest: dict[str, Any], state: "State") -> None:
     for optimizer, saved_state in zip(state.optimizers, training["optimizers"], strict=True):
         optimizer.load_state_dict(saved_state)
     state.resumed_window = training["window"]
-    state.step, state.tokens, state.seconds = manifest["step"], manifest["tokens"], manifest["seconds"]
+    state.step = manifest["step"]
+    state.tokens = manifest["tokens"]
+    state.seconds = manifest["seconds"]
 
 
 def prune(folder: Path, newest: int, up_to: int) -> None:

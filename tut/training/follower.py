@@ -23,7 +23,7 @@ from tut.system.device import choose_device
 from tut.system.signals import EXIT_INTERRUPTED, Stopped, StopRequest, stop_request
 from tut.tracking.record import Row
 from tut.training import checkpoint
-from tut.training.identity import difference, planned
+from tut.training.identity import difference, expectation
 from tut.training.replica import Replica
 
 
@@ -56,7 +56,7 @@ def _train(call: dict[str, Any], store: Store, stop: StopRequest) -> NoReturn:
     config = Config.from_dict(call["config"])
     rendezvous.answer_call(store, choose_device(config.trainer))
     replica = Replica(config)
-    if changed := difference(call["planned"], planned(replica.inputs, tied=False)):
+    if changed := difference(call["planned"], expectation(replica.inputs, tied=False)):
         raise TutError(f"it has met other data or hardware than rank 0: {changed}")
     if call["checkpoint"] is not None:
         path = Path(call["checkpoint"])

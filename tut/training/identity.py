@@ -116,14 +116,14 @@ def result(inputs: "Inputs") -> dict[str, Any]:
     return {**decided, "trainer.total_steps": timeline.total_steps}
 
 
-def planned(inputs: "Inputs", tied: bool) -> dict[str, Any]:
+def expectation(inputs: "Inputs", tied: bool) -> dict[str, Any]:
     """Return what a process that trains a part of a run must find as it was when the part was planned."""
     return determinants(inputs, tied) | special_tokens(inputs)
 
 
 def lineage_name(inputs: "Inputs", environment: dict[str, Any], tied: bool) -> str:
     """Return the name of a lineage, a course that training can take: a hash of all that decides states and rows."""
-    decided = {"state": planned(inputs, tied), "rows": recorded(inputs), "environment": environment}
+    decided = {"state": expectation(inputs, tied), "rows": recorded(inputs), "environment": environment}
     return digest(decided)[:16]
 
 

@@ -16,7 +16,7 @@ from tut.tracking.token_scores import TokenScores
 from tut.tracking.tracker import start_tracker
 from tut.training import checkpoint, resume
 from tut.training.assignment import Assignment
-from tut.training.identity import determinants, difference, environment, planned, result, special_tokens
+from tut.training.identity import determinants, difference, environment, expectation, result, special_tokens
 from tut.training.replica import Replica
 from tut.training.scoring import targets_of
 
@@ -56,14 +56,15 @@ class RecordedRun(Replica):
         """Say in what the stage at hand differs from what its lineage is named after; None if in nothing."""
         if not assignment.expected:
             return None
-        met = planned(self.inputs, tied="untie.at_step" not in assignment.expected)
+        is_tied = "untie.at_step" not in assignment.expected  # what is said of a tied stage leaves its untie step open
+        met = expectation(self.inputs, is_tied)
         return difference(assignment.expected, met)
 
     def call(self, resumed_from: Path | None) -> dict[str, Any]:
         """Return what other processes have to know to do the same; see `tut.training.follower`."""
         return {
             "config": self.config.to_dict(),
-            "planned": planned(self.inputs, tied=False),
+            "planned": expectation(self.inputs, tied=False),
             "checkpoint": None if resumed_from is None else str(resumed_from.absolute()),
             "until": self.until,
             "save_every": self.save_every,
@@ -112,7 +113,8 @@ class RecordedRun(Replica):
 
     def _save(self, window: dict[str, Any]) -> None:
         """Write a checkpoint; see `Trainer` for `window`."""
-        state, parent = self.state, self._fork
+        state = self.state
+        parent = self._fork
         about = {
             "determinants": determinants(self.inputs, state.pair.tied),
             "environment": self._environment,
@@ -165,8 +167,10 @@ class RecordedRun(Replica):
 
     def _describe(self, resumed_from: Path | None) -> None:
         """Say in state.json, and in one line, what this run is."""
-        pair, inputs = self.state.pair, self.inputs
-        timeline, corpus = inputs.timeline, inputs.corpus
+        pair = self.state.pair
+        inputs = self.inputs
+        timeline = inputs.timeline
+        corpus = inputs.corpus
         size = sum(parameter.numel() for parameter in self.state.network.parameters())
         batch = inputs.batches[0][0]
         terms = memory.estimate(self.model, self.state.optimizers, batch, inputs.device, inputs.precision)

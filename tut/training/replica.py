@@ -7,7 +7,7 @@ from tut.config import Config
 from tut.data.batches import PreparedAhead, evaluation_batches
 from tut.distributed import collectives
 from tut.model.build import build_model
-from tut.model.numerics import make_deterministic, place
+from tut.model.numerics import make_deterministic, to_device
 from tut.model.predict import PredictsAt
 from tut.splits import Split
 from tut.system.device import keep_freed_memory
@@ -33,7 +33,7 @@ class Replica:
         make_deterministic(config.trainer.deterministic)
         self.config = config
         self.inputs = inputs = Inputs(config)
-        network = place(build_model(config, inputs.tokenizer), inputs.device, inputs.precision)
+        network = to_device(build_model(config, inputs.tokenizer), inputs.device, inputs.precision)
         pair = tie(network)
         self.model = PredictsAt(network)
         optimizers = build_optimizers(config.optimizer, network, pair)

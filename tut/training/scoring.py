@@ -29,7 +29,7 @@ class Evaluation:
     loss: npt.NDArray[np.float32]
     """Cross-entropy in nats."""
     rank: npt.NDArray[np.uint32]
-    """Place of the target among all logits; 1 is the highest."""
+    """Rank of the target among all logits; 1 is the highest."""
     tokens_per_second: float
 
     def row(self) -> dict[str, Any]:
@@ -54,7 +54,8 @@ def evaluate(model: PredictsAt, batches: Iterable[Batch], device: torch.device, 
     """Score every prediction of a split. Of several processes, each scores its share of the batches."""
     started = time.perf_counter()
     model.eval()
-    own, count, tokens = [], 0, 0
+    own: list[tuple[npt.NDArray[np.float32], npt.NDArray[np.uint32]]] = []
+    count = tokens = 0
     for batch in batches:
         if count % collectives.size() == collectives.rank():
             with autocast(device, precision):
@@ -63,23 +64,30 @@ def evaluate(model: PredictsAt, batches: Iterable[Batch], device: torch.device, 
         count += 1
         tokens += batch.n_tokens
     shares = collectives.gathered(own)
-    scored = [shares[index % len(shares)][index // len(shares)] for index in range(count)]
-    losses, ranks = zip((np.zeros(0, np.float32), np.zeros(0, np.uint32)), *scored, strict=True)
+    losses = [np.zeros(0, np.float32)]
+    ranks = [np.zeros(0, np.uint32)]
+    for index in range(count):  # the processes have taken the batches by turns
+        loss, rank = shares[index % len(shares)][index // len(shares)]
+        losses.append(loss)
+        ranks.append(rank)
     speed = tokens / (time.perf_counter() - started)
     return Evaluation(np.concatenate(losses), np.concatenate(ranks), speed)
 
 
 def targets_of(corpus: Corpus, split: Split, objective: Objective) -> Targets:
     """Return the tokens that `evaluate` asks for in a split, in its order, whatever the size of its batches."""
-    rows, passed = corpus.rows[split], 0
-    places, tokens = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    rows = corpus.rows[split]
+    positions = [np.zeros(0, np.int64)]  # as in all rows flattened, one after another
+    tokens = [np.zeros(0, np.int64)]
+    passed = 0
     for batch in evaluation_batches(rows, objective, _ROWS_AT_ONCE):
         real = batch.targets != IGNORED
-        places.append(passed + batch.positions[real].numpy())
+        positions.append(passed + batch.positions[real].numpy())
         tokens.append(batch.targets[real].numpy())
         passed += batch.input_ids.numel()
-    row, offset = np.divmod(np.concatenate(places), rows.seq_len)
-    position, token = rows.start(row) + offset + objective.looks_ahead, np.concatenate(tokens)
+    row, offset = np.divmod(np.concatenate(positions), rows.seq_len)
+    position = rows.start(row) + offset + objective.looks_ahead
+    token = np.concatenate(tokens)
     document = np.searchsorted(rows.documents, position, side="right") - 1
     arrays = (position, token, document, corpus.train_counts[token])
     return Targets(*(array.astype(np.uint32) for array in arrays))

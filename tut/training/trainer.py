@@ -138,10 +138,11 @@ class Trainer:
         self._window_started += time.perf_counter() - started
 
     def _untie(self) -> None:
-        state, settings = self.state, self.config.untie
+        state = self.state
+        point = self.config.untie
         random = Generator().manual_seed(derived_seed(self.config.seed, "untie"))
-        untie(state.network, state.optimizers, settings.init, settings.optimizer_state, random)
-        log.info("step %d: untied (init=%s, optimizer_state=%s)", state.step, settings.init, settings.optimizer_state)
+        untie(state.network, state.optimizers, point.init, point.optimizer_state, random)
+        log.info("step %d: untied (init=%s, optimizer_state=%s)", state.step, point.init, point.optimizer_state)
 
     def _open_window(self) -> None:
         self._window_started = time.perf_counter()
