@@ -113,6 +113,7 @@ def _train_wordpiece(vocab_size: int, source: Source) -> PreTrainedTokenizerFast
 
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     trainer = BertWordPieceTokenizer(lowercase=True)
+    # private, here and below: these classes wrap a `Tokenizer`, and have no public way to it
     normalizer = trainer._tokenizer.normalizer
     splitter = trainer._tokenizer.pre_tokenizer
     alphabet = _alphabet(source, normalizer.normalize_str)
@@ -173,4 +174,5 @@ def _train_byte_bpe(vocab_size: int, source: Source) -> PreTrainedTokenizerFast:
         tokenizer.train_from_iterator(documents, vocab_size=vocab_size, special_tokens=[end, pad], show_progress=False)
 
     _feed(train, source.documents(Split.TRAIN))
+    # private: as above
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer._tokenizer, bos_token=end, eos_token=end, pad_token=pad)

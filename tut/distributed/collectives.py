@@ -56,6 +56,7 @@ def mean_(*tensors: Tensor) -> None:
     """Replace each tensor by its mean over the group."""
     if size() > 1:
         sum_(*tensors)
+        # private: torch has no public division of many tensors at once
         torch._foreach_div_(tensors, size())
 
 

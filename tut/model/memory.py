@@ -70,6 +70,7 @@ def _kept_for_backward(model: PredictsAt, batch: Batch, device: torch.device, pr
     Autograd says what it keeps, tensor by tensor; several may share a storage, which counts once. The tensors are fake:
     they have a shape and a device, and no memory.
     """
+    # private: torch has no public name for tensors that have a shape and a device alone
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     kept: dict[StorageWeakRef, int] = {}

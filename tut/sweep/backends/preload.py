@@ -19,6 +19,7 @@ signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 from tut.system.imports import heavy_imports  # noqa: E402
 
 with heavy_imports():
+    # private: no public module loads what every stage would else load for itself
     import hydra._internal.hydra  # noqa: F401
 
     import tut.data.tokenizer
