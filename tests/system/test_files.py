@@ -1,10 +1,12 @@
 """Files and folders that are whole or absent; one process at a time; what is built once and checked ever after."""
 
+import errno
 import json
 import logging
 import multiprocessing
 import os
 import signal
+import stat
 import threading
 import time
 from collections.abc import Callable
@@ -115,6 +117,48 @@ def test_what_a_library_has_made_private_follows_the_umask(umask: int, mode: int
         assert os.umask(umask) == umask
     finally:
         os.umask(before)
+
+
+@pytest.mark.skipif(not files._STATUS.exists(), reason="this system does not tell the umask")
+def test_the_umask_is_not_set_to_be_read_for_that_is_seen_by_other_threads(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(os, "umask", refuse)
+    with write_whole(tmp_path / "file") as temporary:
+        os.close(os.open(temporary, os.O_CREAT | os.O_WRONLY, 0o600))
+
+
+def test_where_the_umask_is_not_told_it_is_what_it_was_at_import(tmp_path: Path, monkeypatch) -> None:
+    for status in ("absent", "other"):
+        (tmp_path / "other").write_text("Name:\tumask\n")
+        monkeypatch.setattr(files, "_STATUS", tmp_path / status)
+        before = os.umask(0o027)
+        try:
+            monkeypatch.setattr(files, "_UMASK_AT_IMPORT", files._umask_at_import())
+            assert os.umask(0o077) == 0o027
+            with write_whole(tmp_path / "file") as temporary:
+                os.close(os.open(temporary, os.O_CREAT | os.O_WRONLY, 0o600))
+        finally:
+            os.umask(before)
+        assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP])
+def test_a_file_system_that_cannot_flush_folders_will_do(number: int, tmp_path: Path, monkeypatch) -> None:
+    original = os.fsync
+
+    def flush(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(number, os.strerror(number))
+        original(handle)
+
+    monkeypatch.setattr(os, "fsync", flush)
+    write_json(tmp_path / "file", 1)
+    assert json.loads((tmp_path / "file").read_text()) == 1
+    number = errno.EIO
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        write_json(tmp_path / "file", 2)
+    monkeypatch.setattr(os, "fsync", lambda handle: (_ for _ in ()).throw(OSError(errno.EINVAL, "no")))
+    with pytest.raises(OSError, match="no"):  # a file's contents are another matter
+        write_json(tmp_path / "file", 2)
 
 
 def test_a_folder_is_removed_whole(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 """Files and folders that are whole or absent, never half, whatever is killed when; and locks between processes."""
 
+import errno
 import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,6 +17,8 @@ from filelock import FileLock, Timeout
 log = logging.getLogger(__name__)
 
 _SECONDS_BEFORE_TELLING = 0.5
+_STATUS = Path("/proc/self/status")  # of this process
+_NO_FSYNC = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP)  # some network file systems' answer, for folders
 
 
 def home() -> Path:
@@ -92,17 +96,43 @@ def _follow_umask(paths: list[Path]) -> None:
     """Let others read and write files as far as the umask says, where a library (safetensors) has made them private."""
     private = [path for path in paths if path.is_file() and not path.stat().st_mode & 0o077]
     if private:
-        umask = os.umask(0o077)  # it can only be read by setting it
-        os.umask(umask)
+        umask = _told_umask()
+        if umask is None:
+            umask = _UMASK_AT_IMPORT
         for path in private:
             path.chmod(0o666 & ~umask)
 
 
+def _told_umask() -> int | None:
+    """Return the umask as Linux tells it; None elsewhere."""
+    try:
+        status = _STATUS.read_text()
+    except OSError:
+        return None
+    told = re.search(r"^Umask:\s*([0-7]+)$", status, re.MULTILINE)
+    return None if told is None else int(told[1], 8)
+
+
+def _umask_at_import() -> int:
+    """Return the umask, once: where it is not told it can only be read by setting it, for other threads too."""
+    umask = _told_umask()
+    if umask is None:
+        umask = os.umask(0o077)
+        os.umask(umask)
+    return umask
+
+
+_UMASK_AT_IMPORT = _umask_at_import()
+
+
 def _flush(path: Path) -> None:
-    """Wait until a file, or a folder's list of names, is on disk."""
+    """Wait until a file, or a folder's list of names, is on disk; not for a folder's where it cannot be waited for."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if not (path.is_dir() and error.errno in _NO_FSYNC):
+            raise
     finally:
         os.close(handle)
 
