@@ -43,6 +43,13 @@ def test_python_documentation_is_prose_in_three_splits() -> None:
     assert source.fingerprint == open_source(DataConfig()).fingerprint
 
 
+def test_of_equal_texts_one_is_kept_so_that_no_text_is_in_two_splits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pydoc_data.topics.topics", {"a": "equal", "b": "other", "c": "equal", "d": " "})
+    monkeypatch.setattr(sources.PythonDocumentation, "_modules", {})
+    kept = sources.PythonDocumentation()._documents
+    assert list(kept.items()) == [("topic b", "other"), ("topic a", "equal")]
+
+
 def test_a_document_s_split_depends_on_its_name_alone() -> None:
     names = [f"name {i}" for i in range(4000)]
     shares = {split: np.mean([split_by_name(name) == split for name in names]) for split in Split}

@@ -5,32 +5,29 @@
     data=wikitext                                            WikiText-103, through `datasets`
     data=huggingface data.path=NAME_OR_FOLDER data.name=...  any Hugging Face data set
 
-To add a source, write a class with the two methods of `Source`, and name it in `open_source` and in
+To add a source, write a class with the two members of `Source`, and name it in `open_source` and in
 `tut.config.DataConfig.source`.
 """
 
 import ast
 import glob
 import hashlib
-import json
 import os
 import platform
 import re
 import sysconfig
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Protocol, TextIO
 
 from tut.config import DataConfig
+from tut.data.huggingface import HuggingFace, check_saved_splits
 from tut.errors import TutError, did_you_mean, one_line
 from tut.splits import Split
-from tut.system.background import interruptibly
 from tut.system.files import digest, file_digest
 
 _HELD_OUT = 0.05  # the share of documents that goes to validation, and again to test
-_SAVED = "dataset_dict.json"  # the mark of a folder that `datasets` wrote with save_to_disk
-_ROWS_AT_ONCE = 1024  # of a data set, which is slow to give them one by one
 _CHARACTERS_AT_ONCE = 2**20  # of a file
 # The end of a line, and after it one or more blank lines. A blank line is white space up to a line's end or to the end
 # of the text.
@@ -72,12 +69,7 @@ def check_source(config: DataConfig) -> None:
         TextFiles(config)
     if config.source == "huggingface" and config.path is not None:
         check_folder("data.path", config.path)
-        saved_splits = Path(config.path).expanduser() / _SAVED
-        if saved_splits.is_file():
-            there = json.loads(saved_splits.read_text())["splits"]
-            for split, name in _split_names(config).items():
-                if name not in there:
-                    raise _no_such(f"data.{split.words}_split", name, there)
+        check_saved_splits(config)
 
 
 def check_folder(key: str, name: str) -> None:
@@ -88,10 +80,6 @@ def check_folder(key: str, name: str) -> None:
     """
     if name.startswith((".", "/", "~")) and not os.path.isdir(os.path.expanduser(name)):
         raise TutError(f"{key}={name}: no such folder (seen from {Path.cwd()})")
-
-
-def _no_such(key: str, name: str | None, there: Iterable[str]) -> TutError:
-    return TutError(f"{key}={name}: the data set has {', '.join(there)}{did_you_mean(name, there)}")
 
 
 def split_by_name(name: str) -> Split:
@@ -131,12 +119,14 @@ class PythonDocumentation:
         documents = {f"topic {name}": text for name, text in sorted(topics.items())}
         for name, path in self._modules.items():
             documents[f"module {name}"] = docstrings(path)
-        names: dict[str, str] = {}  # by text: the same text must not be in two splits
+        # The same text must not be in two splits. So of documents with equal texts only the last is kept, in its place,
+        # and goes by the name of the first. (Place and name decide tokens and splits: with others, no corpus is equal.)
+        first_name: dict[str, str] = {}
+        last_name: dict[str, str] = {}
         for name, text in documents.items():
-            if text.strip():
-                first_name = names.pop(text, name)
-                names[text] = first_name  # at the end: of equal texts, the first's name in the last's place
-        return {name: text for text, name in names.items()}
+            first_name.setdefault(text, name)
+            last_name[text] = name
+        return {first_name[text]: text for name, text in documents.items() if text.strip() and name == last_name[text]}
 
     def documents(self, split: Split) -> Iterator[str]:
         return (text for name, text in self._documents.items() if split_by_name(name) == split)
@@ -246,57 +236,3 @@ def _expand(key: str, patterns: str | list[str] | None) -> list[Path]:
             raise TutError(f"{key}={pattern}: no such file (seen from {Path.cwd()}){near}")
         found |= files
     return sorted(found)
-
-
-class HuggingFace:
-    """A data set of the hub or of a local folder, read through `datasets`."""
-
-    def __init__(self, config: DataConfig) -> None:
-        self._config = config
-
-    @cached_property
-    def _tables(self) -> dict[Split, Any]:
-        import datasets
-
-        config = self._config
-        assert config.path is not None
-        path = os.path.expanduser(config.path)
-        try:
-            if (Path(path) / _SAVED).is_file():
-                whole = datasets.load_from_disk(path)
-            else:
-                whole = interruptibly(lambda: datasets.load_dataset(path, config.name))
-        except Exception as error:  # whatever goes wrong in there, the user can only mend path, name or network
-            raise TutError(f"data.path={config.path} data.name={config.name}: {one_line(error)}") from error
-        found: dict[Split, Any] = {}
-        for split, name in _split_names(config).items():
-            if name not in whole:
-                raise _no_such(f"data.{split.words}_split", name, whole)
-            columns = whole[name].column_names
-            if config.column not in columns:
-                raise _no_such("data.column", config.column, columns)
-            found[split] = whole[name]
-        return found
-
-    @cached_property
-    def fingerprint(self) -> str:
-        # `datasets` has no public name for it: a hash of the files and of all that was done to the table since.
-        prints = {split: table._fingerprint for split, table in self._tables.items()}
-        return digest([self._config.column, prints])
-
-    def documents(self, split: Split) -> Iterator[str]:
-        column = self._config.column
-        for rows in self._tables[split].select_columns([column]).iter(_ROWS_AT_ONCE):
-            for text in rows[column]:
-                if not isinstance(text, str):
-                    raise TutError(f"data.column={column}: holds {repr(text)[:40]}, must hold text in every row")
-                yield text
-
-
-def _split_names(config: DataConfig) -> dict[Split, str | None]:
-    """Return what a data set calls each split."""
-    return {
-        Split.TRAIN: config.train_split,
-        Split.VALID: config.validation_split,
-        Split.TEST: config.test_split,
-    }
