@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import SMALL, TEXT, make_config
+from transformers import ByT5Tokenizer, PreTrainedTokenizerBase
+from transformers.models.bert.tokenization_bert_legacy import BertTokenizerLegacy
 
 from tut.config import DataConfig, ObjectiveConfig
 from tut.data import sources
@@ -17,6 +19,7 @@ from tut.data.tokenizer import load_tokenizer, separator_id
 from tut.errors import TutError
 from tut.splits import Split
 from tut.system import files
+from tut.system.built import built
 
 MLM, CLM = ObjectiveConfig(), ObjectiveConfig(name="clm")
 
@@ -178,6 +181,72 @@ def test_a_tokenizer_from_a_folder(tmp_path: Path) -> None:
     corpus, loaded, _ = opened(text(tokenizer=str(tmp_path)))
     assert loaded.get_vocab() == tokenizer.get_vocab()
     assert corpus.fingerprint == opened(text())[0].fingerprint
+
+
+def saved(folder: Path, **settings) -> str:
+    """Save the tokenizer of the text in a folder, with some settings, and return the folder's name."""
+    opened(text())[1].save_pretrained(folder)
+    config = folder / "tokenizer_config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), **settings}))
+    return str(folder)
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TUT_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.mark.usefixtures("home")
+def test_tokenizers_that_cut_at_different_sides_have_different_corpora(tmp_path: Path) -> None:
+    names = [saved(tmp_path / side, truncation_side=side) for side in ("left", "right")]
+    left, right = (opened(text(tokenizer=name, packing="lines", seq_len=8))[0].fingerprint for name in names)
+    assert left != right
+    left, right = (opened(text(tokenizer=name))[0].fingerprint for name in names)
+    assert left == right  # nothing is cut, so the tokens are equal
+
+
+@pytest.mark.usefixtures("home")
+def test_tokenizers_that_read_marks_differently_have_different_corpora(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(TEXT.read_text().replace(" the ", " [MASK] "))
+    prints = set()
+    for split in (False, True):
+        name = saved(tmp_path / str(split), split_special_tokens=split)
+        prints.add(opened(text(files=f"{tmp_path}/a.txt", tokenizer=name))[0].fingerprint)
+    assert len(prints) == 2
+
+
+def lower_casing(folder: Path, on: bool) -> PreTrainedTokenizerBase:
+    vocabulary = folder / "words.txt"
+    vocabulary.write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "The", "statement"]))
+    return BertTokenizerLegacy(str(vocabulary), do_lower_case=on)
+
+
+def splitting_marks(folder: Path, on: bool) -> PreTrainedTokenizerBase:
+    return ByT5Tokenizer(split_special_tokens=on)
+
+
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize("make", [lower_casing, splitting_marks])
+def test_tokenizers_in_python_of_one_vocabulary_have_corpora_of_their_own(make, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(TEXT.read_text().replace(" statement ", " </s> "))
+    prints = set()
+    for name in ("on", "off"):
+        make(tmp_path, name == "on").save_pretrained(tmp_path / name)
+        data = text(files=f"{tmp_path}/a.txt", tokenizer=str(tmp_path / name))
+        prints.add(opened(data, CLM)[0].fingerprint)
+    assert len(prints) == 2
+
+
+def test_a_tokenizer_saved_and_loaded_again_finds_its_corpus(home: Path, tmp_path: Path) -> None:
+    lower_casing(tmp_path, True).save_pretrained(tmp_path / "slow")
+    for name in (saved(tmp_path / "fast", split_special_tokens=True), str(tmp_path / "slow"), "trained"):
+        _, tokenizer, _ = opened(text(tokenizer=name))
+        before = built(home / "corpora")
+        for times in ("once", "twice"):
+            tokenizer.save_pretrained(tmp_path / times)
+            _, tokenizer, _ = opened(text(tokenizer=str(tmp_path / times)))
+        assert built(home / "corpora") == before
 
 
 def test_a_tokenizer_that_lacks_what_is_needed_is_refused(tmp_path: Path) -> None:

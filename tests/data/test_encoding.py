@@ -7,7 +7,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from conftest import TEXT
+from conftest import SMALL, TEXT, make_config
 from transformers import ByT5Tokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from tut.config import DataConfig, ObjectiveConfig
@@ -15,6 +15,8 @@ from tut.data import encoding
 from tut.data.encoding import encoded, encoder
 from tut.data.sources import open_source
 from tut.data.tokenizer import load_tokenizer
+from tut.training.inputs import _opened
+from tut.training.run import run
 
 
 class Shouting(PreTrainedTokenizerFast):
@@ -55,6 +57,25 @@ def test_the_ids_are_those_of_the_tokenizer_itself(kind: str, marks: bool, lengt
     tokenizer = KINDS[kind]()
     tokenizer(["x"], truncation=True, max_length=4, padding="max_length")  # settings that a backend keeps
     assert [*encoder(tokenizer, marks, length)(texts)] == plain
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_tokenizer_is_left_as_it_is(kind: str, tmp_path: Path) -> None:
+    tokenizer = KINDS[kind]()
+    tokenizer.save_pretrained(tmp_path / "before")
+    list(encoder(tokenizer, True, 7)(["some text"]))
+    tokenizer.save_pretrained(tmp_path / "after")
+    for path in (tmp_path / "before").iterdir():
+        assert (tmp_path / "after" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_who_tokenises_the_text_and_who_finds_it_keep_equal_tokenizers(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("TUT_HOME", str(tmp_path / "home"))
+    for name in ("builds", "finds"):
+        _opened.cache_clear()
+        run(make_config(*SMALL, "data.packing=lines", "trainer.max_steps=1"), tmp_path / name)
+    for path in (tmp_path / "builds/final").glob("tokenizer*"):
+        assert (tmp_path / "finds/final" / path.name).read_bytes() == path.read_bytes()
 
 
 def test_texts_come_back_in_their_order_with_their_numbers(monkeypatch: pytest.MonkeyPatch) -> None:

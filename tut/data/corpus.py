@@ -27,6 +27,7 @@ import numpy.typing as npt
 from transformers import PreTrainedTokenizerBase
 
 from tut.config import DataConfig
+from tut.data import encoding
 from tut.data.encoding import encoded, encoder
 from tut.data.sources import Source
 from tut.data.tokenizer import separator_id
@@ -37,7 +38,7 @@ from tut.system.files import digest, file_digest, home
 
 Ids = npt.NDArray[np.int64]
 
-_VERSION = 3  # of the files' format; raised when it changes, so that no stale corpus is read
+_VERSION = 4  # of the files' format and the key; raised when they change, so that no stale corpus is read
 _NPY_HEADER = 128  # bytes before the values of an .npy file of one dimension, however many they are
 
 
@@ -104,7 +105,7 @@ def open_corpus(config: DataConfig, source: Source, tokenizer: PreTrainedTokeniz
     Raises:
         TutError: a split has no text, or not enough for one row.
     """
-    key = digest([_VERSION, source.fingerprint, _tokenizer_fingerprint(tokenizer), _packing(config)])
+    key = digest([_VERSION, source.fingerprint, encoding.fingerprint(tokenizer), _packing(config)])
     folder = built_once(home() / "corpora" / key[:16], lambda to: _build(config, source, tokenizer, to))
     pad_id = tokenizer.pad_token_id if config.packing == "lines" else None
     assert pad_id is None or isinstance(pad_id, int)
@@ -117,14 +118,6 @@ def open_corpus(config: DataConfig, source: Source, tokenizer: PreTrainedTokeniz
 def _packing(config: DataConfig) -> list[str | int]:
     """Return what of the packing changes the files: blocks are cut when read, lines when written."""
     return ["lines", config.seq_len] if config.packing == "lines" else ["blocks"]
-
-
-def _tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    definition = json.loads(backend.to_str()) if backend is not None else {"vocab": tokenizer.get_vocab()}
-    for setting in ("truncation", "padding"):  # a call's settings, which some tokenizers keep
-        definition.pop(setting, None)
-    return digest([definition, tokenizer.special_tokens_map])
 
 
 def _build(config: DataConfig, source: Source, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:

@@ -1,12 +1,17 @@
 """Texts as token ids, at the rate of the tokenizers library on all cores, in bounded memory."""
 
+import copy
+import json
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from tut.system.background import begun
+from tut.system.files import digest, file_digest
 
 Encode = Callable[[list[str]], Iterable[list[int]]]
 """Returns the token ids of each of some texts."""
@@ -14,6 +19,10 @@ Encode = Callable[[list[str]], Iterable[list[int]]]
 # Enough for every core to have its share, and little enough to take some 50 MB while it is encoded.
 _TEXTS_AT_ONCE = 2**12
 _CHARACTERS_AT_ONCE = 2**20
+_CONFIG = "tokenizer_config.json"
+# What of it varies with how often, and from where, a tokenizer was loaded. (`additional_special_tokens` is an older
+# name of what it says twice more.)
+_OF_LOADING = {"additional_special_tokens", "backend", "is_local", "local_files_only", "model_max_length"}
 # The methods by which a tokenizer may add something of its own to what its backend does.
 _ENCODING = ("__call__", "_encode_plus", "_batch_encode_plus", "_convert_encoding")
 
@@ -22,10 +31,13 @@ def encoder(tokenizer: PreTrainedTokenizerBase, add_special_tokens: bool, max_le
     """Return what gives the ids that `tokenizer(texts)` gives, without all else that it gives.
 
     Args:
-        tokenizer: any of Hugging Face's. One that does its work in Python, or some of it, is simply called.
+        tokenizer: any of Hugging Face's. One that does its work in Python, or some of it, is simply called. It is left
+            as it is.
         add_special_tokens: whether each text gets the tokenizer's own marks.
         max_length: tokens to cut a text at; None for no limit.
     """
+    # A copy, for both kinds keep some settings of a call, and a run saves its tokenizer.
+    tokenizer = copy.deepcopy(tokenizer)
     if not _is_its_backend(tokenizer):
         cut: dict[str, Any] = {} if max_length is None else {"truncation": True, "max_length": max_length}
         options = {"add_special_tokens": add_special_tokens, "return_attention_mask": False, "verbose": False, **cut}
@@ -38,6 +50,33 @@ def encoder(tokenizer: PreTrainedTokenizerBase, add_special_tokens: bool, max_le
     else:
         backend.enable_truncation(max_length, direction=tokenizer.truncation_side)
     return lambda texts: (each.ids for each in backend.encode_batch_fast(texts, add_special_tokens=add_special_tokens))
+
+
+def fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return a hash of all that decides the ids that a tokenizer gives; the same when it is saved and loaded again."""
+    settings = {name: getattr(tokenizer, name, None) for name in ("truncation_side", "split_special_tokens")}
+    if _is_its_backend(tokenizer):
+        definition = json.loads(tokenizer.backend_tokenizer.to_str())
+        for setting in ("truncation", "padding"):  # of calls
+            definition.pop(setting, None)
+    else:
+        definition = _as_saved(tokenizer)
+        settings.update({name: getattr(tokenizer, name, None) for name in ("add_bos_token", "add_eos_token")})
+    return digest([type(tokenizer).__name__, definition, settings, tokenizer.special_tokens_map])
+
+
+def _as_saved(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    """Return hashes of the files that a tokenizer is saved as, and its configuration itself.
+
+    What is said there of how it was loaded is left out. (Of `add_bos_token` and `add_eos_token` nothing is said.)
+    """
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        tokenizer.save_pretrained(folder)
+        saved: dict[str, Any] = {path.name: file_digest(path) for path in folder.iterdir()}
+        config = json.loads((folder / _CONFIG).read_text())
+    saved[_CONFIG] = {key: value for key, value in config.items() if key not in _OF_LOADING}
+    return saved
 
 
 def _is_its_backend(tokenizer: PreTrainedTokenizerBase) -> bool:
