@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -20,17 +21,14 @@ WORDS = (*SMALL, "trainer.max_steps=12", "untie.step=8", "trainer.checkpoint_eve
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A store with a trunk and a branch."""
-    corpora = Path(os.environ["TUT_HOME"])
     monkeypatch.setenv("TUT_HOME", str(tmp_path / "home"))
-    (tmp_path / "home").mkdir()
-    for part in ("corpora", "tokenizers"):
-        (corpora / part).mkdir(parents=True, exist_ok=True)
-        (tmp_path / "home" / part).symlink_to(corpora / part)
     config, stages = make_config(*WORDS), store.stages()
     trunk = Assignment(stages / "trunk", None, 8, ends_run=False)
     assert run(config, tmp_path / "trunk", trunk) is None
     branch = Assignment(stages / "branch", stages / "trunk/step-00000008", 12, ends_run=True)
     assert run(config, tmp_path / "branch", branch) is not None
+    for part in ("corpora", "tokenizers"):
+        shutil.rmtree(tmp_path / "home" / part, ignore_errors=True)  # which another test may have made already
     return tmp_path / "home"
 
 

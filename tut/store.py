@@ -3,31 +3,29 @@
 python -m tut.store                                   what is in it
 python -m tut.store check                             read every file back and compare it with its checksum;
                                                       the same for tokenised text and trained tokenizers
-python -m tut.store prune --older-than 30             delete what is older than 30 days,
+python -m tut.store prune --older-than 30             delete what is older than 30 days, text and tokenizers included,
 python -m tut.store prune --larger-than 50            or the oldest until 50 GB are left
 
 Under `TUT_HOME/stages` each lineage has a folder, named after all that determines it: config, data, code, versions.
 In it are checkpoints, each the end of a finished stage (kept) or a place to go on from (passing), and each complete
-or absent. What unfinished sweeps need is never pruned.
+or absent. Of these none is pruned that an unfinished sweep needs. Corpora and tokenizers, in folders beside, are as old
+as their last use; they are made anew if they are needed again.
 """
 
 import json
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from tut.console import console
+from tut.data import kept
+from tut.data.kept import Kept
 from tut.errors import TutError
-from tut.system.built import building_of, built, damage, leftovers
-from tut.system.files import Busy, digest, home, only_one, remove, remove_whole, set_aside, size_of, write_json
+from tut.system.files import digest, home, remove, remove_whole, set_aside, untouched, write_json
 from tut.training import checkpoint
-
-_BUILT = ("corpora", "tokenizers")
-"""The folders of TUT_HOME for what is built when it is needed."""
 
 
 def stages() -> Path:
@@ -90,6 +88,11 @@ class Entry:
         return self.path.parent.name
 
     @property
+    def guard(self) -> Path:
+        """Return the folder that `only_one` guards it by."""
+        return self.path.parent
+
+    @property
     def about(self) -> str:
         """Say in a few words which training this is a state of."""
         known = self.manifest.get("determinants", {})
@@ -114,13 +117,13 @@ def entries() -> Iterator[Entry]:
 
 def check() -> list[str]:
     """Verify all that is not being worked on, set aside what is damaged, and say what is wrong with it."""
-    return [*_check_checkpoints(), *_check_built()]
+    return [*_check_checkpoints(), *kept.check()]
 
 
 def _check_checkpoints() -> list[str]:
     damages = []
     for entry in entries():
-        with _untouched(entry.path.parent) as free:
+        with untouched(entry.guard) as free:
             if not free or not entry.path.is_dir():
                 continue
             try:
@@ -131,60 +134,40 @@ def _check_checkpoints() -> list[str]:
     return damages
 
 
-def _check_built() -> list[str]:
-    damages = []
-    for name in _BUILT:
-        for folder in built(home() / name):
-            with _untouched(building_of(folder)) as free:
-                reason = damage(folder, thorough=True) if free and folder.is_dir() else None
-                if reason is not None:
-                    set_aside(folder)
-                    damages.append(f"{folder}: damaged ({reason})")
-    return damages
+def prune(older_than: float | None, larger_than: float | None) -> list[Entry | Kept]:
+    """Delete old checkpoints, corpora and tokenizers, and return what was deleted.
 
-
-def prune(older_than: float | None, larger_than: float | None) -> list[Entry]:
-    """Delete old checkpoints, less those that unfinished sweeps need, and return what was deleted.
+    Checkpoints that unfinished sweeps need stay, and so does what a process is working on.
 
     Args:
-        older_than: days; None for no limit.
+        older_than: days since it was written or, of a corpus or tokenizer, used; None for no limit.
         larger_than: bytes that may stay, the newest first; None for no limit.
     """
-    everything = list(entries())
-    left = sum(entry.size for entry in everything)
+    everything: list[Entry | Kept] = [*entries(), *kept.kept()]
+    everything.sort(key=lambda one: one.written)
+    left = sum(one.size for one in everything)
     deleted = []
-    for entry in everything:
-        old = older_than is not None and time.time() - entry.written > older_than * 86400
+    for one in everything:
+        old = older_than is not None and time.time() - one.written > older_than * 86400
         much = larger_than is not None and left > larger_than
         if not (old or much):
             continue
-        with _untouched(entry.path.parent) as free:
-            if free and entry.lineage not in _reserved():
-                remove_whole(entry.path)
-                left -= entry.size
-                deleted.append(entry)
+        with untouched(one.guard) as free:
+            is_needed = isinstance(one, Entry) and one.lineage in _reserved()
+            if free and not is_needed:
+                remove_whole(one.path)
+                left -= one.size
+                deleted.append(one)
     for lineage in stages().glob("*/"):
-        with _untouched(lineage) as free:
+        with untouched(lineage) as free:
             for leftover in lineage.glob("*-step-*") if free else ():  # damaged, half written, half deleted
                 remove(leftover)
-    for name in _BUILT:
-        for leftover, folder in leftovers(home() / name):
-            with _untouched(building_of(folder)) as free:
-                if free:
-                    remove(leftover)
+    kept.remove_leftovers()
     return deleted
 
 
-@contextmanager
-def _untouched(folder: Path) -> Iterator[bool]:
-    """Yield whether no process works in a folder, and keep others out for the length of a block."""
-    with ExitStack() as held:
-        try:
-            held.enter_context(only_one(folder, wait=False))
-            free = True
-        except Busy:
-            free = False
-        yield free
+def _megabytes(found: Sequence[Entry | Kept]) -> str:
+    return f"{sum(one.size for one in found) / 1e6:.1f} MB"
 
 
 def _print(found: list[Entry]) -> None:
@@ -219,7 +202,11 @@ def main() -> None:
                 raise TutError("prune: say what to delete with --older-than DAYS or --larger-than GB")
             limit = None if asked.larger_than is None else asked.larger_than * 1e9
             deleted = prune(asked.older_than, limit)
-            print(f"deleted {len(deleted)} checkpoints, {sum(entry.size for entry in deleted) / 1e6:.1f} MB")
+            checkpoints = [one for one in deleted if isinstance(one, Entry)]
+            counts = [f"{len(checkpoints)} checkpoints"]
+            for kind in kept.KINDS:
+                counts.append(f"{sum(isinstance(one, Kept) and one.kind == kind for one in deleted)} {kind}")
+            print(f"deleted {', '.join(counts)}: {_megabytes(deleted)}")
             return
         if asked.action == "check":
             damages = check()
@@ -229,10 +216,17 @@ def main() -> None:
         if asked.action == "list" and found:
             _print(found)
         all_whole = ", all whole" if asked.action == "check" else ""
-        print(f"{stages()}: {len(found)} checkpoints, {sum(entry.size for entry in found) / 1e6:.1f} MB{all_whole}")
-        for name in _BUILT:
-            sizes = [size_of(folder) for folder in built(home() / name)]
-            print(f"{home() / name}: {len(sizes)} {name}, {sum(sizes) / 1e6:.1f} MB{all_whole}")
+        print(f"{stages()}: {len(found)} checkpoints, {_megabytes(found)}{all_whole}")
+        for kind in kept.KINDS:
+            of_kind = [one for one in kept.kept() if one.kind == kind]
+            current = [one for one in of_kind if one.is_current]
+            earlier = [one for one in of_kind if not one.is_current]
+            print(f"{home() / kind}: {len(current)} {kind}, {_megabytes(current)}{all_whole}")
+            if earlier:
+                print(
+                    f"{home() / kind}: {len(earlier)} {kind} of an earlier version, {_megabytes(earlier)}: "
+                    "no longer used, and deleted by prune as they age"
+                )
     except (TutError, OSError) as error:
         complain(error)
 

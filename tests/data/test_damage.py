@@ -1,18 +1,21 @@
 """Corpora and trained tokenizers that a disk has damaged: found, said in one line, and built anew."""
 
 import os
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import TEXT, command
+from filelock import FileLock
 
+from tut import store
 from tut.config import DataConfig, ObjectiveConfig
 from tut.data.corpus import Corpus, open_corpus
 from tut.data.sources import open_source
 from tut.data.tokenizer import load_tokenizer
 from tut.splits import Split
-from tut.system.built import built
+from tut.system.built import building_of, built
 
 CLM = ObjectiveConfig(name="clm")
 
@@ -118,9 +121,53 @@ def test_the_store_lists_and_checks_them(home: Path, tmp_path: Path) -> None:
     assert opened().fingerprint == before.fingerprint
     assert "all whole" in command("tut.store", "check", cwd=tmp_path).stdout
     assert corpus.with_name(f"damaged-{corpus.name}").is_dir()
-    command("tut.store", "prune", "--older-than", "0", cwd=tmp_path)
+    command("tut.store", "prune", "--older-than", "1", cwd=tmp_path)
     assert not list(home.glob("*/damaged-*"))
     assert corpus.is_dir()
+
+
+def test_what_an_earlier_version_has_left_is_not_called_damaged(home: Path, tmp_path: Path) -> None:
+    opened()
+    for kind, name in (("corpora", "0123456789abcdef"), ("tokenizers", "fedcba9876543210")):
+        (home / kind / name).mkdir()
+        (home / kind / name / "some.json").write_text("{}" * 10**6)
+    checked = command("tut.store", "check", cwd=tmp_path)
+    assert (checked.returncode, checked.stderr) == (0, "")
+    assert f"{home}/corpora: 1 corpora, 0.1 MB, all whole\n" in checked.stdout
+    for kind in ("corpora", "tokenizers"):
+        assert f"{home}/{kind}: 1 {kind} of an earlier version, 2.0 MB: no longer used, and" in checked.stdout
+    assert (home / "corpora/0123456789abcdef/some.json").exists()
+    assert command("tut.store", cwd=tmp_path).stdout.count("of an earlier version") == 2
+    assert command("tut.store", "prune", "--older-than", "0", cwd=tmp_path).stdout.startswith(
+        "deleted 0 checkpoints, 2 corpora, 2 tokenizers: 4."
+    )
+    assert [*built(home / "corpora"), *built(home / "tokenizers")] == []
+
+
+def test_corpora_and_tokenizers_are_as_old_as_their_last_use(home: Path) -> None:
+    opened()
+    corpus, tokenizer = corpus_of(home), tokenizer_of(home)
+    days_ago = time.time() - 10 * 86400
+    for path in (corpus, tokenizer):
+        os.utime(path, (days_ago, days_ago))
+    opened()
+    assert store.prune(older_than=9, larger_than=None) == []
+    os.utime(tokenizer, (days_ago, days_ago))
+    assert [one.path for one in store.prune(older_than=9, larger_than=None)] == [tokenizer]
+    assert store.prune(older_than=None, larger_than=10**9) == []
+    assert [one.path for one in store.prune(older_than=None, larger_than=0)] == [corpus]
+    assert not corpus.exists()
+
+
+def test_what_is_being_built_is_not_deleted(home: Path) -> None:
+    opened()
+    corpus, tokenizer = corpus_of(home), tokenizer_of(home)
+    half = corpus.with_name(f"writing-{corpus.name}")
+    half.mkdir()
+    with FileLock(building_of(corpus) / ".lock"):
+        assert [one.path for one in store.prune(older_than=0, larger_than=None)] == [tokenizer]
+        assert corpus.is_dir()
+        assert half.is_dir()
 
 
 def test_the_fingerprint_is_of_tokens_rows_and_documents_alone(home: Path, monkeypatch) -> None:

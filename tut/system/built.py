@@ -5,6 +5,7 @@ Each has an inventory of its files, so that what was damaged since is found when
 
 import json
 import logging
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -24,9 +25,11 @@ def built_once(folder: Path, build: Callable[[Path], None]) -> Path:
     """Return `folder`, after `build(temporary folder)` has filled it, if it was not there or is damaged.
 
     Of several processes that ask at once, one builds and the others wait. One that only finds it whole needs no
-    permission to write.
+    permission to write; if it has it, the folder's time of modification becomes that of this use.
     """
     if damage(folder) is None:
+        with suppress(OSError):
+            os.utime(folder)
         return folder
     with only_one(building_of(folder)):
         reason, _ = _compare(folder, thorough=False)  # again: another process may have built it meanwhile
@@ -48,6 +51,11 @@ def building_of(folder: Path) -> Path:
 def built(parent: Path) -> list[Path]:
     """Return the folders in `parent` that `built_once` has made, damaged ones included."""
     return [path for path in sorted(parent.glob("*/")) if path.suffix != _BUILDING and "-" not in path.name]
+
+
+def has_inventory(folder: Path) -> bool:
+    """Return whether a folder has an inventory, without which none is built since there are inventories."""
+    return (folder / _INVENTORY).exists()
 
 
 def leftovers(parent: Path) -> list[tuple[Path, Path]]:

@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +166,18 @@ def only_one(folder: Path, wait: bool = True) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def untouched(folder: Path) -> Iterator[bool]:
+    """Yield whether no process is in such a block about a folder, and if so keep others out for the length of this."""
+    with ExitStack() as held:
+        try:
+            held.enter_context(only_one(folder, wait=False))
+            free = True
+        except Busy:
+            free = False
+        yield free
 
 
 def size_of(folder: Path) -> int:
