@@ -1,11 +1,18 @@
-"""How command lines are read: names of splits, and options that do not exist."""
+"""How command lines are read: names of splits, and options that do not exist. How commands end."""
 
+import signal
 from argparse import ArgumentTypeError
+from pathlib import Path
 
 import pytest
+from conftest import command
 
 from tut.console import Options, split_among
+from tut.data import kept
+from tut.report import summary
 from tut.splits import EVALUATED, Split
+from tut.sweep.folder import PLANNED, SweepFolder
+from tut.tracking.record import Record
 
 
 @pytest.mark.parametrize("typed", ["valid", "validation"])
@@ -29,3 +36,38 @@ def test_an_option_that_does_not_exist_is_told_in_one_line(read: str, capsys: py
         getattr(parser, read)(["folder", "--outptu=x"])
     assert end.value.code == 1
     assert capsys.readouterr().err == "tut: --outptu=x: no such option; did you mean '--output'?\n"
+
+
+# Of each command, what it does with a folder.
+COMMANDS = {
+    "tut.evaluate": ((), (Record, "__init__")),
+    "tut.store": (("check",), (kept, "check")),
+    "tut.report": ((), (summary, "report_on")),
+    "tut.sweep": (("status",), (SweepFolder, "__init__")),
+}
+
+
+def ended(program: str, work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[int, str, str]:
+    """Run a command that does some other work than its own, and return how it ends: exit code, stdout, stderr."""
+    words, (place, name) = COMMANDS[program]
+    monkeypatch.setattr(place, name, work)
+    (tmp_path / PLANNED).touch()
+    folder = () if program == "tut.store" else (str(tmp_path),)
+    done = command(program, *words, *folder, cwd=tmp_path)
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("program", COMMANDS)
+def test_ctrl_c_ends_a_command_without_a_traceback(program: str, tmp_path: Path, monkeypatch) -> None:
+    def interrupt(*_) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    assert ended(program, interrupt, tmp_path, monkeypatch) == (130, "", "")
+
+
+@pytest.mark.parametrize("program", COMMANDS)
+def test_what_the_disk_refuses_is_told_in_one_line(program: str, tmp_path: Path, monkeypatch) -> None:
+    def fail(*_) -> None:
+        raise OSError("the disk says no")
+
+    assert ended(program, fail, tmp_path, monkeypatch) == (1, "", "tut: the disk says no\n")

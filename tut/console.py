@@ -5,13 +5,14 @@ import re
 import shlex
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from tut.errors import TutError, did_you_mean
 from tut.splits import Split
+from tut.system.signals import EXIT_INTERRUPTED
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -64,6 +65,17 @@ def split_among(allowed: Sequence[Split]) -> Callable[[str], Split]:
         raise ArgumentTypeError(f"{typed}: choose from {', '.join(names)}{did_you_mean(typed, names)}")
 
     return read
+
+
+@contextmanager
+def ends_for_people() -> Iterator[None]:
+    """Let a command end in this block as people expect: an error in one line, with exit code 1; Ctrl-C, with 130."""
+    try:
+        yield
+    except (TutError, OSError) as error:
+        complain(error)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
 
 
 def complain(error: Exception) -> NoReturn:

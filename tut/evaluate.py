@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tut.console import Options, complain, split_among
+from tut.console import Options, ends_for_people, split_among
 from tut.errors import TutError
 from tut.splits import Split
 from tut.system.background import work_dropped_at_exit
@@ -53,6 +53,7 @@ def score_again(folder: Path, split: Split) -> dict[str, Any]:
 
 
 @work_dropped_at_exit()
+@ends_for_people()
 def main() -> None:
     """Read the command line and print the scores."""
     parser = Options("tut.evaluate", __doc__)
@@ -65,10 +66,7 @@ def main() -> None:
     )
     typed = [f"--{word}" if word.startswith("split=") else word for word in sys.argv[1:]]
     asked = parser.parse_intermixed_args(typed)
-    try:
-        result = score_again(asked.folder, asked.split)
-    except (TutError, OSError) as error:
-        complain(error)
+    result = score_again(asked.folder, asked.split)
     print(
         f"{asked.split.words} loss {result['loss']:.6f}, perplexity {result['perplexity']:.3f}, "
         f"accuracy {result['acc']:.6f}, {result['predictions']} predictions"

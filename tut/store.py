@@ -20,7 +20,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tut.console import console
+from tut.console import Options, console, ends_for_people
 from tut.data import kept
 from tut.data.kept import Kept
 from tut.errors import TutError
@@ -170,6 +170,14 @@ def _megabytes(found: Sequence[Entry | Kept]) -> str:
     return f"{sum(one.size for one in found) / 1e6:.1f} MB"
 
 
+def _counted(deleted: Sequence[Entry | Kept]) -> str:
+    counts = [f"{sum(isinstance(one, Entry) for one in deleted)} checkpoints"]
+    for kind in kept.KINDS:
+        of_kind = [one for one in deleted if isinstance(one, Kept) and one.kind == kind]
+        counts.append(f"{len(of_kind)} {kind}")
+    return f"{', '.join(counts)}: {_megabytes(deleted)}"
+
+
 def _print(found: list[Entry]) -> None:
     from rich.table import Table
 
@@ -185,10 +193,9 @@ def _print(found: list[Entry]) -> None:
     console().print(table)
 
 
+@ends_for_people()
 def main() -> None:
     """Read the command line and do what it says."""
-    from tut.console import Options, complain
-
     parser = Options("tut.store", __doc__)
     parser.add_argument("action", nargs="?", default="list", choices=("list", "check", "prune"))
     parser.add_argument("--older-than", type=float, metavar="DAYS", help="with prune: delete what is older")
@@ -196,39 +203,31 @@ def main() -> None:
         "--larger-than", type=float, metavar="GB", help="with prune: delete the oldest beyond this size"
     )
     asked = parser.parse_args()
-    try:
-        if asked.action == "prune":
-            if asked.older_than is None and asked.larger_than is None:
-                raise TutError("prune: say what to delete with --older-than DAYS or --larger-than GB")
-            limit = None if asked.larger_than is None else asked.larger_than * 1e9
-            deleted = prune(asked.older_than, limit)
-            checkpoints = [one for one in deleted if isinstance(one, Entry)]
-            counts = [f"{len(checkpoints)} checkpoints"]
-            for kind in kept.KINDS:
-                counts.append(f"{sum(isinstance(one, Kept) and one.kind == kind for one in deleted)} {kind}")
-            print(f"deleted {', '.join(counts)}: {_megabytes(deleted)}")
-            return
-        if asked.action == "check":
-            damages = check()
-            if damages:
-                raise TutError(f"{len(damages)} set aside, to be made anew when needed: {'; '.join(damages)}")
-        found = list(entries())
-        if asked.action == "list" and found:
-            _print(found)
-        all_whole = ", all whole" if asked.action == "check" else ""
-        print(f"{stages()}: {len(found)} checkpoints, {_megabytes(found)}{all_whole}")
-        for kind in kept.KINDS:
-            of_kind = [one for one in kept.kept() if one.kind == kind]
-            current = [one for one in of_kind if one.is_current]
-            earlier = [one for one in of_kind if not one.is_current]
-            print(f"{home() / kind}: {len(current)} {kind}, {_megabytes(current)}{all_whole}")
-            if earlier:
-                print(
-                    f"{home() / kind}: {len(earlier)} {kind} of an earlier version, {_megabytes(earlier)}: "
-                    "no longer used, and deleted by prune as they age"
-                )
-    except (TutError, OSError) as error:
-        complain(error)
+    if asked.action == "prune":
+        if asked.older_than is None and asked.larger_than is None:
+            raise TutError("prune: say what to delete with --older-than DAYS or --larger-than GB")
+        limit = None if asked.larger_than is None else asked.larger_than * 1e9
+        print(f"deleted {_counted(prune(asked.older_than, limit))}")
+        return
+    if asked.action == "check":
+        damages = check()
+        if damages:
+            raise TutError(f"{len(damages)} set aside, to be made anew when needed: {'; '.join(damages)}")
+    found = list(entries())
+    if asked.action == "list" and found:
+        _print(found)
+    all_whole = ", all whole" if asked.action == "check" else ""
+    print(f"{stages()}: {len(found)} checkpoints, {_megabytes(found)}{all_whole}")
+    for kind in kept.KINDS:
+        of_kind = [one for one in kept.kept() if one.kind == kind]
+        current = [one for one in of_kind if one.is_current]
+        earlier = [one for one in of_kind if not one.is_current]
+        print(f"{home() / kind}: {len(current)} {kind}, {_megabytes(current)}{all_whole}")
+        if earlier:
+            print(
+                f"{home() / kind}: {len(earlier)} {kind} of an earlier version, {_megabytes(earlier)}: "
+                "no longer used, and deleted by prune as they age"
+            )
 
 
 if __name__ == "__main__":

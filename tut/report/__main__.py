@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from tut.config import NEVER
-from tut.console import Options, complain, split_among
+from tut.console import Options, ends_for_people, split_among
 from tut.errors import TutError
 from tut.splits import EVALUATED, Split
 
@@ -20,6 +20,7 @@ _MARGIN = "the largest difference that counts as none (default: the runs' report
 _SPLIT = "whose scores: test or validation (default: test)"
 
 
+@ends_for_people()
 def main() -> None:
     """Read the command line, print the result and write the report."""
     from tut.report.export import formatted, write_report
@@ -38,20 +39,17 @@ def main() -> None:
     parser.add_argument("--output", metavar="FOLDER", type=Path, help="where to write (default: report/ in the first)")
     parser.add_argument("--wandb", action="store_true", help="save it in W&B too, as a report beside the runs")
     asked = parser.parse_intermixed_args()
-    try:
-        if asked.margin is not None and not 0 < asked.margin < float("inf"):
-            raise TutError(f"--margin {asked.margin}: must be a finite number above 0")
-        report = report_on(asked.folders, asked.metric, asked.split, asked.baseline, asked.margin)
-        page = write_report(report, asked.output or asked.folders[0] / "report")
-        if asked.format == "text":
-            print_report(report)
-            print(f"report: {page}")
-        else:
-            sys.stdout.write(formatted(report, asked.format))
-        if asked.wandb:
-            print(f"W&B: {publish_report(report, page.parent)}", file=sys.stderr)
-    except (TutError, OSError) as error:
-        complain(error)
+    if asked.margin is not None and not 0 < asked.margin < float("inf"):
+        raise TutError(f"--margin {asked.margin}: must be a finite number above 0")
+    report = report_on(asked.folders, asked.metric, asked.split, asked.baseline, asked.margin)
+    page = write_report(report, asked.output or asked.folders[0] / "report")
+    if asked.format == "text":
+        print_report(report)
+        print(f"report: {page}")
+    else:
+        sys.stdout.write(formatted(report, asked.format))
+    if asked.wandb:
+        print(f"W&B: {publish_report(report, page.parent)}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ python -m tut.sweep cancel SWEEP_DIR          take its jobs out of SLURM's queue
 import shutil
 from pathlib import Path
 
-from tut.console import Options, complain
+from tut.console import Options, ends_for_people
 from tut.errors import TutError
 from tut.store import release
 from tut.sweep.backends import slurm_queue
@@ -15,23 +15,21 @@ from tut.sweep.display import status_of, status_tree
 from tut.sweep.folder import PLANNED, SweepFolder
 
 
+@ends_for_people()
 def main() -> None:
     """Read the command line and do what it says."""
     parser = Options("tut.sweep", __doc__)
     parser.add_argument("action", choices=("status", "cancel"))
     parser.add_argument("folder", metavar="SWEEP_DIR", type=Path, help="the folder of the sweep (hydra.sweep.dir)")
     asked = parser.parse_args()
-    try:
-        if not (asked.folder / PLANNED).is_file():
-            why = "no sweep in this folder" if asked.folder.is_dir() else "no such folder"
-            raise TutError(f"{asked.folder}: {why}")
-        folder = SweepFolder(asked.folder)
-        if asked.action == "status":
-            _status(folder)
-        else:
-            _cancel(folder)
-    except TutError as error:
-        complain(error)
+    if not (asked.folder / PLANNED).is_file():
+        why = "no sweep in this folder" if asked.folder.is_dir() else "no such folder"
+        raise TutError(f"{asked.folder}: {why}")
+    folder = SweepFolder(asked.folder)
+    if asked.action == "status":
+        _status(folder)
+    else:
+        _cancel(folder)
 
 
 def _status(folder: SweepFolder) -> None:
