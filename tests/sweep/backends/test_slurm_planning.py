@@ -40,7 +40,7 @@ def test_what_was_asked_for_stands_for_the_processor() -> None:
     assert [environment["processor"] for environment in environments] == [
         "SLURM gpus=1",
         "SLURM partition=gpu gpus=1",
-        "SLURM partition=gpu gpus=1 constraint=a100",
+        "SLURM partition=gpu gpus=1 sbatch.constraint=a100",
         "SLURM partition=gpu gpus=0",
     ]
     paths = [
@@ -48,6 +48,37 @@ def test_what_was_asked_for_stands_for_the_processor() -> None:
         for backend, environment in zip(backends, environments, strict=True)
     ]
     assert len(set(paths)) == 4  # nothing is taken from the store that another kind of processor has made
+
+
+def processor(backend: Slurm) -> str:
+    return str(backend.environment(backend.inputs(make_config(*TINY)))["processor"])
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"sbatch": {"gpus_per_node": "a100:1"}}, {"sbatch": {"gpus_per_node": "h100:1"}}),
+        ({"sbatch": {"exclude": "old[1-4]"}}, {}),
+        ({"setup": ["export ATEN_CPU_CAPABILITY=avx2"]}, {}),
+    ],
+)
+def test_whatever_may_choose_another_kernel_is_told_apart(one: dict[str, Any], other: dict[str, Any]) -> None:
+    assert processor(on_gpus(**one)) != processor(on_gpus(**other))
+
+
+def test_parameters_that_choose_no_kernel_are_not_told_apart() -> None:
+    settings = {"nice": 100, "mail_user": "me", "mail-type": "END", "job_name": "mine", "comment": "now"}
+    assert processor(on_gpus(sbatch=settings)) == processor(on_gpus())
+
+
+def test_the_kernels_that_variables_choose_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment of the command is that of its jobs."""
+    usual = processor(Slurm(SlurmConfig()))
+    on_a_gpu = processor(on_gpus())
+    monkeypatch.setenv("ATEN_CPU_CAPABILITY", "default")
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "SSE41")
+    assert processor(Slurm(SlurmConfig())) == f"{usual} ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41"
+    assert processor(on_gpus()) == on_a_gpu  # which no part of a CPU computes for
 
 
 def test_auto_is_planned_as_bf16_on_a_gpu() -> None:

@@ -34,15 +34,29 @@ from tut.system.files import digest, file_digest, home
 from tut.system.provenance import CODE, CONF_DIR, SWEEPS_DIR
 from tut.system.signals import Stopped, StopRequest
 from tut.tracking.record import Record, Status
-from tut.training.identity import environment
+from tut.training.identity import environment, kernel_settings
 from tut.training.inputs import Inputs
 
 log = logging.getLogger(__name__)
 
 _SECONDS_BETWEEN_LOOKS = 2.0
 _SECONDS_WITHOUT_ANSWER = 30.0
-_DECIDES_THE_NODE = ("constraint", "gres", "nodelist")
-"""Parameters of sbatch by which a kind of processor is asked for."""
+_DECIDES_NO_NUMBER = {
+    "account",
+    "begin",
+    "comment",
+    "error",
+    "job_name",
+    "mail_type",
+    "mail_user",
+    "nice",
+    "open_mode",
+    "output",
+    "priority",
+    "qos",
+    "time",
+}
+"""Parameters of sbatch that choose neither a node nor what a job finds there. Any other one may."""
 
 
 class Slurm(Backend):
@@ -76,14 +90,20 @@ class Slurm(Backend):
         return Inputs(config, device, choose_precision(config.trainer, device))
 
     def environment(self, inputs: Inputs) -> dict[str, Any]:
-        return environment(inputs, self.threads, processor=self._asked_for())
+        return environment(inputs, self.threads, processor=self._asked_for(inputs.device.type))
 
-    def _asked_for(self) -> str:
-        """Say which processor jobs ask for, which is all that is known of it before they run."""
+    def _asked_for(self, device_type: str) -> str:
+        """Say which processor jobs ask for, and how set: all that is known of it before they run.
+
+        sbatch hands on the environment of the command, so what chooses kernels here does there, until `setup` does.
+        """
         settings = self._settings
-        asked = {"partition": settings.partition, "gpus": settings.gpus}
-        asked |= {name: settings.sbatch.get(name) for name in _DECIDES_THE_NODE}
-        return " ".join(["SLURM", *(f"{name}={value}" for name, value in asked.items() if value is not None)])
+        asked = {"partition": settings.partition, "gpus": settings.gpus, "setup": settings.setup or None}
+        for name, value in sorted(settings.sbatch.items()):
+            if name.replace("-", "_") not in _DECIDES_NO_NUMBER:
+                asked[f"sbatch.{name}"] = value
+        said = [f"{name}={value}" for name, value in asked.items() if value is not None]
+        return " ".join(["SLURM", *said, *kernel_settings(device_type)])
 
     def carry_out(self, work: list[Work], folder: SweepFolder, stop: StopRequest) -> dict[str, Outcome]:
         with stop.obeyed_later():  # a job that is submitted is to be recorded as well
