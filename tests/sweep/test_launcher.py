@@ -1,5 +1,6 @@
 """What the launcher does before any stage is started: whom it refuses, and that it obeys signals."""
 
+import json
 import os
 import shutil
 import signal
@@ -12,6 +13,8 @@ from filelock import FileLock
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from small_sweeps import TINY, start, sweep
+
+from tut.tracking.record import Record
 
 APP = """
 import hydra
@@ -37,6 +40,19 @@ def test_another_app_is_refused(launcher: str, tmp_path: Path) -> None:
     assert done.returncode == 1
     said = f"tut: hydra/launcher={launcher}: trains the runs of tut.train and nothing else; take hydra/launcher=basic\n"
     assert done.stderr == said
+
+
+def test_a_finished_run_of_another_environment_is_refused_and_the_difference_named(tmp_path: Path) -> None:
+    home, folder = tmp_path / "home", tmp_path / "sweep"
+    words = (*TINY, "trainer.max_steps=2", "untie.step=null", "hydra/launcher=local")
+    sweep(*words, home=home, folder=folder)
+    assert "0 to train" in sweep(*words, "hydra.launcher.dry_run=true", home=home, folder=folder)
+    said = sweep(*words, home=home, folder=folder, code=1, ONEDNN_MAX_CPU_ISA="SSE41")
+    assert f"tut: {folder}/0: holds a run that was computed in another environment (processor is " in said
+    assert " ONEDNN_MAX_CPU_ISA=SSE41 here); use another hydra.sweep.dir" in said
+    state = Record(folder / "0").state
+    (folder / "0/state.json").write_text(json.dumps({**state, "lineage": "0" * 16}))
+    assert "(its record does not say in what)" in sweep(*words, home=home, folder=folder, code=1)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGHUP, 75), (signal.SIGINT, 130)], ids=str)

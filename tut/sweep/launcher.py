@@ -45,6 +45,7 @@ from tut.sweep.todo import Run, Todo
 from tut.sweep.work import Work
 from tut.system.signals import Stopped, StopRequest, stop_request
 from tut.tracking.record import Record, Status
+from tut.training import identity
 from tut.training.run import finished_loss
 
 log = logging.getLogger(__name__)
@@ -83,7 +84,7 @@ def launch(
             backend = _backend(settings, configs)
             runs = _runs(jobs, configs, labels(job_overrides), backend)
             todo = Todo(runs, plan([path_of(run.inputs, backend.environment(run.inputs)) for run in runs]))
-            _check_folders(todo)
+            _check_folders(todo, backend)
             if settings.dry_run:
                 _only_show(todo, folder, backend)
             outcomes = _carry_out(todo, settings, context, folder, backend, command, stop)
@@ -135,12 +136,26 @@ def _runs(jobs: list[DictConfig], configs: list[Config], names: list[str], backe
     return runs
 
 
-def _check_folders(todo: Todo) -> None:
-    """See that a finished run in a run's folder is the same, down to its data and the code that trained it."""
+def _check_folders(todo: Todo, backend: Backend) -> None:
+    """See that a finished run in a run's folder is the same, down to what it was computed with.
+
+    Its config and its text have been compared by `finished_loss`. A run that was not a stage's has no lineage, and
+    counts however it was computed.
+    """
     for run, path in zip(todo.runs, todo.plan.paths, strict=True):
+        state = Record(run.folder).state
         lineage = path[-1].lineage
-        if run.loss is not None and Record(run.folder).state.get("lineage", lineage) not in (None, lineage):
-            raise TutError(f"{run.folder}: holds a run of other data, code or versions; use another hydra.sweep.dir")
+        if run.loss is None or state.get("lineage") in (None, lineage):
+            continue
+        there, here = dict(state["result"]), identity.result(run.inputs)
+        if "environment" in state:
+            there |= state["environment"]
+            here |= backend.environment(run.inputs) | run.inputs.circumstances
+        changed = identity.difference(there, here) or "its record does not say in what"
+        raise TutError(
+            f"{run.folder}: holds a run that was computed in another environment ({changed}); "
+            "use another hydra.sweep.dir"
+        )
 
 
 def _only_show(todo: Todo, folder: SweepFolder, backend: Backend) -> NoReturn:
