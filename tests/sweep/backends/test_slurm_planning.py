@@ -9,11 +9,13 @@ from small_sweeps import TINY
 
 from tut.errors import TutError
 from tut.sweep import worker
+from tut.sweep.backends import slurm
 from tut.sweep.backends.slurm import Slurm
 from tut.sweep.config import SlurmConfig
 from tut.sweep.folder import SweepFolder
 from tut.sweep.lineage import path_of
 from tut.sweep.work import Work
+from tut.system.provenance import git_revision
 from tut.training.assignment import Assignment
 
 AUTO = [word for word in TINY if not word.startswith("trainer.precision")]
@@ -84,6 +86,17 @@ def test_the_kernels_that_variables_choose_are_told_apart(monkeypatch: pytest.Mo
 def test_auto_is_planned_as_bf16_on_a_gpu() -> None:
     assert on_gpus().inputs(make_config(*AUTO)).precision == "bf16"
     assert on_gpus().inputs(make_config(*AUTO, "trainer.precision=fp32")).precision == "fp32"
+
+
+def test_the_copy_of_the_code_knows_its_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    revisions = ["f00", "f00", "bad", None]
+    monkeypatch.setattr(slurm, "git_revision", lambda: revisions[0])
+    copies = []
+    while revisions:
+        copies.append(slurm._snapshot(tmp_path))
+        assert git_revision(copies[-1] / "tut") == revisions.pop(0)
+    assert copies[0] == copies[1]
+    assert len(set(copies)) == 3
 
 
 def test_a_machine_without_the_planned_precision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

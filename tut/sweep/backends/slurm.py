@@ -31,7 +31,7 @@ from tut.sweep.worker import unpack
 from tut.system.built import built_once
 from tut.system.device import choose_precision
 from tut.system.files import digest, file_digest, home
-from tut.system.provenance import CODE, CONF_DIR, SWEEPS_DIR
+from tut.system.provenance import CODE, CONF_DIR, REVISION_FILE, SWEEPS_DIR, git_revision
 from tut.system.signals import Stopped, StopRequest
 from tut.tracking.record import Record, Status
 from tut.training.identity import environment, kernel_settings
@@ -258,15 +258,19 @@ def _answer(folder: SweepFolder, task: Task, job: str) -> Any:
 
 
 def _snapshot(sweep: Path) -> Path:
-    """Copy the code that is running, and return the folder to import it from."""
+    """Copy the code that is running, note which commit it is of, and return the folder to import it from."""
     root = CODE.parent
     folders = (CODE, root / "hydra_plugins", CONF_DIR, SWEEPS_DIR)
     files = sorted({file for folder in folders for file in folder.rglob("*") if file.suffix in (".py", ".yaml")})
-    name = digest({str(file.relative_to(root)): file_digest(file) for file in files})[:16]
+    revision = git_revision()
+    digests = {str(file.relative_to(root)): file_digest(file) for file in files}
+    name = digest({**digests, REVISION_FILE: revision})[:16]
 
     def copy(to: Path) -> None:
         for file in files:
             (to / file.relative_to(root)).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, to / file.relative_to(root))
+        if revision is not None:
+            (to / CODE.name / REVISION_FILE).write_text(revision)
 
     return built_once(sweep / "code" / name, copy)
