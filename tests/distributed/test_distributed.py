@@ -167,6 +167,23 @@ def test_what_fails_in_another_process_is_told_by_the_first(tmp_path: Path) -> N
     assert Record(tmp_path).state["error"] == said
 
 
+@pytest.mark.processes
+def test_a_run_of_several_processes_leaves_its_own_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next run of a sweep with hydra/launcher=basic starts in the same process."""
+    for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
+        monkeypatch.delenv(name, raising=False)
+    before = dict(os.environ)
+    torch.set_num_threads(4)
+    try:
+        with rendezvous.OtherProcesses(TrainerConfig(devices=2)):
+            assert torch.get_num_threads() == 2
+            assert "GLOO_SOCKET_IFNAME" in os.environ
+        assert torch.get_num_threads() == 4
+    finally:
+        torch.set_num_threads(1)
+    assert dict(os.environ) == before
+
+
 def test_a_lost_process_ends_the_run_and_any_number_goes_on(tmp_path: Path, caplog) -> None:
     """The real command: a process is killed, started again, asked to stop in one process only, and ended by one."""
     words = [*MLM, "trainer.max_steps=100000", "trainer.evaluate_every_steps=50000", "trainer.log_every_steps=4"]
