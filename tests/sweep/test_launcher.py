@@ -7,13 +7,17 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from pkgutil import resolve_name
 
 import pytest
 from filelock import FileLock
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
+from hydra.utils import get_class
 from small_sweeps import TINY, start, sweep
 
+from tut.sweep.backends.base import Backend
+from tut.sweep.config import SETTINGS, LauncherConfig, settings_of
 from tut.tracking.record import Record
 
 APP = """
@@ -30,6 +34,14 @@ if __name__ == "__main__":
 
 def test_hydra_finds_the_launchers() -> None:
     assert {"LocalLauncher", "SlurmLauncher"} <= {found.__name__ for found in Plugins.instance().discover(Launcher)}
+
+
+@pytest.mark.parametrize("settings", SETTINGS.values())
+def test_settings_name_what_launches_with_them(settings: type[LauncherConfig]) -> None:
+    assert issubclass(resolve_name(settings.backend), Backend)
+    assert settings_of(settings._target_) is settings
+    assert get_class(settings._target_).kind is settings
+    assert settings.runs_here in (True, False)
 
 
 @pytest.mark.parametrize("launcher", ["local", "slurm"])

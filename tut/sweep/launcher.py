@@ -20,6 +20,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, NoReturn
 
 from hydra.core.utils import JobReturn, configure_log, setup_globals
@@ -33,8 +34,7 @@ from tut.console import command_to_go_on, complain
 from tut.errors import TutError, one_line
 from tut.report.callback import show
 from tut.sweep.backends.base import Backend, Outcome
-from tut.sweep.backends.local import Local
-from tut.sweep.config import LauncherConfig, LocalConfig, SlurmConfig, check_settings
+from tut.sweep.config import LauncherConfig, check_settings
 from tut.sweep.display import print_failures
 from tut.sweep.folder import SweepFolder
 from tut.sweep.hydra_jobs import compose, labels, pack, result, typed
@@ -62,7 +62,7 @@ def launch(
     job_overrides: Sequence[Sequence[str]],
     first: int,
 ) -> list[JobReturn]:
-    """Do what Hydra asks of a launcher, for `settings` of either kind; see `hydra.plugins.launcher.Launcher`.
+    """Do what Hydra asks of a launcher, for the settings of any; see `hydra.plugins.launcher.Launcher`.
 
     Args:
         settings: `hydra.launcher`.
@@ -118,12 +118,8 @@ def _config_of(composed: DictConfig, folder: SweepFolder) -> Config:
 
 def _backend(settings: LauncherConfig, configs: list[Config]) -> Backend:
     """Return the back end that a launcher's settings name, for some runs."""
-    if isinstance(settings, SlurmConfig):
-        from tut.sweep.backends.slurm import Slurm
-
-        return Slurm(settings)
-    assert isinstance(settings, LocalConfig)
-    return Local(settings, configs)
+    backend: type[Backend] = resolve_name(settings.backend)
+    return backend(settings, configs)
 
 
 def _runs(jobs: list[DictConfig], configs: list[Config], names: list[str], backend: Backend) -> list[Run]:

@@ -271,7 +271,7 @@ def test_a_job_sees_its_own_gpu_setting(wait: bool, tmp_path: Path) -> None:
     from tut.sweep.config import SlurmConfig
 
     settings = SlurmConfig(gpus=1, partition="urgent", sbatch={"nice": 7}, setup=["echo ready"], wait=wait)
-    executor = Slurm(settings)._executor(SweepFolder(tmp_path), tmp_path / "code", "12_3", nodes=2, devices=2)
+    executor = Slurm(settings, [])._executor(SweepFolder(tmp_path), tmp_path / "code", "12_3", nodes=2, devices=2)
     text = executor._make_submission_file_text("command", "uid")
     for line in ("--gpus-per-node=2", "--nodes=2", "--ntasks-per-node=2", "--partition=urgent", "--nice=7",
                  "--dependency=afterok:12_3", "--kill-on-invalid-dep=yes", "--requeue", "--time=60"):  # fmt: skip

@@ -27,7 +27,7 @@ def sbatch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def on_gpus(**asked: Any) -> Slurm:
-    return Slurm(SlurmConfig(gpus=1, **asked))
+    return Slurm(SlurmConfig(gpus=1, **asked), [])
 
 
 def test_what_was_asked_for_stands_for_the_processor() -> None:
@@ -36,7 +36,7 @@ def test_what_was_asked_for_stands_for_the_processor() -> None:
         on_gpus(),
         on_gpus(partition="gpu"),
         on_gpus(partition="gpu", sbatch={"constraint": "a100", "nice": 100}),
-        Slurm(SlurmConfig(partition="gpu")),
+        Slurm(SlurmConfig(partition="gpu"), []),
     ]
     environments = [backend.environment(backend.inputs(config)) for backend in backends]
     assert [environment["processor"] for environment in environments] == [
@@ -75,11 +75,11 @@ def test_parameters_that_choose_no_kernel_are_not_told_apart() -> None:
 
 def test_the_kernels_that_variables_choose_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """The environment of the command is that of its jobs."""
-    usual = processor(Slurm(SlurmConfig()))
+    usual = processor(Slurm(SlurmConfig(), []))
     on_a_gpu = processor(on_gpus())
     monkeypatch.setenv("ATEN_CPU_CAPABILITY", "default")
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "SSE41")
-    assert processor(Slurm(SlurmConfig())) == f"{usual} ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41"
+    assert processor(Slurm(SlurmConfig(), [])) == f"{usual} ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41"
     assert processor(on_gpus()) == on_a_gpu  # which no part of a CPU computes for
 
 

@@ -64,7 +64,7 @@ class Slurm(Backend):
 
     workers = None
 
-    def __init__(self, settings: SlurmConfig) -> None:
+    def __init__(self, settings: SlurmConfig, _configs: list[Config]) -> None:
         """Look for SLURM.
 
         Raises:
