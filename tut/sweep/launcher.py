@@ -146,7 +146,7 @@ def _check_folders(todo: Todo, backend: Backend) -> None:
         there, here = dict(state["result"]), identity.result(run.inputs)
         if "environment" in state:
             there |= state["environment"]
-            here |= backend.environment(run.inputs) | run.inputs.circumstances
+            here |= backend.environment(run.inputs)
         changed = identity.difference(there, here) or "its record does not say in what"
         raise TutError(
             f"{run.folder}: holds a run that was computed in another environment ({changed}); "
