@@ -54,8 +54,14 @@ def as_ranks(count: int, do: Callable[[int], Any]) -> list[Any]:
     answers = FORK.SimpleQueue()
 
     def one(rank: int) -> None:
-        os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(count), LOCAL_WORLD_SIZE=str(count),
-                          MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))  # fmt: skip
+        os.environ.update(
+            RANK=str(rank),
+            LOCAL_RANK=str(rank),
+            WORLD_SIZE=str(count),
+            LOCAL_WORLD_SIZE=str(count),
+            MASTER_ADDR="127.0.0.1",
+            MASTER_PORT=str(port),
+        )
         answers.put((rank, do(rank)))
 
     processes = [FORK.Process(target=one, args=(rank,)) for rank in range(count)]
