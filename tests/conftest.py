@@ -31,8 +31,9 @@ from tut.system.provenance import CONF_DIR, git_revision, hardware
 # The suite's folder, made by its first process. Whatever the suite starts has this in its environment.
 SHARED = Path(os.environ.setdefault("TUT_TESTS", f"{tempfile.gettempdir()}/tut-tests-{os.getpid()}"))
 TEXT = SHARED / "topics.txt"
-CLUSTER = Path("/tmp/tut-tests-cluster")
-os.environ["TUT_SLURM_PORT"] = "28910"
+# One for each user of this machine. In /tmp, for paths of sockets must stay below 108 characters.
+CLUSTER = Path(f"/tmp/tut-tests-cluster-{os.getuid()}")
+os.environ["TUT_SLURM_PORT"] = str(28900 + 4 * (os.getuid() % 250))
 # A callback that does nothing: sweeps end sooner without a report. Hydra 1.4.0rc3 cannot delete a key in a sweep.
 UNREPORTED = "hydra.callbacks.report_at_end._target_=hydra.experimental.callback.Callback"
 TIMINGS = {"seconds", "tokens_per_second"}

@@ -37,17 +37,34 @@ def plant(
     untie_step = None if arm == "never" else config["untie"]["epoch"] * 100
     record, total = Record(folder), max(TOTAL, rows)
     record.update_state(
-        status=status, error=None, arm=arm, config=config, command="python -m tut.train -m ...", untie_step=untie_step,
-        total_steps=total, steps_per_epoch=100, step=total, data={"fingerprint": fingerprint},
-        parameters={"tied": 1000, "untied": 1500}, versions={"python": "3.11", "torch": "2.13.0"}, git_revision="f00",
+        status=status,
+        error=None,
+        arm=arm,
+        config=config,
+        command="python -m tut.train -m ...",
+        untie_step=untie_step,
+        total_steps=total,
+        steps_per_epoch=100,
+        step=total,
+        data={"fingerprint": fingerprint},
+        parameters={"tied": 1000, "untied": 1500},
+        versions={"python": "3.11", "torch": "2.13.0"},
+        git_revision="f00",
         hardware={"device": "cpu"},
-    )  # fmt: skip
+    )
     steps = np.unique(np.linspace(total / rows, total, rows).astype(int)).tolist()
     reached = steps if status == "finished" else steps[: len(steps) // 2]
     for step in reached:
         tied = untie_step is None or step <= untie_step
-        common = {"step": step, "epoch": step / 100, "tokens": step * 512, "tied": tied, "lr": 1e-3,
-                  "seconds": step / 10, "tokens_per_second": 5000.0}  # fmt: skip
+        common = {
+            "step": step,
+            "epoch": step / 100,
+            "tokens": step * 512,
+            "tied": tied,
+            "lr": 1e-3,
+            "seconds": step / 10,
+            "tokens_per_second": 5000.0,
+        }
         now = loss + 2 * float(np.exp(-step / 200)) if step < total else loss
         roles = (
             {"input_grad_norm": 0.1, "output_grad_norm": 0.4, "role_grad_cosine": -0.1 + step / 9000}
@@ -73,10 +90,13 @@ def plant_tokens(folder: Path, loss: float, documents: int = 20, each: int = 100
     random = np.random.default_rng(noise_seed)
     losses = random.gamma(2.0, 0.5, n)
     TokenScores(
-        position=np.arange(n, dtype=np.uint32), token=token, train_count=counts[token],
+        position=np.arange(n, dtype=np.uint32),
+        token=token,
+        train_count=counts[token],
         document=np.repeat(np.arange(documents, dtype=np.uint32), each),
-        loss=(losses - losses.mean() + loss).astype(np.float32), rank=random.integers(1, 500, n).astype(np.uint32),
-    ).save(Record(folder).tokens_file(Split.TEST))  # fmt: skip
+        loss=(losses - losses.mean() + loss).astype(np.float32),
+        rank=random.integers(1, 500, n).astype(np.uint32),
+    ).save(Record(folder).tokens_file(Split.TEST))
 
 
 def plant_sweep(

@@ -24,9 +24,17 @@ def bert() -> BertForMaskedLM:
 
 def trainer(folder: Path, *callbacks, epochs: int = 5) -> Trainer:
     arguments = TrainingArguments(
-        output_dir=str(folder), num_train_epochs=epochs, per_device_train_batch_size=4, learning_rate=1e-2,
-        report_to=[], use_cpu=True, save_strategy="epoch", logging_strategy="no", disable_tqdm=True, seed=1,
-    )  # fmt: skip
+        output_dir=str(folder),
+        num_train_epochs=epochs,
+        per_device_train_batch_size=4,
+        learning_rate=1e-2,
+        report_to=[],
+        use_cpu=True,
+        save_strategy="epoch",
+        logging_strategy="no",
+        disable_tqdm=True,
+        seed=1,
+    )
     return Trainer(bert(), arguments, train_dataset=data(), callbacks=list(callbacks))
 
 

@@ -56,10 +56,17 @@ MODELS = {
     "llama": (LlamaForCausalLM, LlamaConfig(**SIZES, **IDS)),
     "opt": (
         OPTForCausalLM,
-        OPTConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, ffn_dim=32, word_embed_proj_dim=8,
-                  dropout=0.0, **IDS),
+        OPTConfig(
+            hidden_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            ffn_dim=32,
+            word_embed_proj_dim=8,
+            dropout=0.0,
+            **IDS,
+        ),
     ),
-}  # fmt: skip
+}
 EVERY_MODEL = pytest.mark.parametrize("name", MODELS)
 
 

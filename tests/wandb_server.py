@@ -13,8 +13,15 @@ from urllib.parse import quote, unquote
 import pytest
 
 USER = "someone"
-PROJECT = {"id": base64.b64encode(b"Project").decode(), "name": "tut", "entity": {"id": "1", "name": USER},
-           "entityName": USER, "createdAt": "2026-01-01T00:00:00", "isBenchmark": False, "user": None}  # fmt: skip
+PROJECT = {
+    "id": base64.b64encode(b"Project").decode(),
+    "name": "tut",
+    "entity": {"id": "1", "name": USER},
+    "entityName": USER,
+    "createdAt": "2026-01-01T00:00:00",
+    "isBenchmark": False,
+    "user": None,
+}
 
 LAST_PAGE = {"endCursor": "1", "hasNextPage": False}
 
@@ -33,11 +40,23 @@ class Run:
     def bucket(self) -> dict[str, Any]:
         last = [json.dumps(self.history[max(self.history)])] if self.history else []
         return {
-            "id": self.name, "name": self.name, "displayName": self.name, "config": "{}", "project": PROJECT,
-            "description": None, "sweepName": None, "summaryMetrics": json.dumps(self.summary), "logLineCount": 0,
-            "historyLineCount": len(self.history), "eventsLineCount": 0, "historyTail": json.dumps(last),
-            "eventsTail": "[]", "tags": [], "notes": None, "wandbConfig": '{"t": 1}',
-        }  # fmt: skip
+            "id": self.name,
+            "name": self.name,
+            "displayName": self.name,
+            "config": "{}",
+            "project": PROJECT,
+            "description": None,
+            "sweepName": None,
+            "summaryMetrics": json.dumps(self.summary),
+            "logLineCount": 0,
+            "historyLineCount": len(self.history),
+            "eventsLineCount": 0,
+            "historyTail": json.dumps(last),
+            "eventsTail": "[]",
+            "tags": [],
+            "notes": None,
+            "wandbConfig": '{"t": 1}',
+        }
 
 
 class Server:
@@ -130,17 +149,26 @@ class Server:
             "ProjectViews": self._views,
             "upsertView": self._upsert_view,
             "Viewer": lambda _: {
-                "viewer": {"id": "1", "entity": USER, "username": USER, "email": "", "flags": "{}", "admin": False,
-                           "teams": {"edges": []}}
+                "viewer": {
+                    "id": "1",
+                    "entity": USER,
+                    "username": USER,
+                    "email": "",
+                    "flags": "{}",
+                    "admin": False,
+                    "teams": {"edges": []},
+                }
             },
-        }  # fmt: skip
+        }
         if operation not in answers:
             return {"errors": [{"message": f"unknown here: {operation}"}]}
         return {"data": answers[operation](variables)}
 
     def _create_files(self, variables: dict[str, Any]) -> dict[str, Any]:
-        files = [{"name": name, "uploadUrl": f"{self.url}/storage/{variables['run']}/{quote(name)}"}
-                 for name in variables["files"]]  # fmt: skip
+        files = [
+            {"name": name, "uploadUrl": f"{self.url}/storage/{variables['run']}/{quote(name)}"}
+            for name in variables["files"]
+        ]
         return {"createRunFiles": {"runID": variables["run"], "uploadHeaders": [], "files": files}}
 
     def _upsert(self, variables: dict[str, Any]) -> dict[str, Any]:

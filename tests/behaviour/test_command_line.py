@@ -95,7 +95,7 @@ BAD = [
     ("--cfg jobs", ["--cfg", "jobs"]),
     ("--config-dir /nowhere", ["--config-dir /nowhere: no such folder"]),
     ("--config-name nowhere", ["nowhere"]),
-]  # fmt: skip
+]
 # Only the data tells: then Hydra has made its folder and log, and nothing else is in it.
 BAD_FOR_THE_DATA = [
     ("untie.step=1000000", ["untie.step=1000000: that is step 1000000, past the end of training", "untie.epoch=never"]),
@@ -104,7 +104,7 @@ BAD_FOR_THE_DATA = [
     ("resume=EMPTY", ["not a checkpoint"]),
     ("data=huggingface data.path=SAVED data.column=txt", ["data.column=txt", "did you mean 'text'?"]),
     ("data.tokenizer=EMPTY", ["data.tokenizer="]),
-]  # fmt: skip
+]
 
 
 @pytest.fixture(scope="module")
@@ -236,8 +236,18 @@ def test_help_is_ours_and_loads_nothing_heavy(tmp_path: Path) -> None:
     assert not {"torch", "transformers", "wandb", "datasets", "submitit", "numpy"} & loaded
     for group in ("data: huggingface, pydocs, text, wikitext", "model: bert", "optimizer: adamw", "experiment: blog"):
         assert group in said
-    for key in ("untie.epoch=", "untie.init=", "untie.optimizer_state=", "seed=", "optimizer.lr=", "trainer.epochs=",
-                "trainer.batch_size=", "data.files=", "data.seq_len=", "hydra.run.dir="):  # fmt: skip
+    for key in (
+        "untie.epoch=",
+        "untie.init=",
+        "untie.optimizer_state=",
+        "seed=",
+        "optimizer.lr=",
+        "trainer.epochs=",
+        "trainer.batch_size=",
+        "data.files=",
+        "data.seq_len=",
+        "hydra.run.dir=",
+    ):
         assert key in said
     assert max(map(len, said.splitlines())) <= 120
 
@@ -269,8 +279,10 @@ def test_tab_completion(tmp_path: Path) -> None:
     query = subprocess.run(
         [program, "-sc", "query=bash"],
         env={**os.environ, "COMP_LINE": "tut-train model=b", "COMP_POINT": "17"},
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert "model=bert" in query.stdout
 
 

@@ -54,8 +54,14 @@ def as_ranks(count: int, do: Callable[[int], Any]) -> list[Any]:
     answers = FORK.SimpleQueue()
 
     def one(rank: int) -> None:
-        os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(count), LOCAL_WORLD_SIZE=str(count),
-                          MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))  # fmt: skip
+        os.environ.update(
+            RANK=str(rank),
+            LOCAL_RANK=str(rank),
+            WORLD_SIZE=str(count),
+            LOCAL_WORLD_SIZE=str(count),
+            MASTER_ADDR="127.0.0.1",
+            MASTER_PORT=str(port),
+        )
         answers.put((rank, do(rank)))
 
     processes = [FORK.Process(target=one, args=(rank,)) for rank in range(count)]
@@ -165,6 +171,23 @@ def test_what_fails_in_another_process_is_told_by_the_first(tmp_path: Path) -> N
     said, code = run_by_two(make_config(*MLM, "trainer.devices=2"), tmp_path, break_down)
     assert (said, code) == ("rank 1: data.files=x.txt: no such file", 1)
     assert Record(tmp_path).state["error"] == said
+
+
+@pytest.mark.processes
+def test_a_run_of_several_processes_leaves_its_own_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next run of a sweep with hydra/launcher=basic starts in the same process."""
+    for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
+        monkeypatch.delenv(name, raising=False)
+    before = dict(os.environ)
+    torch.set_num_threads(4)
+    try:
+        with rendezvous.OtherProcesses(TrainerConfig(devices=2)):
+            assert torch.get_num_threads() == 2
+            assert "GLOO_SOCKET_IFNAME" in os.environ
+        assert torch.get_num_threads() == 4
+    finally:
+        torch.set_num_threads(1)
+    assert dict(os.environ) == before
 
 
 def test_a_lost_process_ends_the_run_and_any_number_goes_on(tmp_path: Path, caplog) -> None:

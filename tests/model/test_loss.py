@@ -36,9 +36,15 @@ def example(
 
 
 @given(
-    predictions=st.integers(0, 30), vocabulary=st.integers(2, 40), seed=st.integers(0, 2**31), coarse=st.booleans(),
-    with_bias=st.booleans(), held=st.integers(1, 400), cached=st.integers(1, 200), outer=st.sampled_from([1.0, -0.5]),
-)  # fmt: skip
+    predictions=st.integers(0, 30),
+    vocabulary=st.integers(2, 40),
+    seed=st.integers(0, 2**31),
+    coarse=st.booleans(),
+    with_bias=st.booleans(),
+    held=st.integers(1, 400),
+    cached=st.integers(1, 200),
+    outer=st.sampled_from([1.0, -0.5]),
+)
 @settings(deadline=None)
 def test_in_pieces_of_any_size_it_is_the_plain_loss(
     predictions, vocabulary, seed, coarse, with_bias, held, cached, outer

@@ -51,8 +51,15 @@ def test_logits_at_positions_are_those_of_the_whole(objective: str, name: str, t
 
 
 def test_what_comes_after_the_output_embedding_is_not_left_out(tokenizers) -> None:
-    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2,
-             "intermediate_size": 64, "head_dim": 8, "final_logit_softcapping": 0.5}  # fmt: skip
+    sizes = {
+        "hidden_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "intermediate_size": 64,
+        "head_dim": 8,
+        "final_logit_softcapping": 0.5,
+    }
     config = Config(model=ModelConfig("gemma2", sizes), objective=ObjectiveConfig(name="clm"))
     network = build_model(config, tokenizers["clm"]).eval()
     ids = torch.arange(20, 36).reshape(2, 8)
@@ -83,8 +90,16 @@ def test_a_model_that_sees_what_it_is_to_predict_is_refused(tokenizers) -> None:
 
 
 def test_a_network_that_goes_round_its_backbone() -> None:
-    opt = OPTForCausalLM(OPTConfig(vocab_size=53, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
-                                   ffn_dim=32, word_embed_proj_dim=16)).eval()  # fmt: skip
+    opt = OPTForCausalLM(
+        OPTConfig(
+            vocab_size=53,
+            hidden_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            ffn_dim=32,
+            word_embed_proj_dim=16,
+        )
+    ).eval()
     ids, positions = torch.arange(3, 19).reshape(2, 8), torch.tensor([1, 12])
     expected = opt(input_ids=ids).logits.flatten(0, 1)[positions]
     batch = Batch(ids, None, positions, positions, n_tokens=16, n_predictions=2)
@@ -98,9 +113,15 @@ def test_padding_changes_nothing_and_no_weight_is_unused(name: str) -> None:
         model = tiny_bert()
     else:
         model = TutTransformerForMaskedLM(
-            TutTransformerConfig(vocab_size=53, hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
-                                 intermediate_size=32, max_position_embeddings=32)
-        )  # fmt: skip
+            TutTransformerConfig(
+                vocab_size=53,
+                hidden_size=16,
+                num_hidden_layers=2,
+                num_attention_heads=2,
+                intermediate_size=32,
+                max_position_embeddings=32,
+            )
+        )
     model.train()
     ids = torch.arange(3, 11)[None]
     padded = torch.cat([ids, torch.zeros(1, 4, dtype=torch.int64)], dim=1)
@@ -128,8 +149,11 @@ def test_initial_weights_are_a_function_of_the_seed(tokenizers) -> None:
 
 
 def test_the_layers_of_the_transformer_start_apart() -> None:
-    model = TutTransformerForMaskedLM(TutTransformerConfig(vocab_size=53, hidden_size=16, num_hidden_layers=2,
-                                                           num_attention_heads=2, intermediate_size=32))  # fmt: skip
+    model = TutTransformerForMaskedLM(
+        TutTransformerConfig(
+            vocab_size=53, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32
+        )
+    )
     first, second = model.model.encoder.layers
     assert not torch.equal(first.linear1.weight, second.linear1.weight)
     assert not torch.equal(first.self_attn.in_proj_weight, second.self_attn.in_proj_weight)

@@ -3,7 +3,7 @@
 # Nothing is signalled but what the folder's pid files name, and what runs inside the cluster's own jobs.
 
 set -uo pipefail
-ROOT=${TUT_SLURM:-/tmp/tut-slurm}
+ROOT=${TUT_SLURM:-/tmp/tut-slurm-$(id -u)}
 [ -e "$ROOT/env.sh" ] || exit 0
 # shellcheck disable=SC1091
 source "$ROOT/env.sh"

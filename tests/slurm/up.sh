@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Brings up a real SLURM cluster on this one machine, for the tests, or what of it is missing (a killed node, say).
 #
-#   tests/slurm/up.sh && source /tmp/tut-slurm/env.sh
+#   tests/slurm/up.sh && source /tmp/tut-slurm-$(id -u)/env.sh
 #   kill -9 $(cat $TUT_SLURM/pid/tut1)     # node tut1 and everything on it is gone, as in a power cut
 #   scontrol update nodename=tut1 state=down reason=killed    # or the controller finds out alone, after 25 seconds
 #   tests/slurm/up.sh                      # and it is back
@@ -9,8 +9,9 @@
 #
 # Two nodes, tut1 and tut2, of 4 CPUs, 8 GB and 2 pretended GPUs each. Partition `urgent` preempts `main`, the
 # default, by requeue. Only loopback is listened on. All state is in one folder. From the environment:
-#   TUT_SLURM=/tmp/tut-slurm     the folder. Short: paths of sockets must stay below 108 characters
-#   TUT_SLURM_PORT=27800         the first of four ports: slurmctld, slurmdbd, and one for each node
+#   TUT_SLURM=/tmp/tut-slurm-UID the folder. Short: paths of sockets must stay below 108 characters
+#   TUT_SLURM_PORT=27800         the first of four ports: slurmctld, slurmdbd, and one for each node. Each user of this
+#                                machine has other ones, unless it is said which
 #   TUT_SLURM_MODE=              `namespaces`: a node has its own hostname and processes; needs root.
 #                                `plain`: `slurmd -N`; what runs on a node outlives it. Empty: what this machine can do
 #   TUT_SLURM_CONF=              more lines for slurm.conf; of a repeated key the last one counts
@@ -18,8 +19,8 @@
 set -euo pipefail
 umask 022
 export PATH=$PATH:/usr/sbin:/sbin
-ROOT=${TUT_SLURM:-/tmp/tut-slurm}
-PORT=${TUT_SLURM_PORT:-27800}
+ROOT=${TUT_SLURM:-/tmp/tut-slurm-$(id -u)}
+PORT=${TUT_SLURM_PORT:-$((27800 + 4 * ($(id -u) % 250)))}
 MODE=${TUT_SLURM_MODE:-}
 NODES=(tut1 tut2)
 USER_NAME=$(id -un)

@@ -1,17 +1,24 @@
 """What the launcher does before any stage is started: whom it refuses, and that it obeys signals."""
 
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from pkgutil import resolve_name
 
 import pytest
 from filelock import FileLock
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
+from hydra.utils import get_class
 from small_sweeps import TINY, start, sweep
+
+from tut.sweep.backends.base import Backend
+from tut.sweep.config import SETTINGS, LauncherConfig, settings_of
+from tut.tracking.record import Record
 
 APP = """
 import hydra
@@ -29,6 +36,14 @@ def test_hydra_finds_the_launchers() -> None:
     assert {"LocalLauncher", "SlurmLauncher"} <= {found.__name__ for found in Plugins.instance().discover(Launcher)}
 
 
+@pytest.mark.parametrize("settings", SETTINGS.values())
+def test_settings_name_what_launches_with_them(settings: type[LauncherConfig]) -> None:
+    assert issubclass(resolve_name(settings.backend), Backend)
+    assert settings_of(settings._target_) is settings
+    assert get_class(settings._target_).kind is settings
+    assert settings.runs_here in (True, False)
+
+
 @pytest.mark.parametrize("launcher", ["local", "slurm"])
 def test_another_app_is_refused(launcher: str, tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(APP)
@@ -37,6 +52,19 @@ def test_another_app_is_refused(launcher: str, tmp_path: Path) -> None:
     assert done.returncode == 1
     said = f"tut: hydra/launcher={launcher}: trains the runs of tut.train and nothing else; take hydra/launcher=basic\n"
     assert done.stderr == said
+
+
+def test_a_finished_run_of_another_environment_is_refused_and_the_difference_named(tmp_path: Path) -> None:
+    home, folder = tmp_path / "home", tmp_path / "sweep"
+    words = (*TINY, "trainer.max_steps=2", "untie.step=null", "hydra/launcher=local")
+    sweep(*words, home=home, folder=folder)
+    assert "0 to train" in sweep(*words, "hydra.launcher.dry_run=true", home=home, folder=folder)
+    said = sweep(*words, home=home, folder=folder, code=1, ONEDNN_MAX_CPU_ISA="SSE41")
+    assert f"tut: {folder}/0: holds a run that was computed in another environment (processor is " in said
+    assert " ONEDNN_MAX_CPU_ISA=SSE41 here); use another hydra.sweep.dir" in said
+    state = Record(folder / "0").state
+    (folder / "0/state.json").write_text(json.dumps({**state, "lineage": "0" * 16}))
+    assert "(its record does not say in what)" in sweep(*words, home=home, folder=folder, code=1)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGHUP, 75), (signal.SIGINT, 130)], ids=str)

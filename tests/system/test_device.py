@@ -1,4 +1,6 @@
 import re
+import subprocess
+from pathlib import Path
 
 import pytest
 import torch
@@ -53,6 +55,29 @@ def test_what_is_said_about_the_machine() -> None:
     assert provenance.versions()["torch"] == torch.__version__
     revision = provenance.git_revision()
     assert revision is None or re.fullmatch(r"[0-9a-f]{40}(-dirty)?", revision)
+
+
+def test_a_revision_is_that_of_the_code_and_of_nothing_around_it(tmp_path: Path) -> None:
+    checkout = tmp_path / "checkout"
+    inside = checkout / "venv/site-packages"
+    for root in (checkout, inside):
+        (root / "tut").mkdir(parents=True)
+        (root / "tut/code.py").write_text("one = 1")
+    me = ("-c", "user.name=me", "-c", "user.email=me@example.org")
+    for words in (("init",), ("add", "tut"), (*me, "commit", "--message=one")):
+        subprocess.run(["git", *words], cwd=checkout, check=True, capture_output=True)
+    commit = provenance.git_revision(checkout / "tut")
+    assert commit is not None
+    assert re.fullmatch(r"[0-9a-f]{40}", commit)
+    assert provenance.git_revision(inside / "tut") is None
+    (inside / "tut" / provenance.REVISION_FILE).write_text("f00")
+    provenance.git_revision.cache_clear()
+    assert provenance.git_revision(inside / "tut") == "f00"
+
+
+def test_without_git_there_is_no_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert provenance.git_revision(tmp_path / "tut") is None
 
 
 def test_autocast_computes_in_bf16_alone_where_asked() -> None:

@@ -15,8 +15,14 @@ from tut.errors import TutError
 from tut.tracking.record import Record
 from tut.training.run import run
 
-WORDS = (*SMALL, "trainer.max_steps=12", "untie.step=6", "trainer.evaluate_every_steps=4",
-         "trainer.checkpoint_every_steps=3", "tracker=tensorboard")  # fmt: skip
+WORDS = (
+    *SMALL,
+    "trainer.max_steps=12",
+    "untie.step=6",
+    "trainer.evaluate_every_steps=4",
+    "trainer.checkpoint_every_steps=3",
+    "tracker=tensorboard",
+)
 
 
 def shown(folder: Path) -> tuple[dict[tuple[str, int], list[float]], dict[str, str]]:

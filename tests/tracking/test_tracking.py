@@ -24,8 +24,15 @@ from tut.training.run import run
 
 pytestmark = pytest.mark.processes  # the client starts a service
 
-WORDS = (*SMALL, "trainer.max_steps=12", "untie.step=6", "trainer.evaluate_every_steps=4",
-         "trainer.checkpoint_every_steps=3", "wandb.tags=[one,two]", "wandb.group=the sweep")  # fmt: skip
+WORDS = (
+    *SMALL,
+    "trainer.max_steps=12",
+    "untie.step=6",
+    "trainer.evaluate_every_steps=4",
+    "trainer.checkpoint_every_steps=3",
+    "wandb.tags=[one,two]",
+    "wandb.group=the sweep",
+)
 
 
 def expected(folder: Path) -> dict[int, dict[str, Any]]:
@@ -91,13 +98,20 @@ def test_offline_files_hold_the_record(tmp_path: Path, monkeypatch, caplog) -> N
     assert {key: config[key] for key in ("model", "untie", "seed")} == {
         key: Record(tmp_path).state["config"][key] for key in ("model", "untie", "seed")
     }
-    metrics = {m.metric.glob_name or m.metric.name: m.metric for m in messages(tmp_path)
-               if m.WhichOneof("record_type") == "metric"}  # fmt: skip
+    metrics = {
+        m.metric.glob_name or m.metric.name: m.metric
+        for m in messages(tmp_path)
+        if m.WhichOneof("record_type") == "metric"
+    }
     assert all(metrics[name].step_metric == "step" for name in ("train/*", "valid/*", "test/*", "untied", "epoch"))
     assert metrics["valid/loss"].summary.min
     assert metrics["valid/acc"].summary.max
-    summary = {item.key: json.loads(item.value_json) for m in messages(tmp_path)
-               if m.WhichOneof("record_type") == "summary" for item in m.summary.update}  # fmt: skip
+    summary = {
+        item.key: json.loads(item.value_json)
+        for m in messages(tmp_path)
+        if m.WhichOneof("record_type") == "summary"
+        for item in m.summary.update
+    }
     assert summary.items() >= {"status": "finished", "untie_step": 6, **best_of(tmp_path)}.items()
     assert "wandb sync" in caplog.text
 
@@ -202,10 +216,13 @@ def sync(here: Path, *words: str | Path) -> None:
 def test_names_of_arms() -> None:
     names = {
         ("untie.epoch=3",): "untie epoch=3",
-        ("untie.step=9", "untie.init=fresh", "untie.output_lr_multiplier=2"):
-            "untie step=9 init=fresh output_lr_multiplier=2",
+        (
+            "untie.step=9",
+            "untie.init=fresh",
+            "untie.output_lr_multiplier=2",
+        ): "untie step=9 init=fresh output_lr_multiplier=2",
         ("untie.init=fresh",): "untie never",
-    }  # fmt: skip
+    }
     for words, name in names.items():
         assert _arm(make_config(*words)) == name
 

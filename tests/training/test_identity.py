@@ -236,8 +236,14 @@ def tokenizer_folder(folder: Path, **special: str) -> str:
     """Write a tokenizer like the one that is trained, but for some special tokens, and return its folder's path."""
     tokenizer = Inputs(make_config(*BASE)).tokenizer
     assert isinstance(tokenizer, PreTrainedTokenizerFast)
-    names = {"unk_token": "[UNK]", "sep_token": "[SEP]", "pad_token": "[PAD]", "cls_token": "[CLS]",
-             "mask_token": "[MASK]", **special}  # fmt: skip
+    names = {
+        "unk_token": "[UNK]",
+        "sep_token": "[SEP]",
+        "pad_token": "[PAD]",
+        "cls_token": "[CLS]",
+        "mask_token": "[MASK]",
+        **special,
+    }
     PreTrainedTokenizerFast(tokenizer_object=tokenizer.backend_tokenizer, **names).save_pretrained(folder)
     return f"data.tokenizer={folder}"
 

@@ -32,6 +32,7 @@ from tut.cli.overrides import check_override, examples, explain, no_such_option,
 from tut.config import RESUME_WORDS, Config
 from tut.console import complain
 from tut.errors import TutError, did_you_mean, one_line
+from tut.sweep.config import settings_of
 from tut.system.imports import heavy_imports
 from tut.system.provenance import CONF_DIR, SWEEPS_DIR
 
@@ -182,7 +183,8 @@ def _configs(asked: Namespace) -> Iterator[tuple[Config, bool]]:
         if not is_sweep:
             yield _typed(base), True
             return
-        here = not str(base.hydra.launcher._target_).endswith("SlurmLauncher")
+        launcher = settings_of(base.hydra.launcher._target_)
+        here = launcher is None or launcher.runs_here
         for job in _jobs(base, asked.overrides, loader):
             yield _typed(_compose(loader, name, [*job, *extra], RunMode.RUN)), here
 

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from signal import Signals
 from typing import Any
 
@@ -25,7 +25,10 @@ from tut.distributed import collectives
 from tut.errors import TutError, one_line
 from tut.system.signals import NotStarted, Stopped, StopRequest
 
-_PRESENT, _CALL, _DISMISSED, _FAILURE = "tut/present", "tut/call", "tut/dismissed", "tut/failure"
+_PRESENT = "tut/present"
+_CALL = "tut/call"
+_DISMISSED = "tut/dismissed"
+_FAILURE = "tut/failure"
 _SECONDS_TO_TELL = 3.0
 _SECONDS_TO_END = 60.0
 _AGAIN = "the same command goes on from the last checkpoint"
@@ -37,7 +40,8 @@ def check_processes(config: TrainerConfig) -> None:
     Raises:
         TutError: torchrun has started another number of them, or has to start them.
     """
-    started, wanted = os.environ.get("WORLD_SIZE"), f"trainer.devices={config.devices} trainer.nodes={config.nodes}"
+    started = os.environ.get("WORLD_SIZE")
+    wanted = f"trainer.devices={config.devices} trainer.nodes={config.nodes}"
     if started is None and config.nodes > 1:
         torchrun = f"torchrun --nnodes={config.nodes} --nproc-per-node={config.devices}"
         where = "--rdzv-backend=c10d --rdzv-endpoint=HOST:29500"
@@ -49,7 +53,7 @@ def check_processes(config: TrainerConfig) -> None:
 
 
 class OtherProcesses:
-    """The other processes of a run, as rank 0 sees them. Left, it sees to it that they have ended."""
+    """The other processes of a run, as rank 0 sees them: a context, at whose end those that it started have ended."""
 
     def __init__(self, config: TrainerConfig) -> None:
         """Meet them, or start them. A run of one process has no others.
@@ -62,15 +66,21 @@ class OtherProcesses:
         self._joined = False
         self._children: list[subprocess.Popen[bytes]] = []
         self._store: Store | None = None
+        self._undo = ExitStack()  # makes this process again what it was before it started others
         if self._size == 1:
             return
         if "WORLD_SIZE" in os.environ:
             self._store = meet()
             return
         for name, interface in _loopback().items():
-            os.environ.setdefault(name, interface)
-        self._store = store = _store_on_loopback()
-        torch.set_num_threads(max(1, torch.get_num_threads() // self._size))
+            if name not in os.environ:
+                os.environ[name] = interface
+                self._undo.callback(os.environ.pop, name, None)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(max(1, threads // self._size))
+        self._undo.callback(torch.set_num_threads, threads)
+        store = _store_on_loopback()
+        self._store = store
         for rank in range(1, self._size):
             environment = os.environ | {
                 "RANK": str(rank),
@@ -90,12 +100,13 @@ class OtherProcesses:
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         in_order = self._joined and (error is None or isinstance(error, Stopped))
-        for child in self._children:
-            try:
-                child.wait(_SECONDS_TO_END if in_order else 0)
-            except subprocess.TimeoutExpired:
-                child.kill()  # it writes nothing, so it leaves nothing half-written
-                child.wait()
+        with self._undo:
+            for child in self._children:
+                try:
+                    child.wait(_SECONDS_TO_END if in_order else 0)
+                except subprocess.TimeoutExpired:
+                    child.kill()  # it writes nothing, so it leaves nothing half-written
+                    child.wait()
 
     @contextmanager
     def called(self, message: dict[str, Any], device: torch.device, stop: StopRequest) -> Iterator[None]:

@@ -1,7 +1,9 @@
 """The settings of the launchers: hydra.launcher.KEY on the command line, after hydra/launcher=local or slurm."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
+
+from omegaconf import MISSING
 
 from tut.errors import TutError, did_you_mean
 
@@ -10,8 +12,15 @@ KEEPS = ("forks", "ends", "all")
 
 @dataclass
 class LauncherConfig:
-    """What every launcher of TUT takes."""
+    """What every launcher of TUT takes, and what is to be known of it before it launches."""
 
+    backend: ClassVar[str]
+    """Its back end, as `module:class`; see `tut.sweep.backends.base`."""
+    runs_here: ClassVar[bool]
+    """Whether stages are trained on this machine, so that they can be checked against it."""
+
+    _target_: str = MISSING
+    """The class by which Hydra finds the launcher."""
     keep: str = "forks"
     """Which checkpoints stay in the store: `forks` (where stages end and, for runs whose length is in epochs, the end
     of every tied epoch, so that a later sweep can untie there), `ends` (only where stages end) or `all` (every one that
@@ -20,10 +29,20 @@ class LauncherConfig:
     """Print the tree of stages and what it would cost, and run nothing."""
     _convert_: str = "all"
 
+    def check(self) -> None:
+        """Check what limits alone do not.
+
+        Raises:
+            TutError: values do not go together.
+        """
+
 
 @dataclass
 class LocalConfig(LauncherConfig):
     """hydra/launcher=local: a queue of stages for the devices of this machine."""
+
+    backend = "tut.sweep.backends.local:Local"
+    runs_here = True
 
     _target_: str = "hydra_plugins.tut_launchers.LocalLauncher"
     devices: Any = "auto"
@@ -33,10 +52,24 @@ class LocalConfig(LauncherConfig):
     timeout_minutes: float | None = None
     """A stage that takes longer is stopped at its next step and reported; null for no limit."""
 
+    def check(self) -> None:
+        devices = self.devices
+        if devices in ("auto", "cpu"):
+            return
+        is_list = isinstance(devices, list) and len(devices) > 0
+        are_numbers = is_list and all(isinstance(one, int) and one >= 0 for one in devices)
+        if not are_numbers or len({*devices}) < len(devices):
+            raise TutError(
+                f"hydra.launcher.devices={devices}: must be auto, cpu, or a list of CUDA devices such as [0,2]"
+            )
+
 
 @dataclass
 class SlurmConfig(LauncherConfig):
     """hydra/launcher=slurm: one job a stage, started by SLURM when the stage before it has ended well."""
+
+    backend = "tut.sweep.backends.slurm:Slurm"
+    runs_here = False
 
     _target_: str = "hydra_plugins.tut_launchers.SlurmLauncher"
     partition: str | None = None
@@ -67,6 +100,13 @@ class SlurmConfig(LauncherConfig):
     wait: bool = False
     """Whether the command stays until all is done, as with the local launcher, or returns once all is queued."""
 
+    def check(self) -> None:
+        seconds = self.seconds_to_save
+        if isinstance(self.time, int) and seconds >= 60 * self.time:
+            raise TutError(
+                f"hydra.launcher.seconds_to_save={seconds}: must be below hydra.launcher.time={self.time} minutes"
+            )
+
 
 SETTINGS: dict[str, type[LauncherConfig]] = {"local": LocalConfig, "slurm": SlurmConfig}
 
@@ -80,11 +120,16 @@ _LIMITS: dict[str, tuple[float, float]] = {
 }
 
 
+def settings_of(target: str) -> type[LauncherConfig] | None:
+    """Return the settings of the launcher that Hydra finds as `target`; None if it is none of TUT's."""
+    return next((settings for settings in SETTINGS.values() if settings._target_ == target), None)
+
+
 def check_settings(settings: LauncherConfig) -> None:
     """Check what types alone do not.
 
     Raises:
-        TutError: a value is out of its limits.
+        TutError: a value is out of its limits, or does not go with another.
     """
     if settings.keep not in KEEPS:
         near = did_you_mean(settings.keep, KEEPS)
@@ -95,23 +140,4 @@ def check_settings(settings: LauncherConfig) -> None:
         low, high = _LIMITS[name]
         if not low <= value <= high:
             raise TutError(f"hydra.launcher.{name}={value}: must be at least {low} and at most {high:g}")
-    if isinstance(settings, LocalConfig):
-        _check_devices(settings.devices)
-    if isinstance(settings, SlurmConfig):
-        _check_time(settings)
-
-
-def _check_devices(devices: Any) -> None:
-    if devices in ("auto", "cpu"):
-        return
-    is_list = isinstance(devices, list) and len(devices) > 0
-    if not is_list or not all(isinstance(one, int) and one >= 0 for one in devices) or len({*devices}) < len(devices):
-        raise TutError(f"hydra.launcher.devices={devices}: must be auto, cpu, or a list of CUDA devices such as [0,2]")
-
-
-def _check_time(settings: SlurmConfig) -> None:
-    seconds = settings.seconds_to_save
-    if isinstance(settings.time, int) and seconds >= 60 * settings.time:
-        raise TutError(
-            f"hydra.launcher.seconds_to_save={seconds}: must be below hydra.launcher.time={settings.time} minutes"
-        )
+    settings.check()

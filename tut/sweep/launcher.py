@@ -20,6 +20,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, NoReturn
 
 from hydra.core.utils import JobReturn, configure_log, setup_globals
@@ -33,8 +34,7 @@ from tut.console import command_to_go_on, complain
 from tut.errors import TutError, one_line
 from tut.report.callback import show
 from tut.sweep.backends.base import Backend, Outcome
-from tut.sweep.backends.local import Local
-from tut.sweep.config import LauncherConfig, LocalConfig, SlurmConfig, check_settings
+from tut.sweep.config import LauncherConfig, check_settings
 from tut.sweep.display import print_failures
 from tut.sweep.folder import SweepFolder
 from tut.sweep.hydra_jobs import compose, labels, pack, result, typed
@@ -45,6 +45,7 @@ from tut.sweep.todo import Run, Todo
 from tut.sweep.work import Work
 from tut.system.signals import Stopped, StopRequest, stop_request
 from tut.tracking.record import Record, Status
+from tut.training import identity
 from tut.training.run import finished_loss
 
 log = logging.getLogger(__name__)
@@ -61,7 +62,7 @@ def launch(
     job_overrides: Sequence[Sequence[str]],
     first: int,
 ) -> list[JobReturn]:
-    """Do what Hydra asks of a launcher, for `settings` of either kind; see `hydra.plugins.launcher.Launcher`.
+    """Do what Hydra asks of a launcher, for the settings of any; see `hydra.plugins.launcher.Launcher`.
 
     Args:
         settings: `hydra.launcher`.
@@ -83,7 +84,7 @@ def launch(
             backend = _backend(settings, configs)
             runs = _runs(jobs, configs, labels(job_overrides), backend)
             todo = Todo(runs, plan([path_of(run.inputs, backend.environment(run.inputs)) for run in runs]))
-            _check_folders(todo)
+            _check_folders(todo, backend)
             if settings.dry_run:
                 _only_show(todo, folder, backend)
             outcomes = _carry_out(todo, settings, context, folder, backend, command, stop)
@@ -117,12 +118,8 @@ def _config_of(composed: DictConfig, folder: SweepFolder) -> Config:
 
 def _backend(settings: LauncherConfig, configs: list[Config]) -> Backend:
     """Return the back end that a launcher's settings name, for some runs."""
-    if isinstance(settings, SlurmConfig):
-        from tut.sweep.backends.slurm import Slurm
-
-        return Slurm(settings)
-    assert isinstance(settings, LocalConfig)
-    return Local(settings, configs)
+    backend: type[Backend] = resolve_name(settings.backend)
+    return backend(settings, configs)
 
 
 def _runs(jobs: list[DictConfig], configs: list[Config], names: list[str], backend: Backend) -> list[Run]:
@@ -135,12 +132,26 @@ def _runs(jobs: list[DictConfig], configs: list[Config], names: list[str], backe
     return runs
 
 
-def _check_folders(todo: Todo) -> None:
-    """See that a finished run in a run's folder is the same, down to its data and the code that trained it."""
+def _check_folders(todo: Todo, backend: Backend) -> None:
+    """See that a finished run in a run's folder is the same, down to what it was computed with.
+
+    Its config and its text have been compared by `finished_loss`. A run that was not a stage's has no lineage, and
+    counts however it was computed.
+    """
     for run, path in zip(todo.runs, todo.plan.paths, strict=True):
+        state = Record(run.folder).state
         lineage = path[-1].lineage
-        if run.loss is not None and Record(run.folder).state.get("lineage", lineage) not in (None, lineage):
-            raise TutError(f"{run.folder}: holds a run of other data, code or versions; use another hydra.sweep.dir")
+        if run.loss is None or state.get("lineage") in (None, lineage):
+            continue
+        there, here = dict(state["result"]), identity.result(run.inputs)
+        if "environment" in state:
+            there |= state["environment"]
+            here |= backend.environment(run.inputs)
+        changed = identity.difference(there, here) or "its record does not say in what"
+        raise TutError(
+            f"{run.folder}: holds a run that was computed in another environment ({changed}); "
+            "use another hydra.sweep.dir"
+        )
 
 
 def _only_show(todo: Todo, folder: SweepFolder, backend: Backend) -> NoReturn:

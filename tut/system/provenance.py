@@ -17,6 +17,8 @@ CONF_DIR = _ROOT / "conf"
 """The folder of config groups: inside the package if it was built into a wheel, beside it in a checkout."""
 SWEEPS_DIR = _ROOT / "sweeps"
 """The folder of named sweeps, likewise."""
+REVISION_FILE = "git_revision"
+"""In a copy of the package: the commit that the copy was made from."""
 _LIBRARIES = ("torch", "transformers", "tokenizers", "datasets", "numpy", "safetensors", "hydra-core", "wandb")
 
 
@@ -52,13 +54,26 @@ def versions() -> dict[str, str]:
 
 
 @cache
-def git_revision() -> str | None:
-    """Return the commit of the code in use, with `-dirty` if files differ from it; None outside a repository."""
-    described = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-        cwd=CODE,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return described.stdout.strip() or None
+def git_revision(package: Path = CODE) -> str | None:
+    """Return the commit of the code in use, with `-dirty` if files differ from it; None if it is no checkout.
+
+    A copy of the code says in a file which commit it was made from. Wherever else the code lies within a repository, it
+    is not that repository's.
+    """
+    noted = package / REVISION_FILE
+    if noted.exists():
+        return noted.read_text()
+    root = package.parent
+    top = _git("rev-parse", "--show-toplevel", at=root)
+    if top is None or Path(top).resolve() != root.resolve():
+        return None
+    return _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*", at=root)
+
+
+def _git(*words: str, at: Path) -> str | None:
+    """Return what git answers in a folder; None if it has no answer, or is not installed."""
+    try:
+        answered = subprocess.run(["git", *words], cwd=at, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return None
+    return answered.stdout.strip() or None

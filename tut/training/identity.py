@@ -47,7 +47,13 @@ _KERNEL_SETTINGS = {
         "MKL_DEBUG_CPU_TYPE",
         "OPENBLAS_CORETYPE",
     ),
-    "cuda": ("NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", "TORCH_CUDNN_V8_API_DISABLED"),
+    "cuda": (
+        "CUBLAS_WORKSPACE_CONFIG",
+        "NVIDIA_TF32_OVERRIDE",
+        "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
+        "TORCH_BLAS_PREFER_CUBLASLT",
+        "TORCH_CUDNN_V8_API_DISABLED",
+    ),
 }
 """Environment variables by which a user chooses kernels."""
 

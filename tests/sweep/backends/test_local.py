@@ -66,8 +66,10 @@ def test_a_sweep_is_its_single_runs(singles: Path, tmp_path: Path) -> None:
     alone = 8 * 24
     planned = 2 * (24 + 24 + 16 + 8)  # a seed: the tied run, and what each branch adds
     assert json.loads((folder / "sweep.json").read_text())["steps"] == {
-        "planned": planned, "without_sharing": alone, "to_train": planned,
-    }  # fmt: skip
+        "planned": planned,
+        "without_sharing": alone,
+        "to_train": planned,
+    }
     assert steps_trained(folder) == planned
     assert f"{planned} steps to train, {alone} without sharing" in said
     assert set(outcomes(folder).values()) == {"finished"}

@@ -22,8 +22,14 @@ from tut.tracking.record import Record
 from tut.training.run import run
 
 ON_SLURM = ("hydra/launcher=slurm", "hydra.launcher.cpus=1", "hydra.launcher.mem=2GB", "hydra.launcher.time=10")
-LONG = (*TINY, "trainer.max_steps=4000", "untie.step=null,2000", "trainer.checkpoint_every_steps=4000",
-        "trainer.evaluate_every_steps=4000", "trainer.log_every_steps=50")  # fmt: skip
+LONG = (
+    *TINY,
+    "trainer.max_steps=4000",
+    "untie.step=null,2000",
+    "trainer.checkpoint_every_steps=4000",
+    "trainer.evaluate_every_steps=4000",
+    "trainer.log_every_steps=50",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -159,8 +165,12 @@ def test_a_failed_parent_a_cancelled_branch_and_the_rest(straight: Callable[...,
     assert len(list(folder.glob("*/final"))) == 3
     again = {task.label: str(task.job) for task in tasks(folder).values()}
     same = {label for label, job in again.items() if jobs[label] == job}
-    assert same == {"trunk of 3 runs with optimizer.lr=0.001", "trunk of 2 runs with optimizer.lr=0.001",
-                    "optimizer.lr=0.001 untie.step=null", "optimizer.lr=0.001 untie.step=8"}  # fmt: skip
+    assert same == {
+        "trunk of 3 runs with optimizer.lr=0.001",
+        "trunk of 2 runs with optimizer.lr=0.001",
+        "optimizer.lr=0.001 untie.step=null",
+        "optimizer.lr=0.001 untie.step=8",
+    }
     words = [word for word in TINY if not word.startswith("untie")]
     for number, point in enumerate(("null", 8, 16)):
         assert_same_run(straight(*words, f"untie.step={point}"), folder / str(number))
@@ -271,10 +281,19 @@ def test_a_job_sees_its_own_gpu_setting(wait: bool, tmp_path: Path) -> None:
     from tut.sweep.config import SlurmConfig
 
     settings = SlurmConfig(gpus=1, partition="urgent", sbatch={"nice": 7}, setup=["echo ready"], wait=wait)
-    executor = Slurm(settings)._executor(SweepFolder(tmp_path), tmp_path / "code", "12_3", nodes=2, devices=2)
+    executor = Slurm(settings, [])._executor(SweepFolder(tmp_path), tmp_path / "code", "12_3", nodes=2, devices=2)
     text = executor._make_submission_file_text("command", "uid")
-    for line in ("--gpus-per-node=2", "--nodes=2", "--ntasks-per-node=2", "--partition=urgent", "--nice=7",
-                 "--dependency=afterok:12_3", "--kill-on-invalid-dep=yes", "--requeue", "--time=60"):  # fmt: skip
+    for line in (
+        "--gpus-per-node=2",
+        "--nodes=2",
+        "--ntasks-per-node=2",
+        "--partition=urgent",
+        "--nice=7",
+        "--dependency=afterok:12_3",
+        "--kill-on-invalid-dep=yes",
+        "--requeue",
+        "--time=60",
+    ):
         assert f"#SBATCH {line}\n" in text
     assert "echo ready" in text
 

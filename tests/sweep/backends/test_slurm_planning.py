@@ -9,11 +9,13 @@ from small_sweeps import TINY
 
 from tut.errors import TutError
 from tut.sweep import worker
+from tut.sweep.backends import slurm
 from tut.sweep.backends.slurm import Slurm
 from tut.sweep.config import SlurmConfig
 from tut.sweep.folder import SweepFolder
 from tut.sweep.lineage import path_of
 from tut.sweep.work import Work
+from tut.system.provenance import git_revision
 from tut.training.assignment import Assignment
 
 AUTO = [word for word in TINY if not word.startswith("trainer.precision")]
@@ -25,7 +27,7 @@ def sbatch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def on_gpus(**asked: Any) -> Slurm:
-    return Slurm(SlurmConfig(gpus=1, **asked))
+    return Slurm(SlurmConfig(gpus=1, **asked), [])
 
 
 def test_what_was_asked_for_stands_for_the_processor() -> None:
@@ -34,13 +36,13 @@ def test_what_was_asked_for_stands_for_the_processor() -> None:
         on_gpus(),
         on_gpus(partition="gpu"),
         on_gpus(partition="gpu", sbatch={"constraint": "a100", "nice": 100}),
-        Slurm(SlurmConfig(partition="gpu")),
+        Slurm(SlurmConfig(partition="gpu"), []),
     ]
     environments = [backend.environment(backend.inputs(config)) for backend in backends]
     assert [environment["processor"] for environment in environments] == [
         "SLURM gpus=1",
         "SLURM partition=gpu gpus=1",
-        "SLURM partition=gpu gpus=1 constraint=a100",
+        "SLURM partition=gpu gpus=1 sbatch.constraint=a100",
         "SLURM partition=gpu gpus=0",
     ]
     paths = [
@@ -50,9 +52,51 @@ def test_what_was_asked_for_stands_for_the_processor() -> None:
     assert len(set(paths)) == 4  # nothing is taken from the store that another kind of processor has made
 
 
+def processor(backend: Slurm) -> str:
+    return str(backend.environment(backend.inputs(make_config(*TINY)))["processor"])
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"sbatch": {"gpus_per_node": "a100:1"}}, {"sbatch": {"gpus_per_node": "h100:1"}}),
+        ({"sbatch": {"exclude": "old[1-4]"}}, {}),
+        ({"setup": ["export ATEN_CPU_CAPABILITY=avx2"]}, {}),
+    ],
+)
+def test_whatever_may_choose_another_kernel_is_told_apart(one: dict[str, Any], other: dict[str, Any]) -> None:
+    assert processor(on_gpus(**one)) != processor(on_gpus(**other))
+
+
+def test_parameters_that_choose_no_kernel_are_not_told_apart() -> None:
+    settings = {"nice": 100, "mail_user": "me", "mail-type": "END", "job_name": "mine", "comment": "now"}
+    assert processor(on_gpus(sbatch=settings)) == processor(on_gpus())
+
+
+def test_the_kernels_that_variables_choose_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment of the command is that of its jobs."""
+    usual = processor(Slurm(SlurmConfig(), []))
+    on_a_gpu = processor(on_gpus())
+    monkeypatch.setenv("ATEN_CPU_CAPABILITY", "default")
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "SSE41")
+    assert processor(Slurm(SlurmConfig(), [])) == f"{usual} ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41"
+    assert processor(on_gpus()) == on_a_gpu  # which no part of a CPU computes for
+
+
 def test_auto_is_planned_as_bf16_on_a_gpu() -> None:
     assert on_gpus().inputs(make_config(*AUTO)).precision == "bf16"
     assert on_gpus().inputs(make_config(*AUTO, "trainer.precision=fp32")).precision == "fp32"
+
+
+def test_the_copy_of_the_code_knows_its_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    revisions = ["f00", "f00", "bad", None]
+    monkeypatch.setattr(slurm, "git_revision", lambda: revisions[0])
+    copies = []
+    while revisions:
+        copies.append(slurm._snapshot(tmp_path))
+        assert git_revision(copies[-1] / "tut") == revisions.pop(0)
+    assert copies[0] == copies[1]
+    assert len(set(copies)) == 3
 
 
 def test_a_machine_without_the_planned_precision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import psutil
@@ -87,6 +88,29 @@ def test_a_start_is_tried_again_when_the_server_has_just_died(tmp_path: Path) ->
     wait_for(process)
     process.close()
     assert isinstance(process.answer, Failed)
+
+
+def test_a_process_whose_start_was_taken_for_failed_does_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server may die after it has forked, before it has said so."""
+    begun: list[ForkServerProcess] = []
+    really_start = ForkServerProcess.start
+
+    def start_and_hear_nothing_at_first(process: ForkServerProcess) -> None:
+        really_start(process)
+        begun.append(process)
+        if len(begun) == 1:
+            raise EOFError
+
+    monkeypatch.setattr(ForkServerProcess, "start", start_and_hear_nothing_at_first)
+    process = StageProcess(nonsense(tmp_path), Slot("cpu"), tmp_path / "log.txt")
+    wait_for(process)
+    assert process.close() == 1
+    begun[0].join(60)
+    assert begun[0].exitcode == 0
+    said = [line for line in (tmp_path / "log.txt").read_text().splitlines() if line.startswith("tut: ")]
+    assert len(said) == 1
 
 
 def test_the_server_is_out_of_the_reach_of_signals_to_the_group(tmp_path: Path) -> None:

@@ -33,6 +33,18 @@ class Backend(ABC):
     """How many stages are trained at a time; None where that is not known."""
 
     @abstractmethod
+    def __init__(self, settings: Any, configs: list[Config]) -> None:
+        """Look for what will be needed.
+
+        Args:
+            settings: the `LauncherConfig` that names this class.
+            configs: the runs.
+
+        Raises:
+            TutError: it is not there, or does not go with a run.
+        """
+
+    @abstractmethod
     def __str__(self) -> str:
         """Say in a few words where stages will be trained."""
 

@@ -18,7 +18,7 @@ from tut.sweep.work import Work
 from tut.sweep.worker import unpack
 from tut.system.device import choose_device
 from tut.system.signals import Stopped, StopRequest
-from tut.training.identity import environment
+from tut.training.identity import environment, kernel_settings
 from tut.training.inputs import Inputs
 
 
@@ -46,13 +46,14 @@ class Local(Backend):
         return Inputs(config, device)
 
     def environment(self, inputs: Inputs) -> dict[str, Any]:
-        return environment(inputs, self.threads, processor=self._gpus())
+        return environment(inputs, self.threads, self._gpus() if inputs.device.type == "cuda" else None)
 
-    def _gpus(self) -> str | None:
-        """Name the GPUs among which a stage may come to any; None if there are none."""
+    def _gpus(self) -> str:
+        """Name the GPUs among which a stage may come to any, and the settings by which their kernels are chosen."""
         numbers = {name: number for number, name in enumerate(_visible())}
         used = {numbers[slot.index] for slot in self._slots if slot.index is not None}
-        return " or ".join(sorted({torch.cuda.get_device_name(number) for number in used})) or None
+        names = sorted({torch.cuda.get_device_name(number) for number in used})
+        return " ".join([" or ".join(names), *kernel_settings("cuda")])
 
     def carry_out(self, work: list[Work], folder: SweepFolder, stop: StopRequest) -> dict[str, Outcome]:
         queue = {item.name: Queued(item) for item in work}

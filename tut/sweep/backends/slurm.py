@@ -31,18 +31,32 @@ from tut.sweep.worker import unpack
 from tut.system.built import built_once
 from tut.system.device import choose_precision
 from tut.system.files import digest, file_digest, home
-from tut.system.provenance import CODE, CONF_DIR, SWEEPS_DIR
+from tut.system.provenance import CODE, CONF_DIR, REVISION_FILE, SWEEPS_DIR, git_revision
 from tut.system.signals import Stopped, StopRequest
 from tut.tracking.record import Record, Status
-from tut.training.identity import environment
+from tut.training.identity import environment, kernel_settings
 from tut.training.inputs import Inputs
 
 log = logging.getLogger(__name__)
 
 _SECONDS_BETWEEN_LOOKS = 2.0
 _SECONDS_WITHOUT_ANSWER = 30.0
-_DECIDES_THE_NODE = ("constraint", "gres", "nodelist")
-"""Parameters of sbatch by which a kind of processor is asked for."""
+_DECIDES_NO_NUMBER = {
+    "account",
+    "begin",
+    "comment",
+    "error",
+    "job_name",
+    "mail_type",
+    "mail_user",
+    "nice",
+    "open_mode",
+    "output",
+    "priority",
+    "qos",
+    "time",
+}
+"""Parameters of sbatch that choose neither a node nor what a job finds there. Any other one may."""
 
 
 class Slurm(Backend):
@@ -50,7 +64,7 @@ class Slurm(Backend):
 
     workers = None
 
-    def __init__(self, settings: SlurmConfig) -> None:
+    def __init__(self, settings: SlurmConfig, _configs: list[Config]) -> None:
         """Look for SLURM.
 
         Raises:
@@ -76,14 +90,20 @@ class Slurm(Backend):
         return Inputs(config, device, choose_precision(config.trainer, device))
 
     def environment(self, inputs: Inputs) -> dict[str, Any]:
-        return environment(inputs, self.threads, processor=self._asked_for())
+        return environment(inputs, self.threads, processor=self._asked_for(inputs.device.type))
 
-    def _asked_for(self) -> str:
-        """Say which processor jobs ask for, which is all that is known of it before they run."""
+    def _asked_for(self, device_type: str) -> str:
+        """Say which processor jobs ask for, and how set: all that is known of it before they run.
+
+        sbatch hands on the environment of the command, so what chooses kernels here does there, until `setup` does.
+        """
         settings = self._settings
-        asked = {"partition": settings.partition, "gpus": settings.gpus}
-        asked |= {name: settings.sbatch.get(name) for name in _DECIDES_THE_NODE}
-        return " ".join(["SLURM", *(f"{name}={value}" for name, value in asked.items() if value is not None)])
+        asked = {"partition": settings.partition, "gpus": settings.gpus, "setup": settings.setup or None}
+        for name, value in sorted(settings.sbatch.items()):
+            if name.replace("-", "_") not in _DECIDES_NO_NUMBER:
+                asked[f"sbatch.{name}"] = value
+        said = [f"{name}={value}" for name, value in asked.items() if value is not None]
+        return " ".join(["SLURM", *said, *kernel_settings(device_type)])
 
     def carry_out(self, work: list[Work], folder: SweepFolder, stop: StopRequest) -> dict[str, Outcome]:
         with stop.obeyed_later():  # a job that is submitted is to be recorded as well
@@ -238,15 +258,19 @@ def _answer(folder: SweepFolder, task: Task, job: str) -> Any:
 
 
 def _snapshot(sweep: Path) -> Path:
-    """Copy the code that is running, and return the folder to import it from."""
+    """Copy the code that is running, note which commit it is of, and return the folder to import it from."""
     root = CODE.parent
     folders = (CODE, root / "hydra_plugins", CONF_DIR, SWEEPS_DIR)
     files = sorted({file for folder in folders for file in folder.rglob("*") if file.suffix in (".py", ".yaml")})
-    name = digest({str(file.relative_to(root)): file_digest(file) for file in files})[:16]
+    revision = git_revision()
+    digests = {str(file.relative_to(root)): file_digest(file) for file in files}
+    name = digest({**digests, REVISION_FILE: revision})[:16]
 
     def copy(to: Path) -> None:
         for file in files:
             (to / file.relative_to(root)).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, to / file.relative_to(root))
+        if revision is not None:
+            (to / CODE.name / REVISION_FILE).write_text(revision)
 
     return built_once(sweep / "code" / name, copy)

@@ -3,9 +3,9 @@
 Processes are forked from a server that has imported torch once, so that a stage starts at once, and each runs in a
 session of its own: Ctrl-C reaches the launcher alone, which then asks every stage to save.
 
-A process answers through a pipe. What it has answered is what counts, however it ends afterwards; and it has ended
-when the system closes its end of that pipe. The server only says with which exit code: it may itself be killed, and
-the stages go on without it.
+A process begins when it is told to, and answers, through a pipe. What it has answered is what counts, however it ends
+afterwards; and it has ended when the system closes its end of that pipe. The server only says with which exit code: it
+may itself be killed, and the stages go on without it.
 """
 
 import multiprocessing
@@ -29,6 +29,7 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 _TRIES = 6  # to start a process
 _SECONDS_BETWEEN_TRIES = 0.25  # a server that is killed closes its end of pipes some time before it is known to be dead
 _SECONDS_TO_HEAR_OF_AN_END = 10.0
+_BEGIN = "begin"
 _SERVER_IS_GONE = 255  # what multiprocessing takes for the exit code then
 
 
@@ -139,16 +140,18 @@ def _start(work: Work, slot: Slot, log_file: Path) -> tuple[ForkServerProcess, "
     """Start a stage's process; return it, and where its answer will come from."""
     for _ in range(_TRIES):
         start_server()
-        ours, theirs = _CONTEXT.Pipe(duplex=False)
+        ours, theirs = _CONTEXT.Pipe()
         process = _CONTEXT.Process(target=_stage, args=(work, slot, log_file, theirs), name=work.name)
         try:
             process.start()
         except (EOFError, ConnectionError):  # the server was killed just then
-            ours.close()  # should the process be there all the same, it has nobody to answer, and ends
+            ours.close()  # should the process be there all the same, it is not told to begin, and ends
             time.sleep(_SECONDS_BETWEEN_TRIES)
             continue
         finally:
             theirs.close()
+        with suppress(ConnectionError):  # it was killed at once
+            ours.send(_BEGIN)
         return process, ours
     raise TutError(f"the server that processes are forked from was killed in each of {_TRIES} tries")
 
@@ -157,6 +160,10 @@ def _stage(work: Work, slot: Slot, log_file: Path, pipe: "connection.Connection"
     """What a stage's process does: the target of `_start`."""
     os.setsid()
     os.set_inheritable(pipe.fileno(), False)  # open in another program, it would keep this process from ending
+    try:
+        pipe.recv()
+    except (EOFError, OSError):  # its start was taken for failed, and another process does the stage
+        return
     begin(log_file)
     if slot.index is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = slot.index
