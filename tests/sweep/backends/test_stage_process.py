@@ -20,15 +20,13 @@ from tut.training.assignment import Assignment
 
 LATE = """
 import os
+import sys
 from multiprocessing import util
 
-from hydra.experimental.callback import Callback
-
-
-class Late(Callback):
-    def on_job_start(self, config, **_):
-        util.Finalize(None, os._exit, args=(3,), exitpriority=100)
+if "forkserver" in " ".join(sys.orig_argv):
+    util.register_after_fork(util, lambda _: util.Finalize(None, os._exit, args=(3,), exitpriority=100))
 """
+"""Has each process that is forked from the server end with exit code 3, when all is done."""
 
 
 def nonsense(folder: Path) -> Work:
@@ -147,9 +145,9 @@ def test_stages_outlive_the_server(tmp_path: Path) -> None:
 
 
 def test_what_a_stage_has_answered_counts_however_it_ends(tmp_path: Path) -> None:
-    (tmp_path / "late.py").write_text(LATE)
+    (tmp_path / "sitecustomize.py").write_text(LATE)
     path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
-    words = (*TINY, "untie.step=null,8", "+hydra.callbacks.late._target_=late.Late")
+    words = (*TINY, "untie.step=null,8")
     launcher = start(*words, home=tmp_path / "home", folder=tmp_path / "sweep", PYTHONPATH=path)
     said, _ = launcher.communicate(timeout=120)
     assert launcher.returncode == 0, said
