@@ -1,6 +1,8 @@
 """How command lines are read: names of splits, and options that do not exist. How commands end."""
 
 import signal
+import subprocess
+import sys
 from argparse import ArgumentTypeError
 from pathlib import Path
 
@@ -71,3 +73,12 @@ def test_what_the_disk_refuses_is_told_in_one_line(program: str, tmp_path: Path,
         raise OSError("the disk says no")
 
     assert ended(program, fail, tmp_path, monkeypatch) == (1, "", "tut: the disk says no\n")
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "tut.train", "--help"]
+    with subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""

@@ -69,9 +69,15 @@ def split_among(allowed: Sequence[Split]) -> Callable[[str], Split]:
 
 @contextmanager
 def ends_for_people() -> Iterator[None]:
-    """Let a command end in this block as people expect: an error in one line, with exit code 1; Ctrl-C, with 130."""
+    """Let a command end in this block as people expect: an error in one line, with exit code 1; Ctrl-C, with 130.
+
+    Where its output goes to a reader that has seen enough, such as `head`, it ends without a word.
+    """
     try:
         yield
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more at its end
+        sys.exit(1)
     except (TutError, OSError) as error:
         complain(error)
     except KeyboardInterrupt:

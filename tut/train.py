@@ -18,11 +18,11 @@ from omegaconf import DictConfig
 from tut.cli.hydra_versions import MAIN
 from tut.cli.preflight import preflight, register_schema
 from tut.config import Config
-from tut.console import command_to_go_on, complain
+from tut.console import command_to_go_on, complain, ends_for_people
 from tut.errors import TutError
 from tut.system.background import work_dropped_at_exit
 from tut.system.provenance import CONF_DIR
-from tut.system.signals import EXIT_INTERRUPTED, Stopped
+from tut.system.signals import Stopped
 
 log = logging.getLogger(__name__)
 
@@ -50,18 +50,16 @@ def _task(composed: DictConfig) -> float | None:
 
 
 @work_dropped_at_exit()
+@ends_for_people()
 def main() -> None:
     """Check the whole command line, then let Hydra run it; where torchrun has started several, in the first process."""
-    try:
-        if int(os.environ.get("RANK", "0")) > 0:
-            from tut.training.follower import follow
+    if int(os.environ.get("RANK", "0")) > 0:
+        from tut.training.follower import follow
 
-            follow()
-        register_schema()
-        sys.argv[1:] = preflight(sys.argv[1:])
-        _task()
-    except KeyboardInterrupt:
-        sys.exit(EXIT_INTERRUPTED)  # before there was anything to save, or asked twice
+        follow()
+    register_schema()
+    sys.argv[1:] = preflight(sys.argv[1:])
+    _task()
 
 
 if __name__ == "__main__":
