@@ -15,7 +15,8 @@ from tut.cli.preflight import preflight
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 SMALL_TEXT = ["data=text", f"data.files={TEXT}", "data.vocab_size=500"]  # the same commands, on less text
-SMALL_RUNS = [*SMALL_TEXT, "trainer.epochs=7", "trainer.batch_size=64", "model.config.num_hidden_layers=1", UNREPORTED]
+SMALL_MODEL = [f"model.config.{size}" for size in ("num_hidden_layers=1", "hidden_size=32", "intermediate_size=64")]
+SMALL_RUNS = [*SMALL_TEXT, "trainer.epochs=7", "trainer.batch_size=64", *SMALL_MODEL, UNREPORTED]
 
 
 def blocks(language: str) -> list[str]:
@@ -39,6 +40,8 @@ def test_training_commands(tmp_path: Path) -> None:
         if "hydra/launcher=slurm" in words:
             preflight([*words[3:], *SMALL_TEXT])  # all but the queue, which is not here
             continue
+        if any(word.startswith("+sweeps=") for word in words):
+            extra = [*SMALL_RUNS, "seed=0"]  # a tree of all seeds is as many times this one
         if any(word.startswith("experiment=") for word in words):
             extra = ["--cfg", "job"]  # it would download WikiText and train for days
         done = command("tut.train", *words[3:], *extra, cwd=tmp_path)
