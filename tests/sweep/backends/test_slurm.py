@@ -24,10 +24,10 @@ from tut.training.run import run
 ON_SLURM = ("hydra/launcher=slurm", "hydra.launcher.cpus=1", "hydra.launcher.mem=2GB", "hydra.launcher.time=10")
 LONG = (
     *TINY,
-    "trainer.max_steps=4000",
+    "trainer.max_steps=2400",
     "untie.step=null,2000",
-    "trainer.checkpoint_every_steps=4000",
-    "trainer.evaluate_every_steps=4000",
+    "trainer.checkpoint_every_steps=2400",
+    "trainer.evaluate_every_steps=2400",
     "trainer.log_every_steps=50",
 )
 
@@ -97,10 +97,15 @@ def trunk_at_work(folder: Path) -> tuple[str, Path]:
     return trunk.job, Path(trunk.record)
 
 
-def assert_went_on(folder: Path, trunk: Path, straight: Callable[..., Path]) -> None:
+def straight_runs(straight: Callable[..., Path]) -> list[Path]:
+    """Train the two runs of LONG by themselves: while jobs wait in the queue there is time for it."""
     words = [word for word in LONG if not word.startswith("untie")]
-    for number, point in enumerate(("untie.step=null", "untie.step=2000")):
-        assert_same_run(straight(*words, point), folder / str(number))
+    return [straight(*words, point) for point in ("untie.step=null", "untie.step=2000")]
+
+
+def assert_went_on(folder: Path, trunk: Path, straight: Callable[..., Path]) -> None:
+    for number, alone in enumerate(straight_runs(straight)):
+        assert_same_run(alone, folder / str(number))
     resumed = Record(trunk, "stage.json").state["resumed_from"]
     assert resumed is None or int(resumed[-8:]) > 0
 
@@ -181,6 +186,7 @@ def test_preempted_in_mid_stage(straight: Callable[..., Path], tmp_path: Path) -
     process = start(*LONG, *ON_SLURM, "hydra.launcher.wait=true", home=home, folder=folder)
     job, trunk = trunk_at_work(folder)
     take_all_nodes(5, "--partition=urgent")
+    straight_runs(straight)
     said, _ = process.communicate(timeout=240)
     assert process.returncode == 0, said
     assert "REQUEUED" in state_of(job) or "PREEMPTED" in state_of(job)
@@ -196,6 +202,7 @@ def test_a_node_is_lost_in_mid_stage(straight: Callable[..., Path], tmp_path: Pa
     node = slurm("squeue", "-h", "-o", "%N", f"--jobs={job}")
     pid = int((CLUSTER / "pid" / node).read_text())
     os.kill(pid, signal.SIGKILL)
+    straight_runs(straight)
     said, _ = process.communicate(timeout=240)
     assert process.returncode == 0, said
     assert "goes on from" in SweepFolder(folder).log(trunk.name).read_text()
@@ -206,16 +213,17 @@ def test_time_limit_in_mid_stage(straight: Callable[..., Path], tmp_path: Path) 
     """A job is warned before its limit; it saves, goes back to the queue, and needs several turns."""
     home, folder = tmp_path / "home", tmp_path / "sweep"
     limit = ("hydra.launcher.time=1", "hydra.launcher.seconds_to_save=40")
-    slow = ("trainer.evaluate_every_steps=20", "trainer.max_steps=8000")
+    slow = ("trainer.evaluate_every_steps=20", "trainer.max_steps=6000")
     process = start(
         *LONG, *slow, "untie.step=null", *ON_SLURM, *limit, "hydra.launcher.wait=true", home=home, folder=folder
     )
+    words = [word for word in LONG if not word.startswith("untie")]
+    alone = straight(*words, *slow, "untie.step=null")  # meanwhile
     said, _ = process.communicate(timeout=280)
     assert process.returncode == 0, said
     (task,) = tasks(folder).values()
     assert "is queued again" in SweepFolder(folder).log(task.name).read_text()
-    words = [word for word in LONG if not word.startswith("untie")]
-    assert_same_run(straight(*words, *slow, "untie.step=null"), folder / "0")
+    assert_same_run(alone, folder / "0")
 
 
 def test_two_sweeps_at_once(straight: Callable[..., Path], tmp_path: Path) -> None:
@@ -258,17 +266,17 @@ def test_cancel_is_final_and_the_same_command_goes_on(tmp_path: Path) -> None:
 def test_jobs_of_two_processes(straight: Callable[..., Path], tmp_path: Path) -> None:
     """Two tasks, each on a node of its own, train up to the untie point and on; they are stopped, and come back."""
     home, folder = tmp_path / "home", tmp_path / "sweep"
-    words = (*(word for word in LONG if not word.startswith("untie")), "trainer.max_steps=1100", "untie.step=1000")
+    words = (*(word for word in LONG if not word.startswith("untie")), "trainer.max_steps=800", "untie.step=700")
     process = start(*words, "trainer.nodes=2", *ON_SLURM, "hydra.launcher.wait=true", home=home, folder=folder)
     job, trunk = trunk_at_work(folder)
     slurm("scancel", "--signal=USR2", job)  # as near the time limit
+    alone = straight(*words, "trainer.gradient_accumulation=2")  # meanwhile
     said, _ = process.communicate(timeout=280)
     assert process.returncode == 0, said
     log = (trunk / "log.txt").read_text()
     assert log.count("is queued again") == log.count("goes on from") == 1
     state = Record(folder / "0").state
     assert (state["hardware"]["nodes"], state["status"]) == (2, "finished")
-    alone = straight(*words, "trainer.gradient_accumulation=2")
     for one, two in zip(rows(alone, "train"), rows(folder / "0", "train"), strict=True):
         assert (one["step"], one["tied"], one["tokens"]) == (two["step"], two["tied"], two["tokens"])
         assert one["loss"] == pytest.approx(two["loss"], rel=1e-2)  # after so many steps of rounding
