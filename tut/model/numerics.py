@@ -7,6 +7,9 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+USUAL_KERNEL_SETTINGS = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+"""Environment variables that a run sets, unless the user has: cuBLAS needs this one to be deterministic."""
+
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
     """Return the context in which a model computes in that precision; its weights stay in fp32."""
@@ -15,7 +18,8 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any
 
 def make_deterministic(deterministic: bool) -> None:
     """Choose between kernels that repeat bit for bit and the fastest ones, for this whole process."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS needs it to be deterministic
+    for name, value in USUAL_KERNEL_SETTINGS.items():
+        os.environ.setdefault(name, value)
     torch.use_deterministic_algorithms(deterministic)
     # Otherwise every new tensor is written twice, to show up kernels that read what they did not write.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

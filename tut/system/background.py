@@ -7,10 +7,9 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
-from weakref import WeakSet
 
 _Result = TypeVar("_Result")
-_begun: "WeakSet[threading.Thread]" = WeakSet()
+_given_up: set[threading.Thread] = set()
 
 
 def begun(work: Callable[[], _Result]) -> Callable[[], _Result]:
@@ -28,12 +27,13 @@ def begun(work: Callable[[], _Result]) -> Callable[[], _Result]:
             outcome.append(error)
 
     thread = threading.Thread(target=run, daemon=True)
-    _begun.add(thread)
+    _given_up.add(thread)  # until its result is taken
     thread.start()
 
     def result() -> _Result:
         while thread.is_alive():
             thread.join(0.2)
+        _given_up.discard(thread)
         (found,) = outcome
         if isinstance(found, BaseException):
             raise found
@@ -44,15 +44,15 @@ def begun(work: Callable[[], _Result]) -> Callable[[], _Result]:
 
 @contextmanager
 def work_dropped_at_exit() -> Iterator[None]:
-    """Let a program end in this block while work that it has `begun` goes on: at once, with the exit code it asks for.
+    """Let a program end in this block though it has given up work that it had `begun`: with the exit code it asks for.
 
     It would crash otherwise, now and then, with another exit code: at its end Python takes itself apart, while a
-    library in another thread still uses parts of it.
+    library, perhaps in threads of its own, still uses parts of it.
     """
     try:
         yield
     except SystemExit as end:
-        if not any(thread.is_alive() for thread in _begun) or not isinstance(end.code, int):
+        if not _given_up or not isinstance(end.code, int):
             raise
         logging.shutdown()
         sys.stdout.flush()

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from tut.marks import Decides
+from tut.model.numerics import USUAL_KERNEL_SETTINGS
 from tut.system.files import digest
 from tut.system.provenance import CODE, cpu_name, versions
 
@@ -158,8 +159,12 @@ def _processor(device: torch.device) -> str:
 
 def kernel_settings(device_type: str) -> list[str]:
     """Return the environment variables by which this process chooses kernels for `cpu` or `cuda`, as NAME=value."""
-    names = _KERNEL_SETTINGS.get(device_type, ())
-    return [f"{name}={os.environ[name]}" for name in names if name in os.environ]
+    said = []
+    for name in _KERNEL_SETTINGS.get(device_type, ()):
+        value = os.environ.get(name)
+        if value not in (None, USUAL_KERNEL_SETTINGS.get(name)):
+            said.append(f"{name}={value}")
+    return said
 
 
 @lru_cache(maxsize=1)
