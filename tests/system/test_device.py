@@ -75,6 +75,7 @@ def test_a_revision_is_that_of_the_code_and_of_nothing_around_it(tmp_path: Path)
     assert provenance.git_revision(inside / "tut") == "f00"
 
 
+@pytest.mark.processes
 def test_without_git_there_is_no_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert provenance.git_revision(tmp_path / "tut") is None

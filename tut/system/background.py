@@ -7,9 +7,12 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
+from weakref import WeakSet
 
 _Result = TypeVar("_Result")
+_begun: "WeakSet[threading.Thread]" = WeakSet()
 _given_up: set[threading.Thread] = set()
+"""Those whose result was waited for when something else, such as a signal, ended the waiting."""
 
 
 def begun(work: Callable[[], _Result]) -> Callable[[], _Result]:
@@ -27,13 +30,16 @@ def begun(work: Callable[[], _Result]) -> Callable[[], _Result]:
             outcome.append(error)
 
     thread = threading.Thread(target=run, daemon=True)
-    _given_up.add(thread)  # until its result is taken
+    _begun.add(thread)
     thread.start()
 
     def result() -> _Result:
-        while thread.is_alive():
-            thread.join(0.2)
-        _given_up.discard(thread)
+        try:
+            while thread.is_alive():
+                thread.join(0.2)
+        except BaseException:
+            _given_up.add(thread)
+            raise
         (found,) = outcome
         if isinstance(found, BaseException):
             raise found
@@ -44,15 +50,16 @@ def begun(work: Callable[[], _Result]) -> Callable[[], _Result]:
 
 @contextmanager
 def work_dropped_at_exit() -> Iterator[None]:
-    """Let a program end in this block though it has given up work that it had `begun`: with the exit code it asks for.
+    """Let a program end in this block though work that it has `begun` goes on: at once, with the exit code it asks for.
 
     It would crash otherwise, now and then, with another exit code: at its end Python takes itself apart, while a
-    library, perhaps in threads of its own, still uses parts of it.
+    library still uses parts of it, in our thread or, where that was given up and has ended, in threads of its own.
     """
     try:
         yield
     except SystemExit as end:
-        if not _given_up or not isinstance(end.code, int):
+        goes_on = bool(_given_up) or any(thread.is_alive() for thread in _begun)
+        if not goes_on or not isinstance(end.code, int):
             raise
         logging.shutdown()
         sys.stdout.flush()

@@ -88,6 +88,7 @@ def test_auto_is_planned_as_bf16_on_a_gpu() -> None:
     assert on_gpus().inputs(make_config(*AUTO, "trainer.precision=fp32")).precision == "fp32"
 
 
+@pytest.mark.processes
 def test_the_copy_of_the_code_knows_its_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     revisions = ["f00", "f00", "bad", None]
     monkeypatch.setattr(slurm, "git_revision", lambda: revisions[0])

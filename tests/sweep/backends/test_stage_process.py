@@ -66,6 +66,7 @@ def server_of(launcher: int) -> psutil.Process:
     return next(child for child in children if "multiprocessing.forkserver" in " ".join(child.cmdline()))
 
 
+@pytest.mark.processes
 def test_an_answer_arrives(tmp_path: Path) -> None:
     process = StageProcess(nonsense(tmp_path), Slot("cpu"), tmp_path / "log.txt")
     wait_for(process)
