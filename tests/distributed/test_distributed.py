@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -245,17 +246,20 @@ def test_processes_that_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
     rendezvous.check_processes(TrainerConfig(devices=3, nodes=2, batch_size=6))
 
 
+def listens_on(process: psutil.Process) -> list[str]:
+    return [each.laddr.ip for each in process.net_connections("tcp") if each.status == psutil.CONN_LISTEN]
+
+
 def test_the_processes_of_one_machine_listen_on_loopback_only(tmp_path: Path) -> None:
     words = (*MLM, "trainer.devices=2", "trainer.max_steps=100000", "untie.step=null", f"hydra.run.dir={tmp_path}")
     command = [sys.executable, "-m", "tut.train", *words, "tracker=none"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
-        family: list[psutil.Process] = []
         listening: list[list[str]] = []
         while running.poll() is None and not (len(listening) == 2 and all(listening)):  # until both have met
             time.sleep(0.1)
-            family = [psutil.Process(running.pid), *psutil.Process(running.pid).children()]
-            connections = [one.net_connections("tcp") for one in family]
-            listening = [[each.laddr.ip for each in some if each.status == psutil.CONN_LISTEN] for some in connections]
+            with suppress(psutil.NoSuchProcess):  # it asks git for a revision, which may have ended meanwhile
+                family = [psutil.Process(running.pid), *psutil.Process(running.pid).children()]
+                listening = [listens_on(one) for one in family]
         running.terminate()
         running.wait(60)
     assert running.returncode == 75
