@@ -9,7 +9,8 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from tut.config import UntieConfig
 from tut.errors import TutError
-from tut.tying import tie, untie, untie_step
+from tut.schedule import untie_step
+from tut.tying import tie, untie
 
 
 class UntieCallback(TrainerCallback):

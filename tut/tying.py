@@ -1,160 +1,150 @@
 """The heart: one matrix in two roles, and the step at which it becomes two.
 
-    pair = tut.tie(model)                # E and U share every value, gradient and update
+    pair = tut.tie(model)                # E and U have every value and every update in common
     ...                                  # train, in any loop
     tut.untie(model, optimizer)          # E and U part, from the same point
 
-A language model reads a token through its input embedding E and scores it through its output embedding U. Tied,
-the two are one matrix (Press & Wolf, 2017; Inan et al., 2017). Here they are one *storage* under two Parameters:
+A language model reads a token through its input embedding E and scores it through its output embedding U, each of
+shape (vocabulary, width). Tied, the two are one matrix (Press & Wolf, 2017; Inan et al., 2017). Here they are two
+Parameters throughout, each with the gradient of its own role, and being tied is a fact about their updates:
 
-* Autograd gives each role a gradient of its own. While tied, U's is added to E's and cleared before an optimizer
-  sees it: E alone is stepped, decayed and clipped, exactly as if the model had a single Parameter.
-* Untying is local. U gets a storage of its own, and a copy of E's optimizer state. Parameters keep their identity,
-  so parameter groups, checkpoints' names and shapes, and the rest of the optimizer's state stand as they are.
+    before an optimizer's step     E.grad <- E.grad + U.grad, and U has none: the gradient of the one matrix
+    the step                       moves E; its moments, its decay and its norm for clipping are the one matrix's
+    after it                       U <- E
+
+Untied, none of this is done, and U goes on from a copy of E's optimizer state. As a fact about updates it holds
+wherever the Parameters are: reduced in buckets, sharded, moved, copied, saved and read.
 """
 
 from collections.abc import Sequence
-from typing import cast
-from weakref import WeakKeyDictionary
+from typing import Any
+from weakref import WeakSet
 
 import torch
+import torch.distributed as dist
 from torch import Generator, Tensor, nn
-from torch.nn.functional import cosine_similarity
+from torch.autograd import Variable
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
-from torch.utils.hooks import RemovableHandle
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from transformers import PreTrainedModel
 
-from tut.config import NEVER, UntieConfig
+from tut.embeddings import Embeddings, unwrapped
 from tut.errors import TutError
+from tut.sharded import fill, reshard, whole
 
-_pairs: WeakKeyDictionary[nn.Module, "TiedPair"] = WeakKeyDictionary()
+_pairs: WeakSet["TiedPair"] = WeakSet()
 
 
-class TiedPair:
-    """The input embedding E and output embedding U of one model, tied or not."""
+class TiedPair(Embeddings):
+    """The embeddings of one model, tied or not. A copy of the model has a pair of its own."""
 
-    def __init__(self, embedding: nn.Module, head: nn.Module) -> None:
-        self._embedding = embedding
-        self._head = head
-        self._links: list[RemovableHandle] = []
-        self._late = False
-        self._roles: tuple[Tensor, Tensor] | None = None
+    def __init__(self, model: PreTrainedModel, explicit_join: bool) -> None:
+        super().__init__(model)
+        self._explicit_join = explicit_join
+        vars(model).update(_tied_pair=self)
+        _pairs.add(self)
 
-    @property
-    def input(self) -> nn.Parameter:
-        """E, (vocabulary, width)."""
-        return cast(nn.Parameter, self._embedding.weight)
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state
+        _pairs.add(self)
 
-    @property
-    def output(self) -> nn.Parameter:
-        """U, (vocabulary, width)."""
-        return cast(nn.Parameter, self._head.weight)
+    def tie(self) -> None:
+        """Begin to have one update. U's own values are lost."""
+        self.tied = True
+        self.follow()
+        self.tell_config()
+        if not self._explicit_join:
+            self._watch_embedding()
 
-    @property
-    def tied(self) -> bool:
-        return bool(self._links)
-
-    def _tie(self) -> None:
-        if self.output is self.input:
-            self._head.weight = nn.Parameter(self.input.detach())
-        self.output.data = self.input.data
-        self.output.grad = None
-        self._late = False
-        self._links = [
-            self.input.register_hook(self._join_before_input),
-            self.output.register_post_accumulate_grad_hook(self._join_after_input),
-        ]
-
-    def _join_before_input(self, gradient: Tensor) -> Tensor:
-        """Add U's gradient to E's, on its way into `E.grad`: called by autograd once a backward pass.
-
-        The head is the last layer and the embedding the first, so U's gradient is there when E's arrives. They are
-        summed before they are accumulated, as for a single Parameter: the same bits, whatever was there.
-        """
-        if self.output.data_ptr() != self.input.data_ptr():
-            raise RuntimeError("the tied embeddings no longer share memory; move the model before tut.tie, not after")
-        if self._roles is not None:
-            self._roles[0].add_(gradient)
-        self._late = self.output.grad is None
-        return gradient if self._late else self._take_output_gradient().add_(gradient)
-
-    def _join_after_input(self, _: Tensor) -> None:
-        """Add U's gradient where E's came first, as in torch.compile, whose backward pass ends in both at once."""
-        if self._late:
-            own = self._take_output_gradient()
-            self.input.grad = own if self.input.grad is None else self.input.grad.add_(own)
-            self._late = False
-
-    def _take_output_gradient(self) -> Tensor:
-        own = self.output.grad
-        assert own is not None
-        self.output.grad = None
-        if self._roles is not None:
-            self._roles[1].add_(own)
-        return own
-
-    def record_roles(self) -> None:
-        """Keep the gradients of both roles apart from here to `role_gradients`. Does nothing once untied."""
-        if self.tied:
-            self._roles = torch.zeros_like(self.input), torch.zeros_like(self.output)
-
-    @property
-    def gradients(self) -> list[Tensor]:
-        """The gradients there are after a backward pass: E's, U's once untied, the roles' while they are recorded."""
-        own = (self.input.grad, self.output.grad)
-        return [gradient for gradient in (*own, *(self._roles or ())) if gradient is not None]
-
-    def role_gradients(self) -> dict[str, float]:
-        """Return the L2 norms and the cosine of the roles' gradients recorded since `record_roles`."""
-        if self._roles is None:
-            return {}
-        of_input, of_output = self._roles
-        self._roles = None
-        return {
-            "input_grad_norm": of_input.norm().item(),
-            "output_grad_norm": of_output.norm().item(),
-            "role_grad_cosine": cosine_similarity(of_input.flatten(), of_output.flatten(), dim=0).item(),
-        }
+    def untie(self) -> None:
+        """Begin to have two updates."""
+        self.follow()
+        self.tied = False
+        self.tell_config()
 
     @torch.no_grad()
-    def distance(self) -> dict[str, float]:
-        """Return how far the matrices have parted: norm(E - U) / norm(E), and the mean cosine of their rows."""
-        return {
-            "embedding_distance": ((self.input - self.output).norm() / self.input.norm()).item(),
-            "embedding_row_cosine": cosine_similarity(self.input, self.output, dim=1).mean().item(),
-        }
+    def join(self) -> None:
+        """Add U's gradient to E's and clear it. Does nothing once untied, or where it has been done."""
+        e, u = self.input, self.output
+        if not self.tied or u.grad is None:
+            return
+        if e.grad is None:
+            e.grad = torch.zeros_like(e)
+        e.grad.add_(u.grad)
+        u.grad = None
 
-    def _untie(self, init: str, std: float, random: Generator | None) -> None:
-        for link in self._links:
-            link.remove()
-        self._links = []
-        self.output.data = self.input.data.clone()
-        if init == "fresh":
-            drawn = torch.empty(self.output.shape).normal_(0.0, std, generator=random)
-            self.output.data.copy_(drawn)
+    def before_step(self) -> None:
+        """Join the gradients, if E and U still can have one update.
+
+        Raises:
+            TutError: they have been replaced, or loaded with values of their own.
+        """
+        e, u = self.input, self.output
+        if not isinstance(e, nn.Parameter) or type(e) is not type(u) or e.shape != u.shape or e.ndim != 2:
+            raise TutError(
+                "the tied embeddings are no longer two matrices of one shape, sharded alike: tut.tie goes with "
+                "DistributedDataParallel and fully_shard, not with FullyShardedDataParallel (FSDP1) or DeepSpeed"
+            )
+        if self.was_loaded and not torch.equal(whole(e), whole(u)):
+            raise TutError("the model is tied, but the weights that it has loaded are not; call tut.untie(model) first")
+        self.was_loaded = False
+        if not self._explicit_join and self._watch not in self.model.get_input_embeddings()._forward_hooks.values():
+            raise TutError("the input embedding has been replaced since tut.tie; call tut.tie(model) again")
+        self.join()
+
+    def after_step(self, optimizer: Optimizer) -> None:
+        """Have U follow E, if it is E that the optimizer has moved."""
+        if _updates(optimizer, self.input):
+            self.follow()
+
+    def _watch_embedding(self) -> None:
+        """Have the gradients joined at the end of every backward pass, before anybody clips them."""
+        e = self.input
+        for module in self.model.modules():
+            if getattr(module, "weight", None) is e and self._watch not in module._forward_hooks.values():
+                module.register_forward_hook(self._watch)
+
+    def _watch(self, _embedding: nn.Module, _inputs: Any, output: Tensor) -> None:
+        """Called after each forward pass of the input embedding, through which a backward pass comes last."""
+        if not (self.tied and output.requires_grad):
+            return
+        wrapper = DistributedDataParallel._active_ddp_module
+        if wrapper is not None and not any(known is self.output for known in wrapper._module_parameters):
+            raise TutError("tie: DistributedDataParallel knows E and U as one Parameter; call tut.tie before it")
+        output.register_hook(self._join_at_the_end)
+
+    def _join_at_the_end(self, _gradient: Tensor) -> None:
+        # Put off twice: DistributedDataParallel, too, has put off to the end what it does.
+        put_off = Variable._execution_engine.queue_callback
+        put_off(lambda: put_off(self.join))
 
 
-def tie(model: PreTrainedModel) -> TiedPair:
+def tie(model: nn.Module, explicit_join: bool = False) -> TiedPair:
     """Tie a model's output embedding to its input embedding, so that `untie` can part them later.
 
-    Call it after the model is on its device and before the optimizer is made. Works whether or not the model was
-    tied before; if it was not, the output embedding's own values are lost. Calling it again changes nothing.
+    Call it before DistributedDataParallel or an optimizer gets the model, and before or after `fully_shard`. Works
+    whether or not the model was tied before; if it was not, the output embedding's own values are lost. Calling it
+    again changes nothing.
+
+    Args:
+        model: a language model of transformers.
+        explicit_join: leave the gradients of both roles apart after a backward pass, to be read, until `pair.join()` is
+            called, or an optimizer steps. Whoever clips gradients then has to call it first.
 
     Raises:
         TutError: the model has no output embedding, or the two matrices cannot be one.
     """
-    pair = _pairs.get(model)
+    network = unwrapped(model)
+    pair = _pair_of(network)
     if pair is None:
-        pair = TiedPair(*_embedding_modules(model))
-    if not pair.tied:
-        pair._tie()
-    _pairs[model] = pair
-    model.config.tie_word_embeddings = True
+        pair = TiedPair(network, explicit_join)
+    pair.tie()
     return pair
 
 
 def untie(
-    model: PreTrainedModel,
+    model: nn.Module,
     optimizer: Optimizer | Sequence[Optimizer] = (),
     init: str = "copy",
     optimizer_state: str = "copy",
@@ -167,52 +157,37 @@ def untie(
 
     Args:
         model: as passed to `tie`.
-        optimizer: the one that updates the shared matrix, or several of which one does; none if there is none
-            yet. An output embedding that it does not know joins the input embedding's parameter group.
+        optimizer: the one that updates the matrices, or several; none if there is none yet. An output embedding that
+            none of them knows joins the input embedding's parameter group.
         init: `copy`, or `fresh` for new random values in the output embedding (normal, with the standard deviation
             `initializer_range` of the model's config).
         optimizer_state: `copy`, or `zero` to let the output embedding's state start as new.
-        generator: source of the fresh values, on the CPU; None is torch's own.
+        generator: source of the fresh values, on the CPU; None is torch's own. Several processes need one, with one
+            seed.
 
     Raises:
-        TutError: the model is not tied, or the optimizer does not update its input embedding.
+        TutError: the model is not tied, or no optimizer updates its input embedding, or another kind of optimizer
+            updates its output embedding, so that it cannot take over the state.
     """
-    pair = _pairs.get(model)
+    network = unwrapped(model)
+    pair = _pair_of(network)
     if pair is None or not pair.tied:
         raise TutError("untie: the model is not tied; call tut.tie(model) first")
     _one_of("init", init, "copy", "fresh")
     _one_of("optimizer_state", optimizer_state, "copy", "zero")
-    owner = _owner(optimizer, pair)
-    std = getattr(model.config.get_text_config(), "initializer_range", None) or 0.02
-    pair._untie(init, std, generator)
-    if owner is not None and optimizer_state == "copy" and pair.input in owner.state:
-        state = owner.state[pair.input]
-        owner.state[pair.output] = {k: v.clone() if isinstance(v, Tensor) else v for k, v in state.items()}
-    model.config.tie_word_embeddings = False
-    _part_bias_aliases(model)
+    reshard(network)
+    fresh = _fresh(network, pair.output.shape, generator) if init == "fresh" else None
+    optimizers = [optimizer] if isinstance(optimizer, Optimizer) else list(optimizer)
+    if optimizers:
+        _hand_over(optimizers, pair, optimizer_state)
+    pair.untie()
+    if fresh is not None:
+        fill(pair.output, fresh)
     return pair
 
 
-def untie_step(config: UntieConfig, steps_per_epoch: int, total_steps: int) -> int | None:
-    """Return the optimizer step before which a run unties; None if it never does.
-
-    Raises:
-        TutError: the point is not before the end of training.
-    """
-    if isinstance(config.epoch, int):
-        step = config.epoch * steps_per_epoch
-    elif config.step is not None:
-        step = config.step
-    elif config.fraction is not None:
-        step = round(config.fraction * total_steps)
-    else:
-        return None
-    if step >= total_steps:
-        raise TutError(
-            f"untie.{config.arm}: that is step {step}, past the end of training at step {total_steps} "
-            f"({steps_per_epoch} steps an epoch); choose an earlier point, or 'untie.epoch={NEVER}'"
-        )
-    return step
+def _pair_of(model: PreTrainedModel) -> TiedPair | None:
+    return vars(model).get("_tied_pair")
 
 
 def _one_of(name: str, value: str, *choices: str) -> None:
@@ -220,47 +195,53 @@ def _one_of(name: str, value: str, *choices: str) -> None:
         raise TutError(f"untie: {name}={value!r} is not one of {', '.join(choices)}")
 
 
-def _embedding_modules(model: PreTrainedModel) -> tuple[nn.Module, nn.Module]:
-    """Return the modules that hold E and U, or say why they cannot be tied."""
-    name = type(model).__name__
-    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
-    if head is None:
-        raise TutError(f"tie: {name} has no output embedding; it is not a language model with a vocabulary head")
-    e, u = getattr(embedding, "weight", None), getattr(head, "weight", None)
-    if not isinstance(e, nn.Parameter) or not isinstance(u, nn.Parameter):
-        raise TutError(f"tie: the embeddings of {name} are not plain Parameters (quantised or parametrised?)")
-    if e.shape != u.shape:
-        shapes = f"input {tuple(e.shape)}, output {tuple(u.shape)}"
-        raise TutError(f"tie: the embeddings of {name} differ in shape ({shapes}), so they cannot be one matrix")
-    if not (e.requires_grad and u.requires_grad):
-        raise TutError(f"tie: an embedding of {name} is frozen; tying trains both roles of one matrix")
-    return embedding, head
+def _fresh(model: PreTrainedModel, shape: torch.Size, generator: Generator | None) -> Tensor:
+    if generator is None and dist.is_initialized() and dist.get_world_size() > 1:
+        raise TutError("untie: init='fresh' in several processes needs a generator, seeded alike in all of them")
+    std = getattr(model.config.get_text_config(), "initializer_range", None) or 0.02
+    return torch.empty(shape).normal_(0.0, std, generator=generator)
 
 
-def _owner(optimizer: Optimizer | Sequence[Optimizer], pair: TiedPair) -> Optimizer | None:
-    """Return the optimizer that updates E, after seeing that it updates U as well."""
-    optimizers = optimizer if isinstance(optimizer, Sequence) else [optimizer]
-    for candidate in optimizers:
-        for group in candidate.param_groups:
-            if any(parameter is pair.input for parameter in group["params"]):
-                if not any(p is pair.output for known in candidate.param_groups for p in known["params"]):
-                    group["params"].append(pair.output)
-                return candidate
-    if optimizers:
+def _hand_over(optimizers: list[Optimizer], pair: TiedPair, optimizer_state: str) -> None:
+    """Give U, in the optimizer that updates it, a copy of E's state, or none."""
+    e, u = pair.input, pair.output
+    of_input = next((one for one in optimizers if _updates(one, e)), None)
+    if of_input is None:
         raise TutError("untie: the optimizer does not update the model's input embedding")
-    return None
-
-
-def _part_bias_aliases(model: PreTrainedModel) -> None:
-    """Give each name of the head's bias its own copy.
-
-    BERT and its kin hold that bias under two names, of which saving an untied model keeps the wrong one: loaded
-    again, it would have no bias. The spare copy is never used.
-    """
-    head = model.get_output_embeddings()
-    bias: nn.Parameter | None = getattr(head, "bias", None)
-    if bias is None:
+    of_output = next((one for one in optimizers if _updates(one, u)), None)
+    if of_output is None:
+        of_output = of_input
+        group = next(group for group in of_input.param_groups if _has(group, e))
+        group["params"].append(u)
+    of_output.state.pop(u, None)
+    if optimizer_state == "zero" or e not in of_input.state:
         return
-    others = [module for module in model.modules() if module is not head and getattr(module, "bias", None) is bias]
-    for module in others:
-        module.bias = nn.Parameter(bias.data.clone(), requires_grad=False)
+    if type(of_output) is not type(of_input):
+        kinds = f"{type(of_input).__name__} and {type(of_output).__name__}"
+        raise TutError(f"untie: {kinds} do not have the same state; take optimizer_state='zero'")
+    state = of_input.state[e]
+    of_output.state[u] = {key: value.clone() if isinstance(value, Tensor) else value for key, value in state.items()}
+
+
+def _updates(optimizer: Optimizer, parameter: nn.Parameter) -> bool:
+    return any(_has(group, parameter) for group in optimizer.param_groups)
+
+
+def _has(group: dict[str, Any], parameter: nn.Parameter) -> bool:
+    return any(one is parameter for one in group["params"])
+
+
+def _before_any_step(_optimizer: Optimizer, _arguments: Any, _options: Any) -> None:
+    for pair in list(_pairs):
+        if pair.tied:
+            pair.before_step()
+
+
+def _after_any_step(optimizer: Optimizer, _arguments: Any, _options: Any) -> None:
+    for pair in list(_pairs):
+        if pair.tied:
+            pair.after_step(optimizer)
+
+
+register_optimizer_step_pre_hook(_before_any_step)
+register_optimizer_step_post_hook(_after_any_step)

@@ -91,7 +91,7 @@ def test_killed_and_resumed_is_straight(case: str, straight: Callable[[str], Pat
     config = make_config(*CASES[case], "trainer.keep_checkpoints=9")
     moments = [
         kill_at_call(tut.training.trainer, "autocast", random.Random(case).randint(11, 18)),
-        kill_at_call(safetensors.torch, "save_model", 2),
+        kill_at_call(safetensors.torch, "save_file", 2),
         kill_at_call(files, "_flush", 8),
         kill_at_call(torch, "save", 2),
         kill_at_call(tut.training.trainer, "autocast", 5),

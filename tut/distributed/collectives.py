@@ -4,7 +4,6 @@ Each holds the whole model and trains on its share of every batch (data parallel
 2020). A process by itself is a group of one: everything here then does nothing, and costs nothing.
 """
 
-from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from signal import Signals
@@ -52,14 +51,6 @@ def sum_(*tensors: Tensor) -> None:
             dist.all_reduce(tensor)
 
 
-def mean_(*tensors: Tensor) -> None:
-    """Replace each tensor by its mean over the group."""
-    if size() > 1:
-        sum_(*tensors)
-        # private: torch has no public division of many tensors at once
-        torch._foreach_div_(tensors, size())
-
-
 def gathered(share: Any) -> list[Any]:
     """Return what each process of the group has given, in the order of their ranks."""
     shares = [share] * size()
@@ -68,16 +59,11 @@ def gathered(share: Any) -> list[Any]:
     return shares
 
 
-def parallel(model: nn.Module, without: Iterable[nn.Parameter]) -> nn.Module:
-    """Return a model whose backward pass leaves the mean of the group's gradients, except in some parameters."""
+def parallel(model: nn.Module) -> nn.Module:
+    """Return a model whose backward pass leaves the mean of the group's gradients."""
     if size() == 1:
         return model
-    left_out = {id(parameter) for parameter in without}
-    names = [name for name, parameter in model.named_parameters() if id(parameter) in left_out]
-    constants = [name for name, _ in model.named_buffers()]
-    # private: DDP has no public way of leaving a parameter alone
-    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, [*names, *constants])
-    return DistributedDataParallel(model)
+    return DistributedDataParallel(model, broadcast_buffers=False, gradient_as_bucket_view=True)
 
 
 def adding_up(model: nn.Module) -> AbstractContextManager[None]:

@@ -83,9 +83,9 @@ def _cannot_write(path: Path, error: Exception) -> str:
 
 def _fill(temporary: Path, state: "State", window: dict[str, Any], about: dict[str, Any], record: list[Path]) -> None:
     import torch
-    from safetensors.torch import save_model
+    from safetensors.torch import save_file
 
-    save_model(state.network, str(temporary / "model.safetensors"))
+    save_file(state.weights(), temporary / "model.safetensors")
     optimizers = [optimizer.state_dict() for optimizer in state.optimizers]
     torch.save({"optimizers": optimizers, "window": window}, temporary / "training.pt")
     for path in record:
@@ -134,13 +134,14 @@ def saved(folder: Path) -> list[Path]:
 def load(checkpoint: Path, manifest: dict[str, Any], state: "State") -> None:
     """Put a verified checkpoint into a State that was just built from the same config."""
     import torch
-    from safetensors.torch import load_model
+    from safetensors.torch import load_file
 
     from tut.tying import untie
 
     if not manifest["tied"] and state.pair.tied:
         untie(state.network)
-    load_model(state.network, str(checkpoint / "model.safetensors"), device=str(state.device))
+    weights = load_file(checkpoint / "model.safetensors", device=str(state.device))
+    state.network.load_state_dict(weights, strict=False)  # what has several names has one there
     training = torch.load(checkpoint / "training.pt", map_location=state.device, weights_only=True)
     for optimizer, saved_state in zip(state.optimizers, training["optimizers"], strict=True):
         optimizer.load_state_dict(saved_state)

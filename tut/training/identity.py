@@ -31,7 +31,16 @@ from tut.system.provenance import CODE, cpu_name, versions
 if TYPE_CHECKING:
     from tut.training.inputs import Inputs
 
-_ROOMS_THAT_DECIDE = ("data", "model", "training", "distributed", "tying.py", "randomness.py")
+_ROOMS_THAT_DECIDE = (
+    "data",
+    "model",
+    "training",
+    "distributed",
+    "tying.py",
+    "embeddings.py",
+    "sharded.py",
+    "randomness.py",
+)
 _LIBRARIES_THAT_DECIDE = ("python", "torch", "transformers", "numpy")
 """Of the others, some only show a run or start it, and some make the tokens, of which there is a fingerprint."""
 _DIFFERENCES_TOLD = 3

@@ -34,7 +34,7 @@ class Replica:
         self.config = config
         self.inputs = inputs = Inputs(config)
         network = to_device(build_model(config, inputs.tokenizer), inputs.device, inputs.precision)
-        pair = tie(network)
+        pair = tie(network, explicit_join=True)
         self.model = PredictsAt(network)
         optimizers = build_optimizers(config.optimizer, network, pair)
         self.state = State(network, pair, optimizers, Window.on(inputs.device))
@@ -43,11 +43,10 @@ class Replica:
         self, evaluate: Callable[[], Row], write: Callable[[Split, Row], None], save: Callable[[dict[str, Any]], None]
     ) -> Trainer:
         """Return what trains the model, once all processes of the run have joined. See `Trainer` for the arguments."""
-        pair, inputs, batches = self.state.pair, self.inputs, self.inputs.batches
+        inputs, batches = self.inputs, self.inputs.batches
         if self.config.trainer.compile:
             self.state.network.compile()
-        # The embeddings' gradients are joined, and averaged, by themselves: nothing changes here at the untie point.
-        model = collectives.parallel(self.model, without=(pair.input, pair.output))
+        model = collectives.parallel(self.model)
         ahead = PreparedAhead(batches) if inputs.device.type == "cuda" else batches
         return Trainer(self.config, self.state, model, ahead, inputs.timeline, inputs.precision, evaluate, write, save)
 

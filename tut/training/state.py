@@ -70,6 +70,16 @@ class State:
     seconds: float = 0.0
     """Time spent, over all processes that have worked on the run."""
 
+    def weights(self) -> dict[str, Tensor]:
+        """Return what the network is made of, each once, by one of its names; while tied, without U, which is E."""
+        left_out = {id(self.pair.output)} if self.pair.tied else set()
+        weights: dict[str, Tensor] = {}
+        for name, tensor in self.network.state_dict(keep_vars=True).items():
+            if id(tensor) not in left_out:
+                left_out.add(id(tensor))
+                weights[name] = tensor.detach().contiguous()
+        return weights
+
     @property
     def device(self) -> torch.device:
         return self.pair.input.device

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from tut.config import Config
-from tut.tying import untie_step
+from tut.schedule import untie_step
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from tut.splits import Split
 from tut.system.signals import Stopped, StopRequest
 from tut.tracking.progress import progress
 from tut.tracking.record import Row
+from tut.training.embedding_metrics import distance, role_gradients
 from tut.training.optimizer import learning_rate, set_learning_rate
 from tut.training.state import State, Window
 from tut.training.timeline import Timeline
@@ -61,6 +62,7 @@ class Trainer:
     def __post_init__(self) -> None:
         self._run_started = time.perf_counter() - self.state.seconds
         self._agreement = collectives.Agreement()
+        self._roles: dict[str, float] = {}
         if self.state.resumed_window is not None:
             self.state.window.take(self.state.resumed_window)
         self._open_window()
@@ -77,8 +79,6 @@ class Trainer:
             while state.step < until:
                 if state.step == timeline.untie_step and state.pair.tied:
                     self._untie()
-                if timeline.logs_at(state.step + 1):
-                    state.pair.record_roles()
                 self._step()
                 also = save_every is not None and state.step % save_every == 0
                 self._after_step(stop, until, saves=also or timeline.checkpoints_at(state.step) or state.step == until)
@@ -108,7 +108,9 @@ class Trainer:
                 loss.backward()
             state.window.loss += loss.detach() * predictions / processes
             state.window.correct += correct
-        collectives.mean_(*state.pair.gradients)
+        if state.pair.tied and self.timeline.logs_at(state.step + 1):
+            self._roles = role_gradients(state.pair)
+        state.pair.join()
         if config.optimizer.clip_grad_norm is not None:
             clip_grad_norm_(state.network.parameters(), config.optimizer.clip_grad_norm)
         for optimizer in state.optimizers:
@@ -154,7 +156,7 @@ class Trainer:
         row = self.row(loss=loss, acc=window.correct.item() / max(1, window.predictions))
         elapsed = time.perf_counter() - self._window_started
         row["tokens_per_second"] = (state.tokens - self._window_tokens) / elapsed
-        row |= state.pair.role_gradients() if state.pair.tied else state.pair.distance()
+        row |= self._roles if state.pair.tied else distance(state.pair)
         self.write(Split.TRAIN, row)
         state.window = Window.on(state.device)
         self._open_window()

@@ -1,0 +1,160 @@
+"""The two embeddings of a Hugging Face model: where they are, and what transformers does to them by itself."""
+
+from typing import Any, cast
+
+import torch
+from torch import nn
+from torch.nn.parallel import DataParallel, DistributedDataParallel
+from transformers import PreTrainedModel
+
+from tut.errors import TutError
+
+
+class Embeddings:
+    """The input embedding E and the output embedding U of one model.
+
+    They are looked up whenever they are needed: moving, resizing, sharding or copying a model may replace them.
+    """
+
+    tied = False
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        """Find them.
+
+        Raises:
+            TutError: they are not there, are not plain Parameters of one shape, or belong to more than this pair.
+        """
+        _check(model)
+        self.model = model
+        self._config_says_it = _flag_means_the_pair(model)
+        self.was_loaded = False
+        vars(model).update(tie_weights=self._tie_weights, num_parameters=self._num_parameters)
+        model.register_load_state_dict_post_hook(self._after_load)
+
+    @property
+    def input(self) -> nn.Parameter:
+        """E, (vocabulary, width)."""
+        return cast(nn.Parameter, self.model.get_input_embeddings().weight)
+
+    @property
+    def output(self) -> nn.Parameter:
+        """U, (vocabulary, width)."""
+        return cast(nn.Parameter, self.model.get_output_embeddings().weight)
+
+    @torch.no_grad()
+    def follow(self) -> None:
+        """Make U equal to E, as a Parameter of its own."""
+        if self.output is self.input:
+            self.model.get_output_embeddings().weight = nn.Parameter(self.input.detach().clone())
+        self.output.copy_(self.input)
+
+    def tell_config(self) -> None:
+        """Say in the model's config whether it is tied, so that what is saved is read back as it was."""
+        if self._config_says_it:
+            self.model.config.tie_word_embeddings = self.tied
+            if not self.tied:
+                _part_bias_aliases(self.model)
+
+    def _tie_weights(self, *arguments: Any, **options: Any) -> None:
+        """Stand in for the model's own `tie_weights`, which would make one Parameter of E and U."""
+        own = self.output
+        type(self.model).tie_weights(self.model, *arguments, **options)
+        self.model.get_output_embeddings().weight = own
+        if self.tied:
+            self.follow()
+
+    def _num_parameters(self, *arguments: Any, **options: Any) -> int:
+        """Stand in for the model's own `num_parameters`: while tied, E and U count once."""
+        count = type(self.model).num_parameters(self.model, *arguments, **options)
+        return count - self.output.numel() if self.tied else count
+
+    def _after_load(self, _model: nn.Module, keys: Any) -> None:
+        """Called by `load_state_dict`: what was saved of a tied model may have E alone."""
+        absent = [name for name in keys.missing_keys if name.endswith(tuple(_output_names(self.model)))]
+        if self.tied and absent:
+            self.follow()
+            keys.missing_keys[:] = [name for name in keys.missing_keys if name not in absent]
+        self.was_loaded = True
+
+
+def unwrapped(model: nn.Module) -> PreTrainedModel:
+    """Return the model that DistributedDataParallel, DataParallel or torch.compile has wrapped."""
+    while isinstance(model, DistributedDataParallel | DataParallel):
+        model = model.module
+    return cast(PreTrainedModel, getattr(model, "_orig_mod", model))
+
+
+def _check(model: PreTrainedModel) -> None:
+    name = type(model).__name__
+    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+    if head is None:
+        raise TutError(f"tie: {name} has no output embedding; it is not a language model with a vocabulary head")
+    e, u = getattr(embedding, "weight", None), getattr(head, "weight", None)
+    if not isinstance(e, nn.Parameter) or not isinstance(u, nn.Parameter):
+        raise TutError(f"tie: the embeddings of {name} are not plain Parameters (quantised or parametrised?)")
+    if e.shape != u.shape:
+        shapes = f"input {tuple(e.shape)}, output {tuple(u.shape)}"
+        raise TutError(f"tie: the embeddings of {name} differ in shape ({shapes}), so they cannot be one matrix")
+    if not (e.requires_grad and u.requires_grad):
+        raise TutError(f"tie: an embedding of {name} is frozen; tying trains both roles of one matrix")
+    if u is e and hasattr(e, "full_tensor"):
+        raise TutError(f"tie: {name} was sharded with its embeddings as one Parameter; call tut.tie before fully_shard")
+    _check_what_else_is_tied(model, e, u)
+
+
+def _check_what_else_is_tied(model: PreTrainedModel, e: nn.Parameter, u: nn.Parameter) -> None:
+    """Check that U is tied to E, and that other tables that go with E, as a decoder's does, are one with it."""
+    name = type(model).__name__
+    outputs = _output_names(model)
+    known = dict(model.named_parameters(remove_duplicate=False))
+    for target, source in _tied_by_flag(model).items():
+        if target in outputs and known[source] is not e and known[source] is not u:
+            raise TutError(f"tie: {name} ties its output embedding to {source}, which is not its input embedding")
+        if _is_weight(target) and target not in outputs and known[target] is not known[source]:
+            raise TutError(f"tie: {name} has {target} beside {source}; build it with tie_word_embeddings=True")
+
+
+def _flag_means_the_pair(model: PreTrainedModel) -> bool:
+    """Return whether `config.tie_word_embeddings` says of a model that E and U are one, and nothing else.
+
+    In encoder-decoders it also ties the tables of both halves, and may scale the logits; some heads it does not tie.
+    There it is left alone: transformers makes one of two matrices that it reads only if they are equal.
+    """
+    tied = {target for target in _tied_by_flag(model) if _is_weight(target)}
+    return bool(tied) and tied <= _output_names(model)
+
+
+def _tied_by_flag(model: PreTrainedModel) -> dict[str, str]:
+    """Return which parameters become which others under `config.tie_word_embeddings=True`, by their names."""
+    config = model.config
+    now = getattr(config, "tie_word_embeddings", False)
+    config.tie_word_embeddings = True
+    tied: dict[str, str] = model.get_expanded_tied_weights_keys(all_submodels=True)
+    config.tie_word_embeddings = now
+    return tied
+
+
+def _is_weight(name: str) -> bool:
+    """Return whether a parameter is no bias: the head's may be tied to another name of itself."""
+    return not name.endswith("bias")
+
+
+def _output_names(model: PreTrainedModel) -> set[str]:
+    """Return the names of U in a model's state dict."""
+    head = model.get_output_embeddings()
+    return {f"{name}.weight" for name, module in model.named_modules(remove_duplicate=False) if module is head}
+
+
+def _part_bias_aliases(model: PreTrainedModel) -> None:
+    """Give each name of the head's bias its own copy.
+
+    BERT and its kin hold that bias under two names, of which saving an untied model keeps the wrong one: loaded
+    again, it would have no bias. The spare copy is never used.
+    """
+    head = model.get_output_embeddings()
+    bias: nn.Parameter | None = getattr(head, "bias", None)
+    if bias is None:
+        return
+    others = [module for module in model.modules() if module is not head and getattr(module, "bias", None) is bias]
+    for module in others:
+        module.bias = nn.Parameter(bias.data.clone(), requires_grad=False)
