@@ -31,7 +31,6 @@ from transformers import (
 import tut
 from tut.errors import TutError
 from tut.model.architectures import TutBertConfig, TutBertForMaskedLM, TutTransformerConfig, TutTransformerForMaskedLM
-from tut.training.embedding_metrics import distance, role_gradients
 
 VOCABULARY = 53
 SIZES = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
@@ -249,14 +248,14 @@ def test_role_gradients_add_up_to_the_shared_one() -> None:
     pair = tut.tie(model, explicit_join=True)
     gradients(model, 1)
     gradients(model, 2)
-    roles = role_gradients(pair)
+    roles = pair.role_gradients()
     pair.join()
     total = pair.input.grad.norm().item()
     a, b, cosine = roles["input_grad_norm"], roles["output_grad_norm"], roles["role_grad_cosine"]
     assert math.sqrt(a * a + b * b + 2 * a * b * cosine) == pytest.approx(total, rel=1e-4)
     assert a > 0
     assert b > 0
-    assert role_gradients(pair) == {}
+    assert pair.role_gradients() == {}
 
 
 @given(scale=st.floats(0.5, 2.0))
@@ -266,7 +265,7 @@ def test_distance_of_a_scaled_copy(scale: float) -> None:
     pair = tut.tie(model)
     tut.untie(model)
     pair.output.data.mul_(scale)
-    parted = distance(pair)
+    parted = pair.distance()
     assert parted["embedding_distance"] == pytest.approx(abs(scale - 1), abs=1e-5)
     assert parted["embedding_row_cosine"] == pytest.approx(1.0, abs=0.05)  # the padding row may be zero
 

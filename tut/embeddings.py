@@ -3,11 +3,15 @@
 from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.functional import cosine_similarity
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 from transformers import PreTrainedModel
 
 from tut.errors import TutError
+from tut.sharded import whole
+
+_TINY = 1e-30
 
 
 class Embeddings:
@@ -55,6 +59,28 @@ class Embeddings:
             if not self.tied:
                 _part_bias_aliases(self.model)
 
+    def role_gradients(self) -> dict[str, float]:
+        """Return the L2 norms and the cosine of the gradients of both roles, while they are apart."""
+        of_input, of_output = self.input.grad, self.output.grad
+        if of_input is None or of_output is None:
+            return {}
+        norms = _number(of_input.norm()), _number(of_output.norm())
+        product = _number((of_input * of_output).sum())
+        return {
+            "input_grad_norm": norms[0],
+            "output_grad_norm": norms[1],
+            "role_grad_cosine": product / max(norms[0] * norms[1], _TINY),
+        }
+
+    @torch.no_grad()
+    def distance(self) -> dict[str, float]:
+        """Return how far the matrices have parted: norm(E - U) / norm(E), and the mean cosine of their rows."""
+        e, u = whole(self.input), whole(self.output)
+        return {
+            "embedding_distance": ((e - u).norm() / e.norm()).item(),
+            "embedding_row_cosine": cosine_similarity(e, u, dim=1).mean().item(),
+        }
+
     def _tie_weights(self, *arguments: Any, **options: Any) -> None:
         """Stand in for the model's own `tie_weights`, which would make one Parameter of E and U."""
         own = self.output
@@ -75,6 +101,10 @@ class Embeddings:
             self.follow()
             keys.missing_keys[:] = [name for name in keys.missing_keys if name not in absent]
         self.was_loaded = True
+
+
+def _number(scalar: Tensor) -> float:
+    return whole(scalar).item()
 
 
 def unwrapped(model: nn.Module) -> PreTrainedModel:
@@ -108,9 +138,10 @@ def _check_what_else_is_tied(model: PreTrainedModel, e: nn.Parameter, u: nn.Para
     outputs = _output_names(model)
     known = dict(model.named_parameters(remove_duplicate=False))
     for target, source in _tied_by_flag(model).items():
-        if target in outputs and known[source] is not e and known[source] is not u:
+        one, other = known.get(target), known.get(source)
+        if target in outputs and other is not e and other is not u:
             raise TutError(f"tie: {name} ties its output embedding to {source}, which is not its input embedding")
-        if _is_weight(target) and target not in outputs and known[target] is not known[source]:
+        if _is_weight(target) and target not in outputs and one is not other:
             raise TutError(f"tie: {name} has {target} beside {source}; build it with tie_word_embeddings=True")
 
 

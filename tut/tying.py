@@ -65,9 +65,20 @@ class TiedPair(Embeddings):
 
     @torch.no_grad()
     def join(self) -> None:
-        """Add U's gradient to E's and clear it. Does nothing once untied, or where it has been done."""
+        """Add U's gradient to E's and clear it. Does nothing once untied, or where it has been done.
+
+        Raises:
+            TutError: something has made of E and U what can no longer have one update.
+        """
         e, u = self.input, self.output
-        if not self.tied or u.grad is None:
+        if not self.tied:
+            return
+        if not isinstance(e, nn.Parameter) or type(e) is not type(u) or e.shape != u.shape or e.ndim != 2:
+            raise TutError(
+                "the tied embeddings are no longer two matrices of one shape, sharded alike: tut.tie goes with "
+                "DistributedDataParallel and fully_shard, not with FullyShardedDataParallel (FSDP1) or DeepSpeed"
+            )
+        if u.grad is None:
             return
         if e.grad is None:
             e.grad = torch.zeros_like(e)
@@ -75,28 +86,17 @@ class TiedPair(Embeddings):
         u.grad = None
 
     def before_step(self) -> None:
-        """Join the gradients, if E and U still can have one update.
+        """Join the gradients, if they have not been joined.
 
         Raises:
-            TutError: they have been replaced, or loaded with values of their own.
+            TutError: E has been replaced, or U loaded with values of its own.
         """
-        e, u = self.input, self.output
-        if not isinstance(e, nn.Parameter) or type(e) is not type(u) or e.shape != u.shape or e.ndim != 2:
-            raise TutError(
-                "the tied embeddings are no longer two matrices of one shape, sharded alike: tut.tie goes with "
-                "DistributedDataParallel and fully_shard, not with FullyShardedDataParallel (FSDP1) or DeepSpeed"
-            )
-        if self.was_loaded and not torch.equal(whole(e), whole(u)):
+        if self.was_loaded and not torch.equal(whole(self.input), whole(self.output)):
             raise TutError("the model is tied, but the weights that it has loaded are not; call tut.untie(model) first")
         self.was_loaded = False
         if not self._explicit_join and self._watch not in self.model.get_input_embeddings()._forward_hooks.values():
             raise TutError("the input embedding has been replaced since tut.tie; call tut.tie(model) again")
         self.join()
-
-    def after_step(self, optimizer: Optimizer) -> None:
-        """Have U follow E, if it is E that the optimizer has moved."""
-        if _updates(optimizer, self.input):
-            self.follow()
 
     def _watch_embedding(self) -> None:
         """Have the gradients joined at the end of every backward pass, before anybody clips them."""
@@ -231,16 +231,16 @@ def _has(group: dict[str, Any], parameter: nn.Parameter) -> bool:
     return any(one is parameter for one in group["params"])
 
 
-def _before_any_step(_optimizer: Optimizer, _arguments: Any, _options: Any) -> None:
+def _before_any_step(optimizer: Optimizer, _arguments: Any, _options: Any) -> None:
     for pair in list(_pairs):
-        if pair.tied:
+        if pair.tied and (_updates(optimizer, pair.input) or _updates(optimizer, pair.output)):
             pair.before_step()
 
 
 def _after_any_step(optimizer: Optimizer, _arguments: Any, _options: Any) -> None:
     for pair in list(_pairs):
-        if pair.tied:
-            pair.after_step(optimizer)
+        if pair.tied and _updates(optimizer, pair.input):
+            pair.follow()
 
 
 register_optimizer_step_pre_hook(_before_any_step)

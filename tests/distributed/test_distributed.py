@@ -1,10 +1,8 @@
 """Several processes train the run that one would: the same curves to rounding, one record, one way to end."""
 
 import hashlib
-import multiprocessing
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +16,7 @@ import psutil
 import pytest
 import torch
 from conftest import SMALL, SMALL_GPT, UNREPORTED, make_config, newest, rows, untimed
+from ranks import as_ranks
 
 import tut.training.follower
 from tut.config import Config, TrainerConfig
@@ -44,38 +43,6 @@ COMMON = (
 MLM = (*SMALL, *COMMON, "model.config.hidden_dropout_prob=0.1", "objective.masking=bernoulli", "data.packing=lines")
 CLM = (*SMALL_GPT, *COMMON, "optimizer=muon", "untie.init=fresh", "untie.optimizer_state=zero")
 CPU = torch.device("cpu")
-FORK = multiprocessing.get_context("fork")
-
-
-def as_ranks(count: int, do: Callable[[int], Any]) -> list[Any]:
-    """Call a function in as many processes, in the environment that torchrun gives them; return what each returned."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    answers = FORK.SimpleQueue()
-
-    def one(rank: int) -> None:
-        os.environ.update(
-            RANK=str(rank),
-            LOCAL_RANK=str(rank),
-            WORLD_SIZE=str(count),
-            LOCAL_WORLD_SIZE=str(count),
-            MASTER_ADDR="127.0.0.1",
-            MASTER_PORT=str(port),
-        )
-        answers.put((rank, do(rank)))
-
-    processes = [FORK.Process(target=one, args=(rank,)) for rank in range(count)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(120)
-        process.kill()
-    answered: dict[int, Any] = {}
-    while not answers.empty():
-        rank, answer = answers.get()
-        answered[rank] = answer
-    return [answered.get(rank, process.exitcode) for rank, process in enumerate(processes)]
 
 
 def run_by_two(config: Config, folder: Path, in_rank_1: Callable[[], None] = lambda: None) -> list[Any]:

@@ -63,7 +63,10 @@ def parallel(model: nn.Module) -> nn.Module:
     """Return a model whose backward pass leaves the mean of the group's gradients."""
     if size() == 1:
         return model
-    return DistributedDataParallel(model, broadcast_buffers=False, gradient_as_bucket_view=True)
+    # private: DDP has no public way of leaving alone buffers, which are constants here, that is one in all versions
+    buffers = [name for name, _ in model.named_buffers()]
+    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, buffers)
+    return DistributedDataParallel(model, gradient_as_bucket_view=True)
 
 
 def adding_up(model: nn.Module) -> AbstractContextManager[None]:

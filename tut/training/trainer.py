@@ -27,7 +27,6 @@ from tut.splits import Split
 from tut.system.signals import Stopped, StopRequest
 from tut.tracking.progress import progress
 from tut.tracking.record import Row
-from tut.training.embedding_metrics import distance, role_gradients
 from tut.training.optimizer import learning_rate, set_learning_rate
 from tut.training.state import State, Window
 from tut.training.timeline import Timeline
@@ -109,7 +108,7 @@ class Trainer:
             state.window.loss += loss.detach() * predictions / processes
             state.window.correct += correct
         if state.pair.tied and self.timeline.logs_at(state.step + 1):
-            self._roles = role_gradients(state.pair)
+            self._roles = state.pair.role_gradients()
         state.pair.join()
         if config.optimizer.clip_grad_norm is not None:
             clip_grad_norm_(state.network.parameters(), config.optimizer.clip_grad_norm)
@@ -156,7 +155,7 @@ class Trainer:
         row = self.row(loss=loss, acc=window.correct.item() / max(1, window.predictions))
         elapsed = time.perf_counter() - self._window_started
         row["tokens_per_second"] = (state.tokens - self._window_tokens) / elapsed
-        row |= self._roles if state.pair.tied else distance(state.pair)
+        row |= self._roles if state.pair.tied else state.pair.distance()
         self.write(Split.TRAIN, row)
         state.window = Window.on(state.device)
         self._open_window()
