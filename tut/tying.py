@@ -73,6 +73,8 @@ class TiedPair(Embeddings):
         e, u = self.input, self.output
         if not self.tied:
             return
+        if u is e:
+            raise TutError("the tied embeddings have been made one Parameter; call tut.tie(model) again")
         if not isinstance(e, nn.Parameter) or type(e) is not type(u) or e.shape != u.shape or e.ndim != 2:
             raise TutError(
                 "the tied embeddings are no longer two matrices of one shape, sharded alike: tut.tie goes with "

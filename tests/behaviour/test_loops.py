@@ -270,6 +270,17 @@ def test_a_step_with_a_closure() -> None:
     assert_same(model, shared)
 
 
+def test_two_that_are_made_one_by_hand_are_told() -> None:
+    model = tied_llama()
+    model.lm_head.weight = model.model.embed_tokens.weight
+    with pytest.raises(TutError, match=r"made one Parameter; call tut.tie\(model\) again"):
+        train(model, [adamw(model)], lambda: None)
+    tut.tie(model)
+    model.zero_grad()
+    train(model, [adamw(model)], lambda: None, steps=range(1))
+    assert torch.equal(tut.tie(model).output, tut.tie(model).input)
+
+
 def test_weights_of_an_untied_model_are_refused_by_a_tied_one() -> None:
     model, other = tied_llama(), llama(tied=False)
     model.load_state_dict(other.state_dict())
