@@ -1,20 +1,22 @@
 """How much memory a run will take, estimated before its first step, and how much it has taken."""
 
+import copy
+import logging
 import resource
 import sys
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
-from torch.func import functional_call
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.optim import SGD, AdamW, Optimizer
 
 from tut.data.objective import Batch
-from tut.model.loss import bytes_at_once
+from tut.errors import one_line
 from tut.model.numerics import autocast
-from tut.model.predict import PredictsAt
+from tut.model.predict import PredictsAt, Way
+
+log = logging.getLogger(__name__)
 
 
 def estimate(
@@ -23,7 +25,8 @@ def estimate(
     """Return the terms of the memory that training will take at its peak, in bytes, on the device that it is to run on.
 
     E and U are counted as untied. The largest term, what the forward pass keeps for the backward pass, is found by a
-    forward pass over tensors that have a shape and no memory, so it holds for any architecture.
+    forward pass over tensors that have a shape and no memory. Where a network does not bear that, as where it asks for
+    a value, it says so once, and the term is missing.
 
     Args:
         model: on its device, and not compiled yet.
@@ -37,9 +40,14 @@ def estimate(
         "weights": weights,
         "gradients": weights,
         "optimizer": sum(_moments(optimizer) for optimizer in optimizers),
-        "activations": _kept_for_backward(model, batch, device, precision),
-        "loss": bytes_at_once(len(batch.targets), model.network.get_output_embeddings().weight),
     }
+    try:
+        terms["activations"] = _kept_for_backward(model, batch, device, precision)
+    except Exception as error:  # whatever a network does not bear; the estimate is for people, and ends no run
+        log.info("memory: activations are not in the estimate; without values it says: %s", one_line(error))
+    terms["loss"] = model.bytes_of_loss(batch)
+    if model.why_whole is not None:
+        log.info("memory: all logits are held at once; with some of them: %s", model.why_whole)
     return terms if device.type != "cpu" else {"process": max(0, peak(device) - weights), **terms}
 
 
@@ -68,36 +76,26 @@ def _kept_for_backward(model: PredictsAt, batch: Batch, device: torch.device, pr
     """Return the size of what the forward pass keeps for the backward pass, beside the weights.
 
     Autograd says what it keeps, tensor by tensor; several may share a storage, which counts once. The tensors are fake:
-    they have a shape and a device, and no memory.
+    they have a shape and a device, and no memory. So are the weights of a copy of the model, for a forward pass may
+    leave tensors in it.
     """
     # private: torch has no public name for tensors that have a shape and a device alone
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     kept: dict[StorageWeakRef, int] = {}
-    model.train()
 
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         kept[StorageWeakRef(storage)] = storage.nbytes()
         return tensor
 
-    with FakeTensorMode() as fake:
+    with FakeTensorMode(allow_non_fake_inputs=True) as fake:
+        real = (*model.parameters(), *model.buffers())
+        weights = {id(tensor): fake.from_tensor(tensor) for tensor in real}
+        shadow = copy.deepcopy(model, dict(weights)).train()
         shapes = batch.to(device).map(fake.from_tensor)
-        named = (*model.named_parameters(), *model.named_buffers())
-        weights: dict[str, Tensor] = {f"model.{name}": fake.from_tensor(tensor) for name, tensor in named}
         with saved_tensors_hooks(keep, lambda tensor: tensor), autocast(device, precision):
-            hidden = functional_call(_Backbone(model), weights, shapes)
+            last = shadow.hidden(shapes) if model.way is Way.IN_PIECES else shadow.logits(shapes)
         own = {StorageWeakRef(weight.untyped_storage()) for weight in weights.values()}
-        kept[StorageWeakRef(hidden.untyped_storage())] = hidden.untyped_storage().nbytes()
+        kept[StorageWeakRef(last.untyped_storage())] = last.untyped_storage().nbytes()
     return sum(size for storage, size in kept.items() if storage not in own)
-
-
-class _Backbone(nn.Module):
-    """All of a model but its output embedding and the loss."""
-
-    def __init__(self, model: PredictsAt) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, batch: Batch) -> Any:
-        return self.model.hidden(batch)

@@ -1,0 +1,201 @@
+"""Whether a run's network is fit to be trained, seen before anything is written; if not, which key is to blame.
+
+A network is tried as the run would build it, or a small one of its kind where it is large: see `tut.model.trial`.
+Where a trial fails it is made again with one thing changed at a time, and what makes it pass is named.
+"""
+
+import copy
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from transformers import PreTrainedConfig
+from transformers.utils import logging as transformers_logging
+
+from tut.config import DataConfig, ModelConfig
+from tut.errors import TutError, one_line
+from tut.model.configuration import Tokens, network_config, quiet
+from tut.model.miniature import small_sizes
+from tut.model.trial import Unfit, longest_row, new_network, try_bf16, try_out, try_shapes
+
+_LARGEST = 2**22
+"""Parameters of a network that is tried as it is."""
+_MOST_WORK = 2**32
+"""Parameters times tokens of a row, of the same."""
+_VOCABULARY = 512
+"""Tokens that are enough for a trial."""
+_SHORTEST_ROW = 4
+
+_fit: set[str] = set()
+_bf16: dict[str, str | None] = {}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What decides a run's network, and what goes through it."""
+
+    model: ModelConfig
+    objective: str
+    data: DataConfig
+    tokens: Tokens
+
+    @property
+    def name(self) -> str:
+        """The same for the same network, whatever else differs."""
+        data = [self.data.seq_len, self.data.packing]
+        return json.dumps([asdict(self.model), self.objective, data, asdict(self.tokens)], default=str)
+
+    def config(self) -> PreTrainedConfig:
+        """Return the network's config."""
+        return network_config(self.model, self.objective, self.tokens)
+
+    def with_values(self, values: dict[str, Any]) -> "Asked":
+        """Return the same with other values for the architecture's config."""
+        return replace(self, model=replace(self.model, config=values))
+
+
+def check_fitness(asked: Asked) -> None:
+    """Build, train, untie, save and read back a network; once in a process for all that ask for the same.
+
+    Raises:
+        TutError: it is not fit, in one line that names the key whose value is to blame, where there is one.
+    """
+    if asked.name in _fit:
+        return
+    with _aside():
+        tried = _affordable(asked)
+        try:
+            _try(tried)
+        except TutError:
+            raise
+        except Exception as error:  # a network's own, whatever it is
+            if tried is asked or isinstance(error, Unfit):
+                raise _refusal(asked, tried, error) from error
+        if tried is not asked:
+            _check_shapes(asked)
+    _fit.add(asked.name)
+
+
+def why_no_bf16(asked: Asked) -> str | None:
+    """Return why a network that is fit cannot compute in bf16; None if it can."""
+    if asked.name not in _bf16:
+        with _aside():
+            _bf16[asked.name] = _failure_in_bf16(_affordable(asked))
+    return _bf16[asked.name]
+
+
+def _failure_in_bf16(asked: Asked) -> str | None:
+    try:
+        try_bf16(asked.config(), asked.objective, asked.data.seq_len)
+    except Exception as error:  # a network's own, whatever it is
+        return one_line(error)
+    return None
+
+
+@contextmanager
+def _aside() -> Iterator[None]:
+    """Leave torch's random numbers as they were, and nothing on the screen."""
+    is_shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        with torch.random.fork_rng(devices=[]), quiet():
+            yield
+    finally:
+        if is_shown:
+            transformers_logging.enable_progress_bar()
+
+
+def _affordable(asked: Asked) -> Asked:
+    """Return what is to be tried: a network with fewer tokens, and a small one of the kind if it is large.
+
+    Raises:
+        TutError: it cannot be built.
+    """
+    config = asked.config()
+    with torch.device("meta"):
+        network = new_network(config, asked.objective)
+    size = sum(parameter.numel() for parameter in network.parameters())
+    if size > _LARGEST or size * asked.data.seq_len > _MOST_WORK:
+        return asked.with_values(_merged(asked.model.config, small_sizes(config)))
+    text = config.get_text_config()
+    special = [value for name, value in vars(text).items() if name.endswith("token_id") and isinstance(value, int)]
+    if max(special, default=0) < _VOCABULARY < asked.tokens.vocab_size:
+        return replace(asked, tokens=replace(asked.tokens, vocab_size=_VOCABULARY))
+    return asked
+
+
+def _merged(values: dict[str, Any], others: dict[str, Any]) -> dict[str, Any]:
+    """Return values of which others take the place, and so in the parts of a composite config."""
+    merged = copy.deepcopy(values)
+    for name, value in others.items():
+        merged[name] = _merged(merged.get(name) or {}, value) if isinstance(value, dict) else value
+    return merged
+
+
+def _try(asked: Asked) -> None:
+    try_out(asked.config(), asked.objective, asked.data.seq_len, is_padded=asked.data.packing == "lines")
+
+
+def _check_shapes(asked: Asked) -> None:
+    """See that the tensors of a network that is too large to be tried fit together.
+
+    Raises:
+        TutError: they do not.
+    """
+    failure = _failure_of_shapes(asked)
+    is_of_values = failure is not None and _failure_of_shapes(asked.with_values({})) is None
+    if is_of_values:  # otherwise the architecture asks for more of its tensors than a shape
+        raise TutError(f"model.config: {asked.model.architecture} says: {failure}")
+
+
+def _failure_of_shapes(asked: Asked) -> str | None:
+    try:
+        try_shapes(asked.config(), asked.objective, asked.data.seq_len)
+    except Exception as error:  # a network's own, whatever it is
+        return one_line(error)
+    return None
+
+
+def _refusal(asked: Asked, tried: Asked, error: Exception) -> TutError:
+    """Return what is wrong with a network whose trial has failed, and what to change."""
+    architecture = asked.model.architecture
+    for kind, token in tried.tokens.special.items():
+        if token is None and _passes(replace(tried, tokens=replace(tried.tokens, special={**tried.tokens.special, kind: 0}))):
+            what = f"it has no {kind} token, which model.architecture={architecture} needs"
+            return TutError(f"data.tokenizer={asked.data.tokenizer}: {what}")
+    if not isinstance(error, Unfit):
+        longest = longest_row(tried.config(), asked.objective, asked.data.seq_len)
+        if _SHORTEST_ROW <= longest < asked.data.seq_len:
+            limits = _limits(tried.config(), longest)
+            return TutError(f"data.seq_len={asked.data.seq_len}: {architecture} takes at most {longest} tokens{limits}")
+    says = f"its own code says: {one_line(error)}" if not isinstance(error, Unfit) else one_line(error)
+    for name, value in asked.model.config.items():
+        rest = {key: other for key, other in tried.model.config.items() if key != name}
+        if _passes(tried.with_values(rest)):
+            return TutError(f"model.config.{name}={value}: with it, {architecture} cannot be trained: {says}")
+    return TutError(f"model.architecture={architecture}: it cannot be trained: {says}")
+
+
+def _passes(asked: Asked) -> bool:
+    try:
+        if _affordable(asked).model == asked.model:
+            _try(asked)
+            return True
+    except Exception:  # whatever it raises
+        return False
+    return False
+
+
+def _limits(config: PreTrainedConfig, longest: int) -> str:
+    """Name the values of a config that are about as large as the longest row that it takes."""
+    near = range(longest, longest + 2 * _SHORTEST_ROW)
+    named = [
+        f"model.config.{name}={value}"
+        for name, value in config.to_dict().items()
+        if type(value) is int and value in near and re.search("position|seq|length|ctx", name)
+    ]
+    return f" ({', '.join(named)})" if named else ""
