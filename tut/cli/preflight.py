@@ -104,6 +104,7 @@ def check(config: Config, here: bool, passed: set[str]) -> None:
         from tut.data.sources import check_folder, check_source
         from tut.distributed.rendezvous import check_processes
         from tut.model.build import check_model
+        from tut.model.precision import check_precision
         from tut.system.device import check_hardware
         from tut.tracking.tracker import check_tracker
 
@@ -113,6 +114,7 @@ def check(config: Config, here: bool, passed: set[str]) -> None:
         (check_source, [config.data]),
         (check_folder, ["data.tokenizer", config.data.tokenizer]),
         (check_model, [config.model, config.objective, config.data]),
+        (check_precision, [config.trainer.precision, config.model, config.objective, config.data]),
     ]
     if here:
         checks += [(check_processes, [config.trainer]), (check_hardware, [config.trainer])]

@@ -155,7 +155,7 @@ def _may_be_none(default: PreTrainedConfig, name: str) -> bool:
     if getattr(default, name) is None:
         return True
     try:
-        type(default)(**{name: None})
+        type(default)(**{name: None})  # type: ignore[arg-type]
     except Exception:  # each architecture raises what it likes
         return False
     return True
@@ -171,7 +171,9 @@ def _check_sizes(config: PreTrainedConfig) -> None:
     heads = _size(config, "num_attention_heads")
     free = any(_size(config, name) for name in ("head_dim", "attention_head_size"))
     if isinstance(heads, int) and isinstance(width, int) and width % heads and not free:
-        raise TutError(f"{key('num_attention_heads', config)}={heads}: must divide {key('hidden_size', config)}={width}")
+        raise TutError(
+            f"{key('num_attention_heads', config)}={heads}: must divide {key('hidden_size', config)}={width}"
+        )
 
 
 def _size(config: PreTrainedConfig, name: str) -> Any:

@@ -57,6 +57,10 @@ class Asked:
         """Return the same with other values for the architecture's config."""
         return replace(self, model=replace(self.model, config=values))
 
+    def with_token(self, kind: str) -> "Asked":
+        """Return the same with a special token that the tokenizer does not have."""
+        return replace(self, tokens=replace(self.tokens, special={**self.tokens.special, kind: 0}))
+
 
 def check_fitness(asked: Asked) -> None:
     """Build, train, untie, save and read back a network; once in a process for all that ask for the same.
@@ -164,7 +168,9 @@ def _refusal(asked: Asked, tried: Asked, error: Exception) -> TutError:
     """Return what is wrong with a network whose trial has failed, and what to change."""
     architecture = asked.model.architecture
     for kind, token in tried.tokens.special.items():
-        if token is None and _passes(replace(tried, tokens=replace(tried.tokens, special={**tried.tokens.special, kind: 0}))):
+        if token is None and _passes(
+            replace(tried, tokens=replace(tried.tokens, special={**tried.tokens.special, kind: 0}))
+        ):
             what = f"it has no {kind} token, which model.architecture={architecture} needs"
             return TutError(f"data.tokenizer={asked.data.tokenizer}: {what}")
     if not isinstance(error, Unfit):

@@ -20,7 +20,10 @@ _SIZES = (
     (r"(^|_)n?_?heads?$|query_groups", 4),
     (r"state_size|d_state|rank$", 16),
     (r"d_ssm", 128),
-    (r"hidden_size|d_model|n_embd|emb_size|embedding_(size|dim)|emb(ed)?_dim|^dim|width$|proj_dim|latents$|per_layer", 64),
+    (
+        r"hidden_size|d_model|n_embd|emb_size|embedding_(size|dim)|emb(ed)?_dim|^dim|width$|proj_dim|latents$|per_layer",
+        64,
+    ),
     (r"inter(mediate)?_size|intermediate|ffn|dim_ff|dff|d_inner|hidden_dim|feed_forward_size|mid_dim", 64),
 )
 _MOST_LAYERS = 8

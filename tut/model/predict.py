@@ -50,8 +50,7 @@ class PredictsAt(nn.Module):
         """What keeps the network from a faster way; None if nothing does."""
         output = network.get_output_embeddings()
         self._forward = output.forward
-        keeps_states = hasattr(network.config, "use_cache") or "use_cache" in signature(network.forward).parameters
-        self._options = {"use_cache": False} if keeps_states else {}
+        self._options = forward_options(network)
         self._positions: Tensor | None = None
         self._stops_short = False
         self._returned: list[tuple[Tensor, int]] | None = None
@@ -151,7 +150,7 @@ class PredictsAt(nn.Module):
 
     def _tried(self) -> Way:
         device = self.network.device
-        ids = torch.arange(16, device=device).view(2, 8) % self.network.get_input_embeddings().weight.shape[0]
+        ids = torch.arange(16, device=device).view(2, 8) % self.network.config.get_text_config().vocab_size
         positions = torch.tensor([1, 4, 6, 9, 13], device=device)
         batch = Batch(ids, None, positions, positions, n_tokens=16, n_predictions=5)
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -172,9 +171,17 @@ class PredictsAt(nn.Module):
         So nothing comes after it, be it a soft cap, a scale, or a bias that is still zero.
         """
         output = self.network.get_output_embeddings()
-        is_plain = type(output).forward is nn.Linear.forward and not (output._forward_hooks or output._forward_pre_hooks)
+        is_plain = type(output).forward is nn.Linear.forward and not (
+            output._forward_hooks or output._forward_pre_hooks
+        )
         if not is_plain or self._returned is None or len(self._returned) != 1:
             return False
         returned, version = self._returned[0]
         is_same = returned.data_ptr() == logits.data_ptr() and returned.numel() == logits.numel()
         return is_same and returned.ndim == 3 and returned._version == version
+
+
+def forward_options(network: PreTrainedModel) -> dict[str, bool]:
+    """Return what a network's forward pass is called with beside its inputs."""
+    keeps_states = hasattr(network.config, "use_cache") or "use_cache" in signature(network.forward).parameters
+    return {"use_cache": False} if keeps_states else {}

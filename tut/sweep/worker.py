@@ -17,10 +17,11 @@ from hydra.core.utils import JobReturn
 
 from tut.config import Config
 from tut.errors import TutError, one_line
+from tut.model.precision import choose_precision
 from tut.sweep.folder import SweepFolder
 from tut.sweep.hydra_jobs import run_packed
 from tut.sweep.work import Work
-from tut.system.device import choose_device, choose_precision
+from tut.system.device import choose_device
 from tut.system.signals import STOP_SIGNALS, NotStarted, Stopped
 from tut.tracking.record import Status
 from tut.training.run import run
@@ -90,7 +91,7 @@ def _train(work: Work) -> JobReturn | None:
 def _check_precision(work: Work, config: Config) -> None:
     """Check that this machine has the precision that the stage was planned in, perhaps on another machine."""
     device = choose_device(config.trainer)
-    met = choose_precision(config.trainer, device)
+    met = choose_precision(config, device)
     if met != work.precision:
         raise TutError(
             f"trainer.precision={config.trainer.precision}: was planned as {work.precision}, "

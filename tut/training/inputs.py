@@ -14,8 +14,9 @@ from tut.data.corpus import Corpus, open_corpus
 from tut.data.objective import Objective
 from tut.data.sources import open_source
 from tut.data.tokenizer import load_tokenizer
+from tut.model.precision import choose_precision
 from tut.splits import Split
-from tut.system.device import choose_device, choose_precision
+from tut.system.device import choose_device
 from tut.training.timeline import Timeline
 
 
@@ -37,7 +38,7 @@ class Inputs:
         transformers_logging.disable_progress_bar()
         self.config = config
         self.device = choose_device(config.trainer) if device is None else device
-        self.precision = choose_precision(config.trainer, self.device) if precision is None else precision
+        self.precision = choose_precision(config, self.device) if precision is None else precision
         self.tokenizer, self.corpus = _opened(_key(config.data), _key(config.objective))
         self.objective = Objective(config.objective, self.tokenizer)
         trainer = config.trainer

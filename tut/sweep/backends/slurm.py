@@ -20,6 +20,7 @@ from submitit.core.utils import FailedJobError, UncompletedJobError
 
 from tut.config import Config
 from tut.errors import TutError, one_line
+from tut.model.precision import choose_precision, suited
 from tut.sweep.backends.base import Backend, Outcome
 from tut.sweep.backends.slurm_job import PYTHON, train_in_job
 from tut.sweep.backends.slurm_queue import in_queue, last_state, standing
@@ -29,7 +30,6 @@ from tut.sweep.folder import SweepFolder
 from tut.sweep.work import Task, Work
 from tut.sweep.worker import unpack
 from tut.system.built import built_once
-from tut.system.device import choose_precision
 from tut.system.files import digest, file_digest, home
 from tut.system.provenance import CODE, CONF_DIR, REVISION_FILE, SWEEPS_DIR, git_revision
 from tut.system.signals import Stopped, StopRequest
@@ -85,9 +85,9 @@ class Slurm(Backend):
             raise TutError(f"trainer.device={wanted}: hydra.launcher.gpus=0 gives a job no GPU; set it to 1")
         if self._settings.gpus and wanted != "cpu":
             precision = config.trainer.precision
-            return Inputs(config, torch.device("cuda"), "bf16" if precision == "auto" else precision)
+            return Inputs(config, torch.device("cuda"), suited(config, "bf16") if precision == "auto" else precision)
         device = torch.device("cpu")
-        return Inputs(config, device, choose_precision(config.trainer, device))
+        return Inputs(config, device, choose_precision(config, device))
 
     def environment(self, inputs: Inputs) -> dict[str, Any]:
         return environment(inputs, self.threads, processor=self._asked_for(inputs.device.type))
