@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tut.config import Config, DataConfig, ModelConfig, ObjectiveConfig
 from tut.errors import TutError
-from tut.model.configuration import AUTO, Tokens, key, network_config
+from tut.model.configuration import AUTO, Tokens, key, network_config, quiet
 from tut.model.fitness import Asked, check_fitness
 from tut.model.trial import new_network
 from tut.randomness import derived_seed
@@ -51,6 +51,7 @@ def build_model(config: Config, tokenizer: PreTrainedTokenizerBase) -> PreTraine
 
 def load_model(folder: Path, objective: str) -> PreTrainedModel:
     """Return the model of a run's `final/` folder."""
-    network = AUTO[objective].from_pretrained(folder, trust_remote_code=False)
+    with quiet():
+        network = AUTO[objective].from_pretrained(folder, trust_remote_code=False)
     assert isinstance(network, PreTrainedModel)
     return network

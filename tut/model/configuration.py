@@ -4,6 +4,7 @@ import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from textwrap import shorten
 from typing import Any
 
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, PreTrainedConfig, PreTrainedTokenizerBase
@@ -21,6 +22,7 @@ AUTO = {"mlm": AutoModelForMaskedLM, "clm": AutoModelForCausalLM}
 
 _HEADS = {"mlm": MODEL_FOR_MASKED_LM_MAPPING, "clm": MODEL_FOR_CAUSAL_LM_MAPPING}
 _NAMES = {"mlm": "masked", "clm": "causal"}
+_LONGEST_QUOTE = 300
 _KINDS = ("pad", "bos", "eos", "cls", "sep", "mask")
 _TRAINED = {"mlm": {"pad": 0, "cls": 2, "sep": 3, "mask": 4}, "clm": {"bos": 0, "eos": 0, "pad": 1}}
 """The ids that a tokenizer gets which TUT trains; see `tut.data.tokenizer`."""
@@ -77,7 +79,7 @@ def network_config(model: ModelConfig, objective: str, tokens: Tokens) -> PreTra
         default = config_class()
         part = _text_part(default)
     except Exception as error:  # each architecture raises what it likes
-        raise TutError(f"model.architecture={name}: its config says: {one_line(error)}") from error
+        raise TutError(f"model.architecture={name}: its config says: {quoted(error)}") from error
     values = copy.deepcopy(model.config)
     _check_values(name, "model.config", values, default)
     values |= _set_by_tut(default, objective, tokens, values)
@@ -91,9 +93,14 @@ def network_config(model: ModelConfig, objective: str, tokens: Tokens) -> PreTra
         with quiet():
             config = config_class(**values)
     except Exception as error:  # each architecture raises what it likes; the values are the user's
-        raise TutError(f"model.config: {name} says: {one_line(error)}") from error
+        raise TutError(f"model.config: {name} says: {quoted(error)}") from error
     _check_sizes(config)
     return config
+
+
+def quoted(error: BaseException) -> str:
+    """Return what an architecture's own code says, in one line that can be read at a glance."""
+    return shorten(one_line(error), _LONGEST_QUOTE, placeholder=" ...")
 
 
 @contextmanager

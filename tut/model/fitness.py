@@ -7,7 +7,7 @@ Where a trial fails it is made again with one thing changed at a time, and what 
 import copy
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -17,9 +17,9 @@ from transformers import PreTrainedConfig
 from transformers.utils import logging as transformers_logging
 
 from tut.config import DataConfig, ModelConfig
-from tut.errors import TutError, one_line
-from tut.model.configuration import Tokens, network_config, quiet
-from tut.model.miniature import small_sizes
+from tut.errors import TutError
+from tut.model.configuration import Tokens, network_config, quiet, quoted
+from tut.model.miniature import few_layers, small_sizes
 from tut.model.trial import Unfit, longest_row, new_network, try_bf16, try_out, try_shapes
 
 _LARGEST = 2**22
@@ -96,7 +96,7 @@ def _failure_in_bf16(asked: Asked) -> str | None:
     try:
         try_bf16(asked.config(), asked.objective, asked.data.seq_len)
     except Exception as error:  # a network's own, whatever it is
-        return one_line(error)
+        return quoted(error)
     return None
 
 
@@ -153,14 +153,16 @@ def _check_shapes(asked: Asked) -> None:
     failure = _failure_of_shapes(asked)
     is_of_values = failure is not None and _failure_of_shapes(asked.with_values({})) is None
     if is_of_values:  # otherwise the architecture asks for more of its tensors than a shape
-        raise TutError(f"model.config: {asked.model.architecture} says: {failure}")
+        where = _to_blame(asked, asked, lambda one: _failure_of_shapes(one) is None)
+        raise TutError(f"{where}: {asked.model.architecture} says: {failure}")
 
 
 def _failure_of_shapes(asked: Asked) -> str | None:
     try:
-        try_shapes(asked.config(), asked.objective, asked.data.seq_len)
+        shallow = asked.with_values(_merged(asked.model.config, few_layers(asked.config())))
+        try_shapes(shallow.config(), asked.objective, asked.data.seq_len)
     except Exception as error:  # a network's own, whatever it is
-        return one_line(error)
+        return quoted(error)
     return None
 
 
@@ -168,22 +170,26 @@ def _refusal(asked: Asked, tried: Asked, error: Exception) -> TutError:
     """Return what is wrong with a network whose trial has failed, and what to change."""
     architecture = asked.model.architecture
     for kind, token in tried.tokens.special.items():
-        if token is None and _passes(
-            replace(tried, tokens=replace(tried.tokens, special={**tried.tokens.special, kind: 0}))
-        ):
-            what = f"it has no {kind} token, which model.architecture={architecture} needs"
-            return TutError(f"data.tokenizer={asked.data.tokenizer}: {what}")
+        if token is None and _passes(tried.with_token(kind)):
+            lacks = f"it has no {kind} token, which model.architecture={architecture} needs"
+            return TutError(f"data.tokenizer={asked.data.tokenizer}: {lacks}")
     if not isinstance(error, Unfit):
         longest = longest_row(tried.config(), asked.objective, asked.data.seq_len)
         if _SHORTEST_ROW <= longest < asked.data.seq_len:
             limits = _limits(tried.config(), longest)
             return TutError(f"data.seq_len={asked.data.seq_len}: {architecture} takes at most {longest} tokens{limits}")
-    says = f"its own code says: {one_line(error)}" if not isinstance(error, Unfit) else one_line(error)
+    says = "" if isinstance(error, Unfit) else "its own code says: "
+    where = _to_blame(asked, tried, _passes)
+    return TutError(f"{where}: {architecture} cannot be trained: {says}{quoted(error)}")
+
+
+def _to_blame(asked: Asked, tried: Asked, passes: Callable[[Asked], bool]) -> str:
+    """Return the key and value of an architecture's config without which a trial passes, or else the architecture."""
     for name, value in asked.model.config.items():
-        rest = {key: other for key, other in tried.model.config.items() if key != name}
-        if _passes(tried.with_values(rest)):
-            return TutError(f"model.config.{name}={value}: with it, {architecture} cannot be trained: {says}")
-    return TutError(f"model.architecture={architecture}: it cannot be trained: {says}")
+        others = {key: other for key, other in tried.model.config.items() if key != name}
+        if passes(tried.with_values(others)):
+            return f"model.config.{name}={value}"
+    return f"model.architecture={asked.model.architecture}"
 
 
 def _passes(asked: Asked) -> bool:

@@ -4,6 +4,8 @@ import copy
 import logging
 import resource
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -89,7 +91,7 @@ def _kept_for_backward(model: PredictsAt, batch: Batch, device: torch.device, pr
         kept[StorageWeakRef(storage)] = storage.nbytes()
         return tensor
 
-    with FakeTensorMode(allow_non_fake_inputs=True) as fake:
+    with _untold(), FakeTensorMode(allow_non_fake_inputs=True) as fake:
         real = (*model.parameters(), *model.buffers())
         weights = {id(tensor): fake.from_tensor(tensor) for tensor in real}
         shadow = copy.deepcopy(model, dict(weights)).train()
@@ -99,3 +101,15 @@ def _kept_for_backward(model: PredictsAt, batch: Batch, device: torch.device, pr
         own = {StorageWeakRef(weight.untyped_storage()) for weight in weights.values()}
         kept[StorageWeakRef(last.untyped_storage())] = last.untyped_storage().nbytes()
     return sum(size for storage, size in kept.items() if storage not in own)
+
+
+@contextmanager
+def _untold() -> Iterator[None]:
+    """Keep torch from writing a traceback where fake tensors fail; what it raises says the same."""
+    theirs = logging.getLogger("torch._subclasses.fake_tensor")
+    was_disabled = theirs.disabled
+    theirs.disabled = True
+    try:
+        yield
+    finally:
+        theirs.disabled = was_disabled

@@ -5,14 +5,16 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
+_LAYERS = r"(^|_)layers$|^n_layer$|num_blocks|layers_per_stack|self_attends_per_block"
 _SIZES = (
     # Of sizes whose names match, the first that does says how large they may be; others stay as they are.
     (r"^(unpadded_)?vocab_size$", None),
     (r"vocab", 512),
+    (r"experts?_per_tok|moe_topk|moe_k$|topk_group|attn_k$", 2),
+    (r"^qk_head_dim$", None),
     (r"position|token|_id$|index$|lang|label|_n_top$|seed|n_ctx|context_length|max_|chunk|window", None),
     (r"kv_shared|nextn|dense_layers|dense_replace", 0),
-    (r"(^|_)layers$|^n_layer$|num_blocks|layers_per_stack|self_attends_per_block", 2),
-    (r"experts?_per_tok|moe_topk|moe_k$|topk_group|attn_k$", 2),
+    (_LAYERS, 2),
     (r"n_group$|expert_group|shared_experts|n_groups|ngroups|o_groups|key_heads", 2),
     (r"experts$|expert_num", 4),
     (r"mamba.*heads$", 8),
@@ -52,6 +54,11 @@ def small_sizes(config: PreTrainedConfig) -> dict[str, Any]:
     if "num_hidden_layers" in values and layers:
         values["num_hidden_layers"] = min(_MOST_LAYERS, max(layers.index(kind) + 1 for kind in set(layers)))
     return values
+
+
+def few_layers(config: PreTrainedConfig) -> dict[str, Any]:
+    """Return those values of `small_sizes` that leave a network its widths."""
+    return {name: size for name, size in small_sizes(config).items() if re.search(_LAYERS, name)}
 
 
 def _kinds_of_layers(config: PreTrainedConfig) -> list[str]:
