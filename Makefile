@@ -29,7 +29,7 @@ format: $(INSTALLED) ## put the code into the one style, and mend what can be me
 cov: $(INSTALLED) ## the test suite, and which lines it does not reach
 	$(VENV)/bin/python -m pytest --cov --cov-report=term-missing:skip-covered
 
-bench: $(INSTALLED) ## every benchmark, as one page of Markdown (about an hour on two cores)
+bench: $(INSTALLED) ## every benchmark, as one page of Markdown (over an hour on two cores)
 	$(VENV)/bin/python -m benchmarks
 
 $(INSTALLED): pyproject.toml constraints.txt

@@ -1,6 +1,6 @@
 """Every benchmark, one after another, as one page of Markdown with the hardware that it was made on.
 
-python -m benchmarks                             all, about an hour on two CPU cores
+python -m benchmarks                             all, about an hour and a quarter on two CPU cores
 python -m benchmarks step startup                some of them
 python -m benchmarks --output results.md         into a file
 

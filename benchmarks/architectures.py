@@ -1,6 +1,6 @@
 """Every architecture of transformers that has a masked or a causal language model: trained, untied, saved, read back.
 
-python -m benchmarks.architectures                     about a quarter of an hour on two CPU cores
+python -m benchmarks.architectures                     about ten minutes on two CPU cores
 python -m benchmarks.architectures bert mixtral        some of them
 
 Each is made small by the names of its sizes, and goes through what `python -m tut.train` does: the checks before a run,

@@ -83,6 +83,26 @@ def test_what_shows_in_a_forward_pass_is_refused_before_it(
     assert "\n" not in str(refused.value)
 
 
+def test_a_large_vocabulary_or_a_large_model_hides_nothing() -> None:
+    def refused(objective: str, model: ModelConfig, **data: Any) -> str:
+        with pytest.raises(TutError) as refusal:
+            check_model(model, ObjectiveConfig(name=objective), DataConfig(source="text", files=str(TEXT), **data))
+        return str(refusal.value)
+
+    heads = ModelConfig("llama", {**SIZES, "num_key_value_heads": 3})
+    assert refused("clm", heads, vocab_size=5000).startswith("model.config.num_key_value_heads=3: ")
+    large = ModelConfig("roberta", {"max_position_embeddings": 66})
+    assert refused("mlm", large, seq_len=66).startswith("data.seq_len=66: roberta takes at most 65 tokens")
+    losses = ModelConfig("mixtral", {"output_router_logits": True})
+    assert refused("clm", losses).startswith("model.config.output_router_logits=True: ")
+
+
+def test_a_large_model_is_not_refused_for_what_a_small_one_of_its_kind_does() -> None:
+    kinds = ["mamba", "hybrid", *["mamba"] * 4, "hybrid"]
+    values = {"num_hidden_layers": 7, "layers_block_type": kinds}  # the small one has fewer layers than kinds
+    check_model(ModelConfig("zamba2", values), ObjectiveConfig(name="clm"), DATA)
+
+
 def test_a_large_model_is_not_built_to_be_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     largest = 0
     fill = torch.Tensor.normal_

@@ -20,7 +20,7 @@ from tut.config import DataConfig, ModelConfig
 from tut.errors import TutError
 from tut.model.configuration import Tokens, network_config, quiet, quoted
 from tut.model.miniature import few_layers, small_sizes
-from tut.model.trial import Unfit, longest_row, new_network, try_bf16, try_out, try_shapes
+from tut.model.trial import Unfit, longest_row, new_network, try_out, try_precision, try_shapes
 
 _LARGEST = 2**22
 """Parameters of a network that is tried as it is."""
@@ -72,29 +72,35 @@ def check_fitness(asked: Asked) -> None:
         return
     with _aside():
         tried = _affordable(asked)
+        is_small = tried.model != asked.model
         try:
             _try(tried)
-        except TutError:
-            raise
         except Exception as error:  # a network's own, whatever it is
-            if tried is asked or isinstance(error, Unfit):
-                raise _refusal(asked, tried, error) from error
-        if tried is not asked:
+            if isinstance(error, TutError) and not is_small:
+                raise
+            cause = _cause(asked, tried, error)
+            if cause is None and (isinstance(error, Unfit) or not is_small):
+                cause = f"model.architecture={asked.model.architecture}: {_said(error)}"
+            if cause is not None:  # otherwise it is only the small one of the kind that has failed
+                raise TutError(cause) from error
+        if is_small:
             _check_shapes(asked)
     _fit.add(asked.name)
 
 
 def why_no_bf16(asked: Asked) -> str | None:
-    """Return why a network that is fit cannot compute in bf16; None if it can."""
+    """Return why a network cannot compute in bf16; None if it can, or cannot be tried."""
     if asked.name not in _bf16:
         with _aside():
-            _bf16[asked.name] = _failure_in_bf16(_affordable(asked))
+            tried = _affordable(asked)
+            failure = _failure_in(tried, "bf16")
+            _bf16[asked.name] = failure if failure is None or _failure_in(tried, "fp32") is None else None
     return _bf16[asked.name]
 
 
-def _failure_in_bf16(asked: Asked) -> str | None:
+def _failure_in(asked: Asked, precision: str) -> str | None:
     try:
-        try_bf16(asked.config(), asked.objective, asked.data.seq_len)
+        try_precision(asked.config(), asked.objective, asked.data.seq_len, precision)
     except Exception as error:  # a network's own, whatever it is
         return quoted(error)
     return None
@@ -153,8 +159,10 @@ def _check_shapes(asked: Asked) -> None:
     failure = _failure_of_shapes(asked)
     is_of_values = failure is not None and _failure_of_shapes(asked.with_values({})) is None
     if is_of_values:  # otherwise the architecture asks for more of its tensors than a shape
-        where = _to_blame(asked, asked, lambda one: _failure_of_shapes(one) is None)
-        raise TutError(f"{where}: {asked.model.architecture} says: {failure}")
+        architecture = asked.model.architecture
+        name = _value_to_blame(asked, asked, lambda one: _failure_of_shapes(one) is None)
+        where = "model.config" if name is None else f"model.config.{name}={asked.model.config[name]}"
+        raise TutError(f"{where}: {architecture} says: {failure}")
 
 
 def _failure_of_shapes(asked: Asked) -> str | None:
@@ -166,30 +174,34 @@ def _failure_of_shapes(asked: Asked) -> str | None:
     return None
 
 
-def _refusal(asked: Asked, tried: Asked, error: Exception) -> TutError:
-    """Return what is wrong with a network whose trial has failed, and what to change."""
-    architecture = asked.model.architecture
+def _cause(asked: Asked, tried: Asked, error: Exception) -> str | None:
+    """Return what a trial has failed for, with the key to change; None if that does not show."""
+    architecture, seq_len = asked.model.architecture, asked.data.seq_len
     for kind, token in tried.tokens.special.items():
         if token is None and _passes(tried.with_token(kind)):
             lacks = f"it has no {kind} token, which model.architecture={architecture} needs"
-            return TutError(f"data.tokenizer={asked.data.tokenizer}: {lacks}")
-    if not isinstance(error, Unfit):
-        longest = longest_row(tried.config(), asked.objective, asked.data.seq_len)
-        if _SHORTEST_ROW <= longest < asked.data.seq_len:
-            limits = _limits(tried.config(), longest)
-            return TutError(f"data.seq_len={asked.data.seq_len}: {architecture} takes at most {longest} tokens{limits}")
-    says = "" if isinstance(error, Unfit) else "its own code says: "
-    where = _to_blame(asked, tried, _passes)
-    return TutError(f"{where}: {architecture} cannot be trained: {says}{quoted(error)}")
+            return f"data.tokenizer={asked.data.tokenizer}: {lacks}"
+    longest = 0 if isinstance(error, Unfit | TutError) else longest_row(tried.config(), tried.objective, seq_len)
+    if _SHORTEST_ROW <= longest < seq_len:
+        return (
+            f"data.seq_len={seq_len}: {architecture} takes at most {longest} tokens{_limits(tried.config(), longest)}"
+        )
+    name = _value_to_blame(asked, tried, _passes)
+    return None if name is None else f"model.config.{name}={asked.model.config[name]}: {_said(error)}"
 
 
-def _to_blame(asked: Asked, tried: Asked, passes: Callable[[Asked], bool]) -> str:
-    """Return the key and value of an architecture's config without which a trial passes, or else the architecture."""
-    for name, value in asked.model.config.items():
-        others = {key: other for key, other in tried.model.config.items() if key != name}
+def _said(error: Exception) -> str:
+    by = "" if isinstance(error, Unfit) else "its own code says: "
+    return f"with it the model cannot be trained: {by}{quoted(error)}"
+
+
+def _value_to_blame(asked: Asked, tried: Asked, passes: Callable[[Asked], bool]) -> str | None:
+    """Return the name of the user's value for an architecture's config without which a trial passes."""
+    for name in asked.model.config:
+        others = {key: value for key, value in tried.model.config.items() if key != name}
         if passes(tried.with_values(others)):
-            return f"model.config.{name}={value}"
-    return f"model.architecture={asked.model.architecture}"
+            return name
+    return None
 
 
 def _passes(asked: Asked) -> bool:

@@ -16,9 +16,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from tut.data.objective import IGNORED, Batch
-from tut.errors import TutError
+from tut.errors import TutError, one_line
 from tut.model.configuration import AUTO, quoted
-from tut.model.numerics import autocast
+from tut.model.numerics import autocast, to_device
 from tut.model.predict import PredictsAt, Way, forward_options
 from tut.tying import tie, untie
 
@@ -87,11 +87,14 @@ def _try_out(config: PreTrainedConfig, objective: str, seq_len: int, tokens: int
     torch.manual_seed(0)
     network = new_network(config, objective)
     _move_weights(network)
-    tie(network)
+    try:
+        tie(network)
+    except TutError as error:
+        raise Unfit(one_line(error)) from error
     model = PredictsAt(network.eval())
     optimizer = SGD(network.parameters(), lr=_NOISE)
     with torch.no_grad():
-        _logits(network, _rows(config, seq_len), None)
+        _logits(network, _rows(config, seq_len)[:1], None)
     ids = _rows(config, tokens)
     mask = _padding(ids) if is_padded else None
     if objective == "clm":
@@ -135,13 +138,12 @@ class _AllTrue(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
-def try_bf16(config: PreTrainedConfig, objective: str, seq_len: int) -> None:
-    """Train a network of a config on one batch in bf16; raises whatever it raises."""
+def try_precision(config: PreTrainedConfig, objective: str, seq_len: int, precision: str) -> None:
+    """Train a network of a config on one batch in a precision; raises whatever it raises."""
     torch.manual_seed(0)
-    network = new_network(config, objective)
-    network.set_attn_implementation("eager")
-    model = PredictsAt(network).train()
-    with autocast(torch.device("cpu"), "bf16"):
+    cpu = torch.device("cpu")
+    model = PredictsAt(to_device(new_network(config, objective), cpu, precision)).train()
+    with autocast(cpu, precision):
         loss, _ = model(_batch(_rows(config, min(seq_len, _TOKENS)), None, objective))
     loss.backward()
 
