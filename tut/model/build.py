@@ -10,6 +10,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tut.config import Config, DataConfig, ModelConfig, ObjectiveConfig
+from tut.distributed import collectives
 from tut.errors import TutError
 from tut.model.configuration import AUTO, Tokens, key, network_config, quiet
 from tut.model.fitness import Asked, check_fitness
@@ -42,7 +43,8 @@ def build_model(config: Config, tokenizer: PreTrainedTokenizerBase) -> PreTraine
         TutError: as `check_model`, for what has to be known of the tokenizer as well.
     """
     tokens = Tokens.of(tokenizer)
-    check_fitness(Asked(config.model, config.objective.name, config.data, tokens))
+    if collectives.rank() == 0:  # the others build what it has tried
+        check_fitness(Asked(config.model, config.objective.name, config.data, tokens))
     wanted = network_config(config.model, config.objective.name, tokens)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(config.seed, "weights"))
