@@ -11,13 +11,14 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from tut import limits
 from tut.errors import TutError
 from tut.marks import Decides, KnownBy, Mark, change, nothing, record, select, state
 
 NEVER = "never"
+TRAINED = "trained"
 EPOCH_IS = f"a whole number or '{NEVER}'"
 RESUME_WORDS = ("auto", "never")
 TRACKERS = ("wandb", "tensorboard", "none")
@@ -25,13 +26,19 @@ TRACKERS = ("wandb", "tensorboard", "none")
 
 @dataclass
 class ModelConfig:
-    """Which network to train. Its vocabulary comes from the tokenizer, its initial weights from the seed."""
+    """Which network to train. Its vocabulary comes from the tokenizer, its initial weights from the seed.
 
-    architecture: str = state(MISSING)
+    Or all three come from a pretrained model.
+    """
+
+    architecture: str | None = state(None, counts=lambda own: own.pretrained is None)
     """A Hugging Face model type (`bert`, `gpt2`, `llama`, `modernbert`, ...), or one of TUT's own two:
     `tut_bert` and `tut_transformer` (see tut/model/architectures.py)."""
     config: dict[str, Any] = state({})
     """Values for that architecture's Hugging Face config, such as `hidden_size` or `num_hidden_layers`."""
+    pretrained: str | None = state(None, known_by=KnownBy.WEIGHTS)
+    """A model to go on from: a folder or a name on the hub. It brings its architecture, config, weights and, unless
+    `data.tokenizer` names another, its tokenizer; `config` may change what leaves its weights' shapes alone."""
 
 
 @dataclass
@@ -110,8 +117,9 @@ class DataConfig:
     """`huggingface`: the split to test on."""
     column: str = state("text", known_by=KnownBy.TEXT)
     """`huggingface`: the column that holds the text."""
-    tokenizer: str = state("trained", known_by=KnownBy.TEXT)
-    """`trained` (on the training split, then cached), or the name or folder of a Hugging Face tokenizer."""
+    tokenizer: str = state(TRAINED, known_by=KnownBy.TEXT)
+    """`trained` (on the training split, then cached; with `model.pretrained`, that model's own), or the name or folder
+    of a Hugging Face tokenizer."""
     vocab_size: int = state(8192, known_by=KnownBy.TEXT)
     """Size of the vocabulary of a `trained` tokenizer."""
     seq_len: int = state(128)

@@ -44,7 +44,10 @@ def score_again(folder: Path, split: Split) -> dict[str, Any]:
     tokenizer = AutoTokenizer.from_pretrained(record.final, trust_remote_code=False)
     corpus = open_corpus(config.data, open_source(config.data), tokenizer)
     if corpus.fingerprint != record.state["data"]["fingerprint"]:
-        raise TutError(f"{folder}: the text of data.source={config.data.source} has changed since the run")
+        raise TutError(
+            f"{folder}: the text of data.source={config.data.source}, or what transformers makes of the tokenizer in "
+            f"{record.final.name}/, has changed since the run"
+        )
     precision = record.state["hardware"]["precision"]
     model = PredictsAt(to_device(load_model(record.final, config.objective.name), device, precision))
     objective = Objective(config.objective, tokenizer)

@@ -31,6 +31,7 @@ class KnownBy(StrEnum):
     """What stands for a key whose value alone does not say what it decides."""
 
     TEXT = "the tokens that the text comes to, and the vocabulary"
+    WEIGHTS = "the weights and the config that a pretrained model comes with"
     ENVIRONMENT = "the processor and the number of processes, which change the last bits of sums"
     PRECISION = "the number format that is chosen"
     LENGTH = "the step at which training ends, if the learning rate depends on it"

@@ -8,9 +8,13 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import TEXT, UNREPORTED, command
+from conftest import TEXT, UNREPORTED, command, make_config
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from tut.cli.preflight import preflight
+from tut.config import ObjectiveConfig
+from tut.data.sources import open_source
+from tut.data.tokenizer import load_tokenizer
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -28,11 +32,19 @@ def commands(program: str) -> list[list[str]]:
     return [words for line in lines if (words := shlex.split(line, comments=True))[:3] == ["python", "-m", program]]
 
 
+def save_small_model(folder: Path) -> None:
+    """Write what a pretrained model's folder holds, small."""
+    data = make_config(*SMALL_TEXT).data
+    load_tokenizer(data, ObjectiveConfig(name="clm"), open_source(data)).save_pretrained(folder)
+    GPT2LMHeadModel(GPT2Config(vocab_size=500, n_embd=32, n_layer=1, n_head=2, n_positions=128)).save_pretrained(folder)
+
+
 def test_training_commands(tmp_path: Path) -> None:
     """Run them in the order of the README, in one folder: later ones go on from earlier ones."""
     own = tmp_path / "my_conf/model/tiny.yaml"
     own.parent.mkdir(parents=True)
     own.write_text(*blocks("yaml"))
+    save_small_model(tmp_path / "my_model")
     shown = commands("tut.train")
     assert len(shown) >= 12
     for words in shown:
@@ -42,6 +54,8 @@ def test_training_commands(tmp_path: Path) -> None:
             continue
         if any(word.startswith("+sweeps=") for word in words):
             extra = [*SMALL_RUNS, "seed=0"]  # a tree of all seeds is as many times this one
+        if any(word.startswith("model.pretrained=") for word in words):
+            extra = [*SMALL_RUNS[:2], "trainer.batch_size=64", UNREPORTED]  # its sizes and tokenizer are its own
         if any(word.startswith("experiment=") for word in words):
             extra = ["--cfg", "job"]  # it would download WikiText and train for days
         done = command("tut.train", *words[3:], *extra, cwd=tmp_path)

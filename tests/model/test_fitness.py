@@ -128,7 +128,7 @@ def test_a_trial_leaves_random_numbers_alone() -> None:
 def test_preflight_knows_the_tokens_of_a_tokenizer_that_is_still_to_be_trained(objective: str) -> None:
     data = make_config(*SMALL).data
     tokenizer = load_tokenizer(data, ObjectiveConfig(name=objective), open_source(data))
-    assert Tokens.expected(data, objective) == Tokens.of(tokenizer)
+    assert Tokens.expected(ModelConfig(), data, objective) == Tokens.of(tokenizer)
 
 
 def test_a_token_that_a_model_needs_and_the_tokenizer_lacks_is_named() -> None:

@@ -105,6 +105,7 @@ NOT_FLIPPED = {
     "data.test_split": "as data.source",
     "data.column": "as data.source",
     "data.tokenizer": "see the tests of tokenizers below",
+    "model.pretrained": "see tests/model/test_pretrained.py",
     "trainer.devices": "starts processes: see tests/distributed",
     "trainer.nodes": "as trainer.devices",
     "trainer.compile": "compiling takes a minute: see test_run.py",

@@ -49,14 +49,15 @@ def register_schema() -> None:
 
 
 def normalise(overrides: list[str]) -> list[str]:
-    """Spell out what three shorthands mean to Hydra.
+    """Spell out what four shorthands mean to Hydra.
 
-    `model.architecture=X` without `model=` starts from X's own sizes, not from the default model's. A value of
-    `model.config`, or of what sbatch takes, may be set whether or not it has one yet. A named sweep
-    is one without `-m`: its file cannot say so, for Hydra 1.4 reads the mode from the command line alone.
+    `model.architecture=X` without `model=` starts from X's own sizes, not from the default model's, and so does
+    `model.pretrained=X`. A value of `model.config`, or of what sbatch takes, may be set whether or not it has one yet.
+    A named sweep is one without `-m`: its file cannot say so, for Hydra 1.4 reads the mode from the command line alone.
     """
     keys = [text.partition("=")[0] for text in overrides]
-    extra = ["model=custom"] if "model.architecture" in keys and "model" not in keys else []
+    names_one = "model.architecture" in keys or "model.pretrained" in keys
+    extra = ["model=custom"] if names_one and "model" not in keys else []
     if "+sweeps" in keys:
         extra.append("hydra.mode=MULTIRUN")
     free = ("model.config.", "model.config=", "hydra.launcher.sbatch.")

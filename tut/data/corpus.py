@@ -30,7 +30,7 @@ from tut.config import DataConfig
 from tut.data import encoding
 from tut.data.encoding import encoded, encoder
 from tut.data.sources import Source
-from tut.data.tokenizer import separator_id
+from tut.data.tokenizer import separator_id, vocabulary_size
 from tut.errors import TutError
 from tut.splits import Split
 from tut.system.built import built_once
@@ -121,10 +121,11 @@ def _packing(config: DataConfig) -> list[str | int]:
 
 
 def _build(config: DataConfig, source: Source, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    dtype = np.dtype(np.uint16 if len(tokenizer) <= 2**16 else np.uint32)
+    vocab_size = vocabulary_size(tokenizer)
+    dtype = np.dtype(np.uint16 if vocab_size <= 2**16 else np.uint32)
     for split in Split:
         parts = _tokenised(config, source.documents(split), tokenizer)
-        counts = _write_split(folder, split, parts, dtype, len(tokenizer))
+        counts = _write_split(folder, split, parts, dtype, vocab_size)
         if config.packing == "blocks":
             _starts_file(folder, split).unlink()  # rows are not where documents are, but all equally long
         if split is Split.TRAIN:

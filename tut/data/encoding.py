@@ -62,7 +62,8 @@ def fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
     else:
         definition = _as_saved(tokenizer)
         settings.update({name: getattr(tokenizer, name, None) for name in ("add_bos_token", "add_eos_token")})
-    return digest([type(tokenizer).__name__, definition, settings, tokenizer.special_tokens_map])
+        settings["class"] = type(tokenizer).__name__
+    return digest([definition, settings, tokenizer.special_tokens_map])
 
 
 def _as_saved(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:

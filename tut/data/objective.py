@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from tut.config import ObjectiveConfig
 from tut.data.corpus import Ids
+from tut.data.tokenizer import vocabulary_size
 
 Flags = npt.NDArray[np.bool_]
 Draws = npt.NDArray[np.float64]
@@ -67,9 +68,9 @@ class Objective:
 
     def __init__(self, config: ObjectiveConfig, tokenizer: PreTrainedTokenizerBase) -> None:
         self._config = config
-        self._vocab_size = len(tokenizer)
+        self._ids = np.unique([*tokenizer.get_vocab().values()])  # there may be gaps
         self._mask_id = tokenizer.mask_token_id
-        self._is_special = np.zeros(self._vocab_size, dtype=bool)
+        self._is_special = np.zeros(vocabulary_size(tokenizer), dtype=bool)
         self._is_special[tokenizer.all_special_ids] = True
 
     def batches(self, ids: Ids, lengths: Ids | None, random: np.random.Generator, parts: int = 1) -> list[Batch]:
@@ -112,7 +113,7 @@ class Objective:
         to_mask = predicted & (becomes < _BECOMES_MASK)
         to_random = predicted & ~to_mask & (becomes < _BECOMES_MASK + _BECOMES_RANDOM)
         inputs = np.where(to_mask, self._mask_id, ids)
-        inputs = np.where(to_random, (other * self._vocab_size).astype(np.int64), inputs)
+        inputs = np.where(to_random, self._ids[(other * len(self._ids)).astype(np.int64)], inputs)
         return inputs, carried, targets
 
     def _choose_fixed(self, candidates: Flags, lengths: Ids | None, draws: Draws) -> tuple[Flags, Flags]:

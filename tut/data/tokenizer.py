@@ -4,12 +4,14 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Event
 
-from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from transformers.utils import logging
 
-from tut.config import DataConfig, ObjectiveConfig
+from tut.config import TRAINED, DataConfig, ObjectiveConfig
+from tut.data.encoding import fingerprint
 from tut.data.sources import Source
 from tut.errors import TutError, one_line
 from tut.splits import Split
@@ -21,26 +23,83 @@ _VERSION = 3  # of the recipe and the files; raised when they change, so that no
 _ALPHABET = 1000  # characters that WordPiece knows; rarer ones are unknown
 
 
-def load_tokenizer(data: DataConfig, objective: ObjectiveConfig, source: Source) -> PreTrainedTokenizerBase:
+def load_tokenizer(
+    data: DataConfig, objective: ObjectiveConfig, source: Source, pretrained: Path | None = None
+) -> PreTrainedTokenizerBase:
     """Return the tokenizer that a config names, training it first if need be.
+
+    Args:
+        data: names it.
+        objective: what it is for.
+        source: the text to train it on.
+        pretrained: the folder of a pretrained model, whose own tokenizer then takes the place of a trained one.
 
     Raises:
         TutError: there is no such tokenizer, or it lacks a token that the objective or the packing needs.
     """
-    if data.tokenizer == "trained":
+    if data.tokenizer == TRAINED and pretrained is None:
         key = digest([_VERSION, source.fingerprint, data.vocab_size, objective.name])
         folder = built_once(home() / "tokenizers" / key[:16], lambda to: _train(data, objective, source, to))
         trained: PreTrainedTokenizerBase = PreTrainedTokenizerFast.from_pretrained(folder, trust_remote_code=False)
         return trained
-    name = os.path.expanduser(data.tokenizer)
+    own = data.tokenizer == TRAINED
+    name = os.fspath(pretrained) if pretrained is not None and own else os.path.expanduser(data.tokenizer)
+    said = f"model.pretrained: the tokenizer in {name}" if own else f"data.tokenizer={data.tokenizer}"
     try:
         tokenizer = interruptibly(lambda: AutoTokenizer.from_pretrained(name, trust_remote_code=False))
     except Exception as error:  # whatever goes wrong in there, the user can only mend the name or the network
         reason = one_line(error).split(". ")[0]
-        raise TutError(f"data.tokenizer={data.tokenizer}: {reason}") from error
+        raise TutError(f"{said}: {reason}") from error
     assert isinstance(tokenizer, PreTrainedTokenizerBase)
-    _require(tokenizer, data, objective)
+    _require(tokenizer, data, objective, said)
     return tokenizer
+
+
+def as_read_back(
+    tokenizer: PreTrainedTokenizerBase, data: DataConfig, model: PreTrainedConfig
+) -> PreTrainedTokenizerBase:
+    """Return a tokenizer that gives the same ids when it is read from the folder of a finished model.
+
+    For what AutoTokenizer makes of saved files goes by the model that lies beside them: next to a `qwen2`, any are read
+    as that model's own class, with its rules of where words end. A tokenizer trained here is then used as that class
+    from the start.
+
+    Args:
+        tokenizer: as `load_tokenizer` returns it.
+        data: where it comes from.
+        model: a config of the model's class.
+
+    Raises:
+        TutError: it is read back as something else, or not at all.
+    """
+    said = f"data.tokenizer={data.tokenizer}: saved beside a {model.model_type} model, it"
+    try:
+        read = _read_back(tokenizer, model)
+        if fingerprint(read) == fingerprint(tokenizer):
+            return tokenizer
+        if data.tokenizer == TRAINED and fingerprint(_read_back(read, model)) == fingerprint(read):
+            return read
+    except Exception as error:  # the files are those of another class
+        raise TutError(f"{said} cannot be read back: {one_line(error)}") from error
+    raise TutError(
+        f"{said} is read back as a {type(read).__name__}, which splits text by other rules; give it one of that class"
+    )
+
+
+def _read_back(tokenizer: PreTrainedTokenizerBase, model: PreTrainedConfig) -> PreTrainedTokenizerBase:
+    with TemporaryDirectory() as folder:
+        tokenizer.save_pretrained(folder)
+        read = AutoTokenizer.from_pretrained(folder, config=model, trust_remote_code=False)
+    assert isinstance(read, PreTrainedTokenizerBase)
+    return read
+
+
+def vocabulary_size(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Return how many rows an embedding needs for a tokenizer: one more than its highest id.
+
+    That may be more than it has tokens, for ids can have gaps.
+    """
+    return max(len(tokenizer), 1 + max(tokenizer.get_vocab().values()))
 
 
 def separator_id(tokenizer: PreTrainedTokenizerBase) -> int | None:
@@ -51,15 +110,18 @@ def separator_id(tokenizer: PreTrainedTokenizerBase) -> int | None:
     return None
 
 
-def _require(tokenizer: PreTrainedTokenizerBase, data: DataConfig, objective: ObjectiveConfig) -> None:
+def _require(tokenizer: PreTrainedTokenizerBase, data: DataConfig, objective: ObjectiveConfig, said: str) -> None:
+    regular = {*tokenizer.get_vocab().values()} - {*tokenizer.all_special_ids}
     lacks = {
+        # of a folder without its files, transformers makes an empty one, perhaps with a mark for spaces
+        "vocabulary beside its special tokens": len(regular) < 2,
         "mask token, which objective=mlm needs": objective.name == "mlm" and tokenizer.mask_token_id is None,
         "padding token, which data.packing=lines needs": data.packing == "lines" and tokenizer.pad_token_id is None,
         "separator or end-of-text token to put between documents": separator_id(tokenizer) is None,
     }
     for what, is_lacking in lacks.items():
         if is_lacking:
-            raise TutError(f"data.tokenizer={data.tokenizer}: it has no {what}")
+            raise TutError(f"{said}: it has no {what}")
 
 
 def _train(data: DataConfig, objective: ObjectiveConfig, source: Source, folder: Path) -> None:

@@ -9,9 +9,10 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from tut.config import Config, DataConfig, ModelConfig, ObjectiveConfig
+from tut.config import TRAINED, Config, DataConfig, ModelConfig, ObjectiveConfig
 from tut.distributed import collectives
 from tut.errors import TutError
+from tut.model import pretrained
 from tut.model.configuration import AUTO, Tokens, key, network_config, quiet
 from tut.model.fitness import Asked, check_fitness
 from tut.model.trial import new_network
@@ -25,7 +26,7 @@ def check_model(model: ModelConfig, objective: ObjectiveConfig, data: DataConfig
         TutError: the architecture or one of its values is unknown, they do not fit together, or the model cannot
             do the objective or rows of this length.
     """
-    tokens = Tokens.expected(data, objective.name)
+    tokens = Tokens.expected(model, data, objective.name)
     config = network_config(model, objective.name, tokens)
     limit = getattr(config, "max_position_embeddings", None) or -1
     if 0 < limit < data.seq_len:  # XLNet says -1: it has no limit
@@ -33,19 +34,26 @@ def check_model(model: ModelConfig, objective: ObjectiveConfig, data: DataConfig
             f"data.seq_len={data.seq_len}: the model has {limit} positions "
             f"({key('max_position_embeddings', config)}={limit})"
         )
-    check_fitness(Asked(model, objective.name, data, tokens))
+    check_fitness(Asked.of(model, objective.name, data, tokens))
+    if model.pretrained is not None:
+        pretrained.check_weights(model.pretrained, AUTO[objective.name], config)
 
 
 def build_model(config: Config, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
     """Return the model in fp32 on the CPU, with initial weights that are a function of `config.seed` alone.
 
+    Or with those of the pretrained model that the config names.
+
     Raises:
         TutError: as `check_model`, for what has to be known of the tokenizer as well.
     """
-    tokens = Tokens.of(tokenizer)
+    is_own = config.model.pretrained is not None and config.data.tokenizer == TRAINED
+    tokens = Tokens.of(tokenizer, is_own)
     if collectives.rank() == 0:  # the others build what it has tried
-        check_fitness(Asked(config.model, config.objective.name, config.data, tokens))
+        check_fitness(Asked.of(config.model, config.objective.name, config.data, tokens))
     wanted = network_config(config.model, config.objective.name, tokens)
+    if config.model.pretrained is not None:
+        return pretrained.load(config.model.pretrained, AUTO[config.objective.name], wanted)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(config.seed, "weights"))
         return new_network(wanted, config.objective.name)

@@ -14,8 +14,10 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, 
 from transformers.utils import logging as transformers_logging
 
 import tut.model.architectures  # noqa: F401  (makes TUT's own networks known)
-from tut.config import DataConfig, ModelConfig
+from tut.config import TRAINED, DataConfig, ModelConfig
+from tut.data.tokenizer import vocabulary_size
 from tut.errors import TutError, did_you_mean, one_line
+from tut.model import pretrained
 
 AUTO = {"mlm": AutoModelForMaskedLM, "clm": AutoModelForCausalLM}
 """Of an objective, what makes the networks that can do it."""
@@ -40,20 +42,24 @@ class Tokens:
     vocab_size: int
     """Rows of its embeddings."""
     special: Mapping[str, int | None]
-    """Ids by kind (`pad`, `bos`, ...); None where the tokenizer has no such token."""
+    """Ids by kind (`pad`, `bos`, ...); None where the tokenizer has no such token. Of a pretrained model's own one
+    there are none: the model's config says what it has to know."""
 
     @classmethod
-    def of(cls, tokenizer: PreTrainedTokenizerBase) -> "Tokens":
-        """Return those of a tokenizer."""
-        return cls(len(tokenizer), {kind: getattr(tokenizer, f"{kind}_token_id") for kind in _KINDS})
+    def of(cls, tokenizer: PreTrainedTokenizerBase, is_own: bool = False) -> "Tokens":
+        """Return those of a tokenizer; `is_own` tells whether it is a pretrained model's own."""
+        kinds = () if is_own else _KINDS
+        return cls(vocabulary_size(tokenizer), {kind: getattr(tokenizer, f"{kind}_token_id") for kind in kinds})
 
     @classmethod
-    def expected(cls, data: DataConfig, objective: str) -> "Tokens":
+    def expected(cls, model: ModelConfig, data: DataConfig, objective: str) -> "Tokens":
         """Return those of the tokenizer that a config names, before it is opened or trained.
 
         Of one that is not trained here nothing is known yet, and it is taken to have every token.
         """
-        if data.tokenizer == "trained":
+        if model.pretrained is not None and data.tokenizer == TRAINED:
+            return cls(data.vocab_size, {})
+        if data.tokenizer == TRAINED:
             return cls(data.vocab_size, {kind: _TRAINED[objective].get(kind) for kind in _KINDS})
         return cls(data.vocab_size, dict.fromkeys(_KINDS, 0))
 
@@ -64,31 +70,27 @@ def network_config(model: ModelConfig, objective: str, tokens: Tokens) -> PreTra
     Raises:
         TutError: the architecture or one of its values is unknown, or they do not fit together.
     """
-    name = model.architecture
-    if name not in CONFIG_MAPPING:
-        near = did_you_mean(name, CONFIG_MAPPING)
-        raise TutError(f"model.architecture={name}: not a model type that transformers knows{near}")
-    config_class = CONFIG_MAPPING[name]
+    default = kind_of(model)
+    name, config_class = default.model_type, type(default)
     if config_class not in _HEADS[objective]:
         other = "clm" if objective == "mlm" else "mlm"
         hint = f"; with objective={other} it works" if config_class in _HEADS[other] else ""
         raise TutError(
             f"objective={objective}: model.architecture={name} has no {_NAMES[objective]} language model{hint}"
         )
-    try:
-        default = config_class()
-        part = _text_part(default)
-    except Exception as error:  # each architecture raises what it likes
-        raise TutError(f"model.architecture={name}: its config says: {quoted(error)}") from error
+    part = _text_part(default)
     values = copy.deepcopy(model.config)
     _check_values(name, "model.config", values, default)
-    values |= _set_by_tut(default, objective, tokens, values)
+    fill = _set_by_tut if model.pretrained is None else _roles
+    values |= fill(default, objective, tokens, values)
     if part is not None:
         own = values.get(part, {})
         text_default = getattr(default, part)
         _check_values(name, f"model.config.{part}", own, text_default)
         kind = {"model_type": text_default.model_type}
-        values[part] = {**kind, **own, **_set_by_tut(text_default, objective, tokens, own)}
+        values[part] = {**kind, **own, **fill(text_default, objective, tokens, own)}
+    if model.pretrained is not None:
+        return pretrained.changed(model.pretrained, AUTO[objective], default, values)
     try:
         with quiet():
             config = config_class(**values)
@@ -96,6 +98,58 @@ def network_config(model: ModelConfig, objective: str, tokens: Tokens) -> PreTra
         raise TutError(f"model.config: {name} says: {quoted(error)}") from error
     _check_sizes(config)
     return config
+
+
+def kind_of(model: ModelConfig) -> PreTrainedConfig:
+    """Return a config of the kind that a model has: of a pretrained one its own, else one with the usual values.
+
+    Raises:
+        TutError: there is no such kind.
+    """
+    name = model.architecture
+    if model.pretrained is not None:
+        found = pretrained.config_of(model.pretrained)
+        if name not in (None, found.model_type):
+            raise TutError(
+                f"model.architecture={name}: model.pretrained={model.pretrained} is a {found.model_type}; "
+                "leave out model.architecture, and model="
+            )
+        return found
+    if name is None:
+        raise TutError("model.architecture: must be given, unless model.pretrained is")
+    if name not in CONFIG_MAPPING:
+        near = did_you_mean(name, CONFIG_MAPPING)
+        raise TutError(f"model.architecture={name}: not a model type that transformers knows{near}")
+    try:
+        default: PreTrainedConfig = CONFIG_MAPPING[name]()
+        default.get_text_config()
+    except Exception as error:  # each architecture raises what it likes
+        raise TutError(f"model.architecture={name}: its config says: {quoted(error)}") from error
+    return default
+
+
+def as_if_new(model: ModelConfig, objective: str, tokens: Tokens) -> tuple[ModelConfig, Tokens]:
+    """Return what asks for a network like a pretrained one, but with new weights, and the tokens that go with it."""
+    config = network_config(model, objective, tokens)
+    text, part = config.get_text_config(), _text_part(config)
+    values = _said_of(config)
+    if part is not None:
+        values[part] = _said_of(text)
+    special = {kind: None if getattr(text, f"{kind}_token_id", None) is None else 0 for kind in _KINDS}
+    return ModelConfig(config.model_type, values), Tokens(text.vocab_size, special)
+
+
+def _said_of(config: PreTrainedConfig) -> dict[str, Any]:
+    """Return the values of a config that are not the usual ones and that a user could have said."""
+    default = type(config)()
+    not_for_users = {*_SET_BY_TUT, *pretrained.OF_SAVING, *config.sub_configs, "model_type"}
+    known = _known(default) - not_for_users
+    usual = default.to_dict()
+    return {
+        name: value
+        for name, value in config.to_dict().items()
+        if name in known and not name.endswith("token_id") and value != usual.get(name)
+    }
 
 
 def quoted(error: BaseException) -> str:
@@ -143,10 +197,16 @@ def _check_values(architecture: str, where: str, values: dict[str, Any], default
 
 def _set_by_tut(default: PreTrainedConfig, objective: str, tokens: Tokens, values: dict[str, Any]) -> dict[str, Any]:
     """Return what follows from the tokenizer and the objective, unless a user has said otherwise."""
-    known = _known(default)
     own: dict[str, Any] = {"vocab_size": tokens.vocab_size, "tie_word_embeddings": True}
-    if "decoder_vocab_size" in known:
+    if "decoder_vocab_size" in _known(default):
         own["decoder_vocab_size"] = tokens.vocab_size
+    return own | _roles(default, objective, tokens, values)
+
+
+def _roles(default: PreTrainedConfig, objective: str, tokens: Tokens, values: dict[str, Any]) -> dict[str, Any]:
+    """Return which way the network looks, and which token is for what, unless a user has said otherwise."""
+    known = _known(default)
+    own: dict[str, Any] = {}
     for name in ("is_decoder", "causal"):  # BERT's and XLM's kin look both ways without it
         if objective == "clm" and name in known and name not in values:
             own[name] = True

@@ -18,7 +18,7 @@ from transformers.utils import logging as transformers_logging
 
 from tut.config import DataConfig, ModelConfig
 from tut.errors import TutError
-from tut.model.configuration import Tokens, network_config, quiet, quoted
+from tut.model.configuration import Tokens, as_if_new, network_config, quiet, quoted
 from tut.model.miniature import few_layers, small_sizes
 from tut.model.trial import Unfit, longest_row, new_network, try_out, try_precision, try_shapes
 
@@ -42,6 +42,13 @@ class Asked:
     objective: str
     data: DataConfig
     tokens: Tokens
+
+    @classmethod
+    def of(cls, model: ModelConfig, objective: str, data: DataConfig, tokens: Tokens) -> "Asked":
+        """Return what a run asks for; instead of a pretrained network, one like it with new weights."""
+        if model.pretrained is not None:
+            model, tokens = as_if_new(model, objective, tokens)
+        return cls(model, objective, data, tokens)
 
     @property
     def name(self) -> str:

@@ -7,7 +7,7 @@ import torch
 
 from tut.config import Config, DataConfig, ModelConfig, ObjectiveConfig
 from tut.errors import TutError
-from tut.model.configuration import Tokens
+from tut.model.configuration import Tokens, kind_of
 from tut.model.fitness import Asked, why_no_bf16
 from tut.system import device as system
 
@@ -22,7 +22,7 @@ def check_precision(precision: str, model: ModelConfig, objective: ObjectiveConf
     """
     reason = _why_no_bf16(model, objective, data) if precision == "bf16" else None
     if reason is not None:
-        name = model.architecture
+        name = kind_of(model).model_type
         raise TutError(f"trainer.precision=bf16: {name} says: {reason}; choose from auto, fp32")
 
 
@@ -38,12 +38,13 @@ def suited(config: Config, precision: str) -> str:
     reason = _why_no_bf16(config.model, config.objective, config.data)
     if reason is None:
         return precision
-    _say(config.model.architecture, reason)
+    _say(kind_of(config.model).model_type, reason)
     return "fp32"
 
 
 def _why_no_bf16(model: ModelConfig, objective: ObjectiveConfig, data: DataConfig) -> str | None:
-    return why_no_bf16(Asked(model, objective.name, data, Tokens.expected(data, objective.name)))
+    tokens = Tokens.expected(model, data, objective.name)
+    return why_no_bf16(Asked.of(model, objective.name, data, tokens))
 
 
 @lru_cache  # once a process

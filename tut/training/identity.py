@@ -23,7 +23,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from tut.config import TRAINED
+from tut.data.tokenizer import vocabulary_size
 from tut.marks import Decides
+from tut.model import pretrained
 from tut.model.numerics import USUAL_KERNEL_SETTINGS
 from tut.system.files import digest
 from tut.system.provenance import CODE, cpu_name, versions
@@ -81,9 +84,13 @@ def determinants(inputs: "Inputs", tied: bool) -> dict[str, Any]:
     decided = config.deciding(Decides.STATE) if tied else config.deciding(Decides.STATE, Decides.CHANGE)
     known = {
         "data.fingerprint": inputs.corpus.fingerprint,
-        "data.vocabulary": len(inputs.tokenizer),
+        "data.vocabulary": vocabulary_size(inputs.tokenizer),
         "trainer.precision": inputs.precision,
     }
+    if config.model.pretrained is not None:
+        known["model.architecture"] = pretrained.config_of(config.model.pretrained).model_type
+        known["model.pretrained"] = pretrained.digest_of(config.model.pretrained)
+        known["model.tokenizer"] = "its own" if config.data.tokenizer == TRAINED else "another"
     if config.optimizer.schedule != "constant":
         known["trainer.total_steps"] = timeline.total_steps
     if not tied:

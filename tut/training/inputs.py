@@ -8,12 +8,14 @@ import torch
 from transformers import PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
-from tut.config import Config, DataConfig, ObjectiveConfig
+from tut.config import Config, DataConfig, ModelConfig, ObjectiveConfig
 from tut.data.batches import TrainingBatches
 from tut.data.corpus import Corpus, open_corpus
 from tut.data.objective import Objective
 from tut.data.sources import open_source
-from tut.data.tokenizer import load_tokenizer
+from tut.data.tokenizer import as_read_back, load_tokenizer
+from tut.model import pretrained
+from tut.model.configuration import kind_of
 from tut.model.precision import choose_precision
 from tut.splits import Split
 from tut.system.device import choose_device
@@ -39,7 +41,8 @@ class Inputs:
         self.config = config
         self.device = choose_device(config.trainer) if device is None else device
         self.precision = choose_precision(config, self.device) if precision is None else precision
-        self.tokenizer, self.corpus = _opened(_key(config.data), _key(config.objective))
+        kind = ModelConfig(config.model.architecture, pretrained=config.model.pretrained)
+        self.tokenizer, self.corpus = _opened(_key(config.data), _key(config.objective), _key(kind))
         self.objective = Objective(config.objective, self.tokenizer)
         trainer = config.trainer
         parts = trainer.gradient_accumulation * trainer.processes
@@ -48,13 +51,17 @@ class Inputs:
         self.timeline = Timeline.of(config, self.batches.steps_per_epoch)
 
 
-def _key(section: DataConfig | ObjectiveConfig) -> str:
+def _key(section: DataConfig | ObjectiveConfig | ModelConfig) -> str:
     return json.dumps(asdict(section), sort_keys=True)
 
 
 @lru_cache(maxsize=8)  # the runs of a sweep mostly read the same text
-def _opened(data_key: str, objective_key: str) -> tuple[PreTrainedTokenizerBase, Corpus]:
+def _opened(data_key: str, objective_key: str, kind_key: str) -> tuple[PreTrainedTokenizerBase, Corpus]:
     data, objective = DataConfig(**json.loads(data_key)), ObjectiveConfig(**json.loads(objective_key))
+    model = ModelConfig(**json.loads(kind_key))
     source = open_source(data)
-    tokenizer = load_tokenizer(data, objective, source)
+    folder = None if model.pretrained is None else pretrained.folder_of(model.pretrained)
+    tokenizer = as_read_back(load_tokenizer(data, objective, source, folder), data, kind_of(model))
+    if model.pretrained is not None:
+        pretrained.check_fits(model.pretrained, tokenizer)
     return tokenizer, open_corpus(data, source, tokenizer)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tut.config import RESUME_WORDS, Config
+from tut.data.tokenizer import vocabulary_size
 from tut.errors import TutError
 from tut.model import memory
 from tut.splits import Split
@@ -182,7 +183,7 @@ class RecordedRun(Replica):
             total_steps=timeline.total_steps,
             step=self.state.step,
             resumed_from=None if resumed_from is None else str(resumed_from),
-            data={"fingerprint": corpus.fingerprint, "vocab_size": len(inputs.tokenizer)}
+            data={"fingerprint": corpus.fingerprint, "vocab_size": vocabulary_size(inputs.tokenizer)}
             | {f"{split.words}_tokens": len(rows.tokens) for split, rows in corpus.rows.items()},
             parameters={"tied": size - pair.output.numel(), "untied": size},
             hardware={

@@ -9,6 +9,7 @@ from tut.distributed import collectives
 from tut.model.build import build_model
 from tut.model.numerics import make_deterministic, to_device
 from tut.model.predict import PredictsAt
+from tut.model.pretrained import tie_as_it_comes
 from tut.splits import Split
 from tut.system.device import keep_freed_memory
 from tut.tracking.record import Row
@@ -34,7 +35,10 @@ class Replica:
         self.config = config
         self.inputs = inputs = Inputs(config)
         network = to_device(build_model(config, inputs.tokenizer), inputs.device, inputs.precision)
-        pair = tie(network, explicit_join=True)
+        if config.model.pretrained is None:
+            pair = tie(network, explicit_join=True)
+        else:
+            pair = tie_as_it_comes(network, inputs.timeline.untie_step, config.untie.init)
         self.model = PredictsAt(network)
         optimizers = build_optimizers(config.optimizer, network, pair)
         self.state = State(network, pair, optimizers, Window.on(inputs.device))
