@@ -19,6 +19,7 @@ from transformers import (
     BertConfig,
     BertForMaskedLM,
     BertModel,
+    Gemma3Config,
     GPT2Config,
     GPT2LMHeadModel,
     LlamaConfig,
@@ -46,10 +47,14 @@ from tut.training.scoring import evaluate
 CPU = torch.device("cpu")
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 SIZES |= {"max_position_embeddings": 64, "initializer_range": 0.2}
+ONE_HEAD = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16}
+TEXT_PART = {**SIZES, **ONE_HEAD, "vocab_size": 510, "pad_token_id": 1, "eos_token_id": 0, "bos_token_id": 0}
+IMAGE_PART = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
 MODELS: dict[str, Callable[[], PreTrainedModel]] = {
     "bert": lambda: BertForMaskedLM(BertConfig(vocab_size=500, **SIZES)),
     "llama": lambda: LlamaForCausalLM(LlamaConfig(vocab_size=510, tie_word_embeddings=False, **SIZES)).bfloat16(),
     "gpt2": lambda: GPT2LMHeadModel(GPT2Config(vocab_size=500, n_embd=32, n_layer=1, n_head=2, n_positions=64)),
+    "gemma3": lambda: AutoModelForCausalLM.from_config(Gemma3Config(text_config=TEXT_PART, vision_config=IMAGE_PART)),
     "headless": lambda: BertModel(BertConfig(vocab_size=500, **SIZES)),
 }
 AUTO = {"mlm": AutoModelForMaskedLM, "clm": AutoModelForCausalLM}
@@ -90,7 +95,7 @@ def edit_config(folder: Path, **values) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
-@pytest.mark.parametrize("name", ["bert", "gpt2", "llama"])
+@pytest.mark.parametrize("name", ["bert", "gpt2", "llama", "gemma3"])
 def test_it_starts_as_it_comes(name: str, models: Path) -> None:
     """Before the first step, it scores what the model scores that lies there; and its tokenizer is the one there."""
     point = "untie.step=0" if name in UNTIED else "untie.step=3"
@@ -250,6 +255,12 @@ def run_code(folder: Path) -> None:
         ("bert", None, ("model.config.hidden_size=64",), "model.config.hidden_size=64: the weights of .* other shapes"),
         ("bert", None, ("model.config.num_hidden_layers=1",), "num_hidden_layers=1: the weights of .* other shapes"),
         ("gpt2", None, ("model.config.n_layer=2",), "model.config.n_layer=2: the weights of .* other shapes"),
+        (
+            "gemma3",
+            None,
+            ("model.config.text_config.hidden_size=64",),
+            "text_config=.*: the weights of .* other shapes",
+        ),
         ("bert", None, ("model.config.vocab_size=9",), "model.config.vocab_size: not for you to set"),
         ("bert", None, ("model.config.tie_word_embeddings=false",), "tie_word_embeddings: not for you to set"),
         ("bert", None, ("model.config.hiden_act=relu",), "bert has no such value; did you mean 'hidden_act'"),
@@ -340,6 +351,10 @@ def test_values_that_leave_the_shapes_alone_can_be_changed(models: Path) -> None
     network = Replica(make_config(*words(models / "bert", *more))).state.network
     assert network.bert.encoder.layer[0].output.dropout.p == 0.3
     assert network.config.hidden_act == "relu"
+    more = ("model.config.text_config.attention_dropout=0.3",)
+    network = Replica(make_config(*words(models / "gemma3", *more))).state.network
+    assert network.config.text_config.attention_dropout == 0.3
+    assert network.config.text_config.hidden_size == 32
 
 
 def test_a_sweep_shares_what_starts_from_the_same_weights(models: Path, tmp_path: Path) -> None:

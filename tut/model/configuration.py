@@ -87,7 +87,7 @@ def network_config(model: ModelConfig, objective: str, tokens: Tokens) -> PreTra
         own = values.get(part, {})
         text_default = getattr(default, part)
         _check_values(name, f"model.config.{part}", own, text_default)
-        kind = {"model_type": text_default.model_type}
+        kind = {"model_type": text_default.model_type} if model.pretrained is None else {}
         values[part] = {**kind, **own, **fill(text_default, objective, tokens, own)}
     if model.pretrained is not None:
         return pretrained.changed(model.pretrained, AUTO[objective], default, values)
@@ -132,10 +132,13 @@ def as_if_new(model: ModelConfig, objective: str, tokens: Tokens) -> tuple[Model
     """Return what asks for a network like a pretrained one, but with new weights, and the tokens that go with it."""
     config = network_config(model, objective, tokens)
     text, part = config.get_text_config(), _text_part(config)
-    values = _said_of(config)
-    if part is not None:
-        values[part] = _said_of(text)
-    special = {kind: None if getattr(text, f"{kind}_token_id", None) is None else 0 for kind in _KINDS}
+    try:
+        values = _said_of(config)
+        if part is not None:
+            values[part] = _said_of(text)
+    except Exception as error:  # of its usual values
+        raise TutError(f"model.pretrained={model.pretrained}: its kind of config says: {quoted(error)}") from error
+    special = {kind: None if _size(text, f"{kind}_token_id") is None else 0 for kind in _KINDS}
     return ModelConfig(config.model_type, values), Tokens(text.vocab_size, special)
 
 
