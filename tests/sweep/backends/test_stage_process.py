@@ -42,6 +42,7 @@ def nonsense(folder: Path) -> Work:
         ends_run=False,
         sweep=folder,
         priority=1,
+        slots=1,
         device="cpu",
         precision="fp32",
         nodes=1,
@@ -68,7 +69,7 @@ def server_of(launcher: int) -> psutil.Process:
 
 @pytest.mark.processes
 def test_an_answer_arrives(tmp_path: Path) -> None:
-    process = StageProcess(nonsense(tmp_path), Slot("cpu"), tmp_path / "log.txt")
+    process = StageProcess(nonsense(tmp_path), [Slot("cpu")], tmp_path / "log.txt")
     wait_for(process)
     assert process.close() == 1
     assert isinstance(process.answer, Failed)
@@ -82,7 +83,7 @@ def test_a_start_is_tried_again_when_the_server_has_just_died(tmp_path: Path) ->
     server = multiprocessing.forkserver._forkserver._forkserver_pid
     os.kill(server, signal.SIGSTOP)  # so that it takes the request, and dies before it forks
     threading.Timer(0.5, os.kill, (server, signal.SIGKILL)).start()
-    process = StageProcess(nonsense(tmp_path), Slot("cpu"), tmp_path / "log.txt")
+    process = StageProcess(nonsense(tmp_path), [Slot("cpu")], tmp_path / "log.txt")
     assert multiprocessing.forkserver._forkserver._forkserver_pid != server
     wait_for(process)
     process.close()
@@ -103,7 +104,7 @@ def test_a_process_whose_start_was_taken_for_failed_does_nothing(
             raise EOFError
 
     monkeypatch.setattr(ForkServerProcess, "start", start_and_hear_nothing_at_first)
-    process = StageProcess(nonsense(tmp_path), Slot("cpu"), tmp_path / "log.txt")
+    process = StageProcess(nonsense(tmp_path), [Slot("cpu")], tmp_path / "log.txt")
     wait_for(process)
     assert process.close() == 1
     begun[0].join(60)
@@ -114,7 +115,7 @@ def test_a_process_whose_start_was_taken_for_failed_does_nothing(
 
 def test_the_server_is_out_of_the_reach_of_signals_to_the_group(tmp_path: Path) -> None:
     stage_process.start_server()
-    process = StageProcess(nonsense(tmp_path), Slot("cpu"), tmp_path / "log.txt")  # it serves, so it has imported all
+    process = StageProcess(nonsense(tmp_path), [Slot("cpu")], tmp_path / "log.txt")  # it serves, so it has imported all
     wait_for(process)
     process.close()
     server = multiprocessing.forkserver._forkserver._forkserver_pid
