@@ -392,7 +392,8 @@ def test_settings_out_of_their_limits(settings: LauncherConfig, said: str) -> No
         (["hydra.launcher.devices=[7]"], "hydra.launcher.devices=[7]: there is no CUDA device 7; torch finds"),
         (["hydra/launcher=slurm"], "hydra/launcher=slurm: there is no sbatch here"),
         (["trainer.batch_size=8,100000"], "trainer.batch_size=100000: the training split has only"),
-        (["trainer.devices=2"], "trainer.devices=2: in a sweep on this machine each run has one device; take"),
+        (["trainer.nodes=2"], "trainer.nodes=2: a sweep on this machine has one node; take hydra/launcher=slurm"),
+        (["trainer.nodes=2", "hydra.launcher.dry_run=true"], "trainer.nodes=2: a sweep on this machine has one node"),
     ],
 )
 def test_mistakes_are_one_line_before_anything_is_trained(words: list[str], said: str, tmp_path: Path) -> None:
