@@ -15,7 +15,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from conftest import SMALL, SMALL_GPT, UNREPORTED, make_config, newest, rows, untimed
+from conftest import PATIENCE, SMALL, SMALL_GPT, UNREPORTED, make_config, newest, rows, untimed
 from ranks import as_ranks
 
 import tut.training.follower
@@ -167,14 +167,14 @@ def test_a_lost_process_ends_the_run_and_any_number_goes_on(tmp_path: Path, capl
     def signalled(number: signal.Signals) -> tuple[int, list[str]]:
         last = newest(folder) if folder.exists() else None
         process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-        deadline = time.monotonic() + 100
+        deadline = time.monotonic() + PATIENCE
         while not list(folder.glob("checkpoints/step-*")) or newest(folder) == last:
             assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.01)
         (other,) = psutil.Process(process.pid).children()
         other.send_signal(number)
-        _, said = process.communicate(timeout=30)
+        _, said = process.communicate(timeout=PATIENCE)
         return process.returncode, said.splitlines()
 
     code, said = signalled(signal.SIGKILL)
@@ -195,7 +195,7 @@ def test_a_lost_process_ends_the_run_and_any_number_goes_on(tmp_path: Path, capl
 def test_torchrun(tmp_path: Path) -> None:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "tut.train"]
     words = [*MLM, "trainer.max_steps=4", "untie.step=2", "trainer.devices=2", f"hydra.run.dir={tmp_path / 'run'}"]
-    done = subprocess.run([*torchrun, *words], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=120)
+    done = subprocess.run([*torchrun, *words], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.count("test loss") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
     assert Record(tmp_path / "run").state["status"] == "finished"
@@ -228,7 +228,7 @@ def test_the_processes_of_one_machine_listen_on_loopback_only(tmp_path: Path) ->
                 family = [psutil.Process(running.pid), *psutil.Process(running.pid).children()]
                 listening = [listens_on(one) for one in family]
         running.terminate()
-        running.wait(60)
+        running.wait(PATIENCE)
     assert running.returncode == 75
     assert {address for some in listening for address in some} <= {"127.0.0.1", "::1"}
 

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import psutil
-from conftest import assert_same_run, make_config
+from conftest import PATIENCE, assert_same_run, make_config
 from small_sweeps import TINY, outcomes, start, steps_trained, sweep, tasks
 
 from tut.sweep.folder import SweepFolder
@@ -33,7 +33,7 @@ def test_a_sweep_of_runs_of_several_processes_is_its_single_runs(tmp_path: Path)
 
 def family(folder: Path, word: str) -> list[psutil.Process]:
     """Return the processes of the stage that a word labels, rank 0 first, once it trains."""
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         time.sleep(0.05)
         if (folder / "sweep.json").exists():
@@ -54,7 +54,7 @@ def test_no_process_of_a_stage_outlives_it(tmp_path: Path) -> None:
     assert [len(each) for each in (first, second, third)] == [2, 2, 2]
     first[0].kill()
     second[1].kill()
-    _, alive = psutil.wait_procs([*first, *second], timeout=120)
+    _, alive = psutil.wait_procs([*first, *second], timeout=PATIENCE)
     assert not alive
     while "running" in [outcomes(folder)[f"seed={seed}"] for seed in (0, 1)]:
         assert launcher.poll() is None
@@ -63,7 +63,7 @@ def test_no_process_of_a_stage_outlives_it(tmp_path: Path) -> None:
     said, _ = launcher.communicate()
     assert "seed=0: failed: killed by SIGKILL (out of memory?)" in said
     assert "seed=1: failed: rank 1 is gone, killed by SIGKILL" in said
-    _, alive = psutil.wait_procs(third, timeout=120)
+    _, alive = psutil.wait_procs(third, timeout=PATIENCE)
     assert not alive
     (saved,) = home.glob("stages/*/step-*")
 
@@ -72,5 +72,5 @@ def test_no_process_of_a_stage_outlives_it(tmp_path: Path) -> None:
     os.killpg(again.pid, signal.SIGINT)
     said, _ = again.communicate()
     assert again.returncode == 130, said
-    assert not psutil.wait_procs(third, timeout=120)[1]
+    assert not psutil.wait_procs(third, timeout=PATIENCE)[1]
     assert max(home.glob("stages/*/step-*")).name > saved.name

@@ -5,11 +5,13 @@ import os
 import signal
 import threading
 import time
+from contextlib import suppress
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import psutil
 import pytest
+from conftest import PATIENCE
 from small_sweeps import TINY, outcomes, start, steps_trained, wait_for_rows
 
 from tut.sweep.backends import stage_process
@@ -55,7 +57,7 @@ def nonsense(folder: Path) -> Work:
 
 
 def wait_for(process: StageProcess) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while not process.look():
         assert time.monotonic() < deadline
         stage_process.wait_for_any([process], 0.1)
@@ -63,8 +65,11 @@ def wait_for(process: StageProcess) -> None:
 
 def server_of(launcher: int) -> psutil.Process:
     """Return the server that a launcher's stages are forked from."""
-    children = psutil.Process(launcher).children()
-    return next(child for child in children if "multiprocessing.forkserver" in " ".join(child.cmdline()))
+    for child in psutil.Process(launcher).children():
+        with suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+            if "multiprocessing.forkserver" in " ".join(child.cmdline()):
+                return child
+    raise AssertionError("there is no server")
 
 
 @pytest.mark.processes
@@ -107,7 +112,7 @@ def test_a_process_whose_start_was_taken_for_failed_does_nothing(
     process = StageProcess(nonsense(tmp_path), [Slot("cpu")], tmp_path / "log.txt")
     wait_for(process)
     assert process.close() == 1
-    begun[0].join(60)
+    begun[0].join(PATIENCE)
     assert begun[0].exitcode == 0
     said = [line for line in (tmp_path / "log.txt").read_text().splitlines() if line.startswith("tut: ")]
     assert len(said) == 1
@@ -151,7 +156,7 @@ def test_what_a_stage_has_answered_counts_however_it_ends(tmp_path: Path) -> Non
     path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
     words = (*TINY, "untie.step=null,8")
     launcher = start(*words, home=tmp_path / "home", folder=tmp_path / "sweep", PYTHONPATH=path)
-    said, _ = launcher.communicate(timeout=120)
+    said, _ = launcher.communicate(timeout=PATIENCE)
     assert launcher.returncode == 0, said
     assert set(outcomes(tmp_path / "sweep").values()) == {"finished"}
     assert "Traceback" not in said
@@ -167,12 +172,12 @@ def test_a_signal_to_the_whole_group_stops_the_stages(number: signal.Signals, tm
     launcher = start(*words, home=home, folder=folder)
     wait_for_rows(folder)
     os.killpg(launcher.pid, number)
-    said, _ = launcher.communicate(timeout=60)
+    said, _ = launcher.communicate(timeout=PATIENCE)
     assert launcher.returncode == 75, said
     assert "state saved; to go on: python -m tut.train -m" in said
     assert "Traceback" not in said
     assert sorted(outcomes(folder).values()) == ["stopped", "waiting", "waiting"]
     (saved,) = home.glob("stages/*/step-*")
     again = start(*words, "hydra.launcher.dry_run=true", home=home, folder=folder)
-    said, _ = again.communicate(timeout=60)
+    said, _ = again.communicate(timeout=PATIENCE)
     assert f"{int(saved.name[-8:])} of them in the store" in said
