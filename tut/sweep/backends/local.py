@@ -101,8 +101,8 @@ def _slots(settings: LocalConfig, configs: list[Config]) -> list[Slot]:
     for trainer in trainers:
         _check_processes(trainer)
         _check_device(trainer, settings.devices)
-    gpus = [] if settings.devices == "cpu" else _gpus(settings.devices)
-    kinds = set()
+    gpus = [] if settings.devices == "cpu" else _chosen(settings.devices)
+    kinds: set[str] = set()
     for trainer in trainers:
         device = _device(trainer, settings)
         kinds.add(device.type)
@@ -141,7 +141,7 @@ def _check_device(trainer: TrainerConfig, devices: Any) -> None:
         raise TutError(f"trainer.device={wanted}: does not go with hydra.launcher.devices={devices}")
 
 
-def _gpus(devices: Any) -> list[str]:
+def _chosen(devices: Any) -> list[str]:
     """Return the CUDA devices of `hydra.launcher.devices`, as CUDA_VISIBLE_DEVICES names them."""
     visible = _visible()
     if devices == "auto":
