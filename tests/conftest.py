@@ -8,12 +8,13 @@ os.environ.update(OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1", WANDB_MODE="disabled"
 import ctypes
 import json
 import logging
-import multiprocessing
+import multiprocessing.util
 import runpy
 import signal
 import subprocess
 import sys
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hypothesis import HealthCheck, settings
 
 from tut.cli.hydra_versions import VERSION_BASE
 from tut.cli.preflight import normalise, register_schema
@@ -37,6 +39,10 @@ os.environ["TUT_SLURM_PORT"] = str(28900 + 4 * (os.getuid() % 250))
 # A callback that does nothing: sweeps end sooner without a report. Hydra 1.4.0rc3 cannot delete a key in a sweep.
 UNREPORTED = "hydra.callbacks.report_at_end._target_=hydra.experimental.callback.Callback"
 TIMINGS = {"seconds", "tokens_per_second"}
+PATIENCE = 600
+"""Seconds to wait for what is sure to come, however slow and busy the machine. Only a test that hangs waits as long."""
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])  # they measure no time
+settings.load_profile("tests")
 
 SMALL = (
     "data=text",
@@ -62,6 +68,8 @@ def pytest_configure(config: pytest.Config) -> None:
     torch.set_num_threads(1)
     register_schema()
     os.environ["TUT_HOME"] = str(SHARED / "home")
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in what a script starts with `&`; tests press Ctrl-C
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if _is_first(config):
         from pydoc_data.topics import topics
 
@@ -139,7 +147,7 @@ def make_config(*overrides: str) -> Config:
         return Config.from_hydra(compose("config", normalise(list(overrides))))
 
 
-def command(module: str, *arguments: str, cwd: Path, timeout: float = 120, **environment: str):
+def command(module: str, *arguments: str, cwd: Path, timeout: float = PATIENCE, **environment: str):
     """Run `python -m module arguments` as a user would, and return the finished process.
 
     It is forked from this process, and so has imported torch and transformers already. What a start from nothing does
@@ -175,10 +183,26 @@ def _as_main(arguments: tuple[str, ...], cwd: Path, environment: dict[str, str],
     sys.argv = list(arguments)
     server = forkserver._forkserver  # of the process that this one was forked from, if it has one
     server._forkserver_pid = server._forkserver_alive_fd = server._forkserver_address = None
+    multiprocessing.util.spawnv_passfds = _forked_instead
     tut.training.inputs._opened.cache_clear()
     logging.root.handlers.clear()
     GlobalHydra.instance().clear()
     runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
+
+
+def _forked_instead(_path: bytes, arguments: list[str], passed: list[int]) -> int:
+    """Do in a fork what multiprocessing would start Python for, with no more files open than that would have."""
+    pid = os.fork()
+    if pid:
+        return pid
+    kept = [2, *sorted(passed), os.sysconf("SC_OPEN_MAX")]
+    for low, high in pairwise(kept):
+        os.closerange(low + 1, high)
+    logging.root.handlers.clear()
+    try:
+        exec(arguments[-1], {})
+    finally:
+        os._exit(0)
 
 
 def rows(folder: Path, split: str) -> list[dict[str, Any]]:

@@ -2,18 +2,19 @@
 
 import multiprocessing
 import os
-import socket
 from collections.abc import Callable
 from typing import Any
+
+from conftest import PATIENCE
+
+from tut.distributed import rendezvous
 
 FORK = multiprocessing.get_context("fork")
 
 
 def as_ranks(count: int, do: Callable[[int], Any]) -> list[Any]:
     """Call a function in as many processes, in the environment that torchrun gives them; return what each returned."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    store = rendezvous._store_on_loopback()  # of this process, as it is torchrun's: no other takes its port meanwhile
     answers = FORK.SimpleQueue()
 
     def one(rank: int) -> None:
@@ -23,7 +24,8 @@ def as_ranks(count: int, do: Callable[[int], Any]) -> list[Any]:
             WORLD_SIZE=str(count),
             LOCAL_WORLD_SIZE=str(count),
             MASTER_ADDR="127.0.0.1",
-            MASTER_PORT=str(port),
+            MASTER_PORT=str(store.port),
+            TORCHELASTIC_USE_AGENT_STORE="True",
         )
         answers.put((rank, do(rank)))
 
@@ -31,7 +33,7 @@ def as_ranks(count: int, do: Callable[[int], Any]) -> list[Any]:
     for process in processes:
         process.start()
     for process in processes:
-        process.join(120)
+        process.join(PATIENCE)
         process.kill()
     answered: dict[int, Any] = {}
     while not answers.empty():

@@ -5,10 +5,11 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
-from conftest import SMALL, TEXT, UNREPORTED, command
+from conftest import PATIENCE, SMALL, TEXT, UNREPORTED, command
 
 from tut.sweep.folder import SweepFolder
 from tut.sweep.work import Task
@@ -39,7 +40,7 @@ def start(*words: str, home: Path, folder: Path, **environment: str) -> subproce
 def sweep(*words: str, home: Path, folder: Path, code: int = 0, **environment: str) -> str:
     """Run a sweep to its end, and return what it said."""
     words = ("-m", *words, UNREPORTED, f"hydra.sweep.dir={folder}")
-    done = command("tut.train", *words, cwd=folder.parent, timeout=300, TUT_HOME=str(home), **environment)
+    done = command("tut.train", *words, cwd=folder.parent, TUT_HOME=str(home), **environment)
     said: str = done.stdout + done.stderr
     assert done.returncode == code, said[-4000:]
     return said
@@ -68,7 +69,7 @@ def steps_trained(folder: Path) -> int:
 
 def wait_for_rows(folder: Path) -> Path:
     """Return the folder of the first stage that has written a metric row."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         if found := list(folder.glob("stages/*/train.jsonl")) + list(folder.glob("[0-9]*/train.jsonl")):
             return found[0].parent
@@ -80,9 +81,10 @@ def kill_everything(process: subprocess.Popen[str]) -> None:
     """SIGKILL a launcher and all that it has started, as a power cut would."""
     family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
     for one in family:
-        one.kill()
+        with suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+            one.kill()
     process.communicate()
-    psutil.wait_procs(family, timeout=20)
+    psutil.wait_procs(family, timeout=PATIENCE)
 
 
 assert TEXT  # the text that TINY reads is written when conftest is loaded

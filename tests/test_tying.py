@@ -331,3 +331,34 @@ def test_misuse_is_refused() -> None:
     assert not pair.tied
     with pytest.raises(TutError, match="not tied"):
         tut.untie(model)
+
+
+@pytest.mark.parametrize("name", ["bert", "roberta", "albert", "llama"])
+def test_what_was_saved_of_a_tied_model_comes_back_whole_into_an_untied_one(name: str, tmp_path) -> None:
+    """And an untied one that is tied again is saved whole: the head's bias has two names in BERT and its kin."""
+    model = build(name)
+    tut.tie(model)
+    optimizer = adamw(model)
+    train(model, optimizer, range(2))
+    before, saved = logits(model), copy.deepcopy(model.state_dict())
+    saved = {
+        key: value
+        for key, value in saved.items()
+        if not key.endswith(("decoder.bias", "decoder.weight", "lm_head.weight"))
+    }
+    tut.untie(model, optimizer)
+    train(model, optimizer, range(2, 4))
+    assert model.load_state_dict(saved, strict=False).missing_keys == []
+    assert torch.equal(logits(model), before)
+    train(model, optimizer, range(4, 6))
+    tut.tie(model)
+    model.save_pretrained(tmp_path)
+    assert torch.equal(logits(type(model).from_pretrained(tmp_path)), logits(model))
+
+
+def test_untying_keeps_an_output_embedding_that_was_loaded() -> None:
+    untied, model = build("llama", tied=False), build("llama")
+    tut.tie(model)
+    model.load_state_dict(untied.state_dict())
+    tut.untie(model)
+    assert torch.equal(logits(model), logits(untied))

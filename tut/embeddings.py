@@ -56,7 +56,9 @@ class Embeddings:
         """Say in the model's config whether it is tied, so that what is saved is read back as it was."""
         if self._config_says_it:
             self.model.config.tie_word_embeddings = self.tied
-            if not self.tied:
+            if self.tied:
+                _join_bias_aliases(self.model)
+            else:
                 _part_bias_aliases(self.model)
 
     def role_gradients(self) -> dict[str, float]:
@@ -94,13 +96,21 @@ class Embeddings:
         count = type(self.model).num_parameters(self.model, *arguments, **options)
         return count - self.output.numel() if self.tied else count
 
+    @torch.no_grad()
     def _after_load(self, _model: nn.Module, keys: Any) -> None:
-        """Called by `load_state_dict`: what was saved of a tied model may have E alone."""
-        absent = [name for name in keys.missing_keys if name.endswith(tuple(_output_names(self.model)))]
-        if self.tied and absent:
-            self.follow()
-            keys.missing_keys[:] = [name for name in keys.missing_keys if name not in absent]
+        """Called by `load_state_dict`: what was saved of a tied model may lack U, and its bias's second name."""
+        parameters = dict(self.model.named_parameters(remove_duplicate=False))
+        for copy, original in self._copies().items():
+            absent = [name for name in keys.missing_keys if name.endswith(copy)]
+            if absent and not any(name.endswith(original) for name in keys.missing_keys):
+                parameters[copy].copy_(parameters[original])
+                keys.missing_keys[:] = [name for name in keys.missing_keys if name not in absent]
         self.was_loaded = True
+
+    def _copies(self) -> dict[str, str]:
+        """Return the names of what is, in a tied model, a copy of something else, and the name of that."""
+        e, *_ = _weight_names(self.model, self.model.get_input_embeddings())
+        return dict.fromkeys(_output_names(self.model), e) | _bias_aliases(self.model)
 
 
 def _number(scalar: Tensor) -> float:
@@ -152,7 +162,7 @@ def _flag_means_the_pair(model: PreTrainedModel) -> bool:
     There it is left alone: transformers makes one of two matrices that it reads only if they are equal.
     """
     tied = {target for target in _tied_by_flag(model) if _is_weight(target)}
-    return bool(tied) and tied <= _output_names(model)
+    return bool(tied) and tied.issubset(_output_names(model))
 
 
 def _tied_by_flag(model: PreTrainedModel) -> dict[str, str]:
@@ -165,15 +175,25 @@ def _tied_by_flag(model: PreTrainedModel) -> dict[str, str]:
     return tied
 
 
+def _bias_aliases(model: PreTrainedModel) -> dict[str, str]:
+    """Return the name that a head's bias has there, and the name that it has elsewhere."""
+    tied = {head: other for head, other in _tied_by_flag(model).items() if not _is_weight(head)}
+    known = dict(model.named_parameters(remove_duplicate=False))
+    return {head: other for head, other in tied.items() if head in known and other in known}
+
+
 def _is_weight(name: str) -> bool:
     """Return whether a parameter is no bias: the head's may be tied to another name of itself."""
     return not name.endswith("bias")
 
 
-def _output_names(model: PreTrainedModel) -> set[str]:
+def _output_names(model: PreTrainedModel) -> list[str]:
     """Return the names of U in a model's state dict."""
-    head = model.get_output_embeddings()
-    return {f"{name}.weight" for name, module in model.named_modules(remove_duplicate=False) if module is head}
+    return _weight_names(model, model.get_output_embeddings())
+
+
+def _weight_names(model: PreTrainedModel, owner: nn.Module) -> list[str]:
+    return [f"{name}.weight" for name, module in model.named_modules(remove_duplicate=False) if module is owner]
 
 
 def _part_bias_aliases(model: PreTrainedModel) -> None:
@@ -189,3 +209,10 @@ def _part_bias_aliases(model: PreTrainedModel) -> None:
     others = [module for module in model.modules() if module is not head and getattr(module, "bias", None) is bias]
     for module in others:
         module.bias = nn.Parameter(bias.data.clone(), requires_grad=False)
+
+
+def _join_bias_aliases(model: PreTrainedModel) -> None:
+    """Undo that, for a model that is tied again: transformers would keep the spare copy."""
+    for name, other in _bias_aliases(model).items():
+        owner, _, attribute = other.rpartition(".")
+        setattr(model.get_submodule(owner), attribute, model.get_parameter(name))

@@ -58,8 +58,9 @@ class TiedPair(Embeddings):
             self._watch_embedding()
 
     def untie(self) -> None:
-        """Begin to have two updates."""
-        self.follow()
+        """Begin to have two updates, each matrix from the values that it has."""
+        if not self.was_loaded:
+            self.follow()
         self.tied = False
         self.tell_config()
 
@@ -138,7 +139,7 @@ def tie(model: nn.Module, explicit_join: bool = False) -> TiedPair:
         TutError: the model has no output embedding, or the two matrices cannot be one.
     """
     network = unwrapped(model)
-    pair = _pair_of(network)
+    pair = pair_of(network)
     if pair is None:
         pair = TiedPair(network, explicit_join)
     pair.tie()
@@ -172,7 +173,7 @@ def untie(
             updates its output embedding, so that it cannot take over the state.
     """
     network = unwrapped(model)
-    pair = _pair_of(network)
+    pair = pair_of(network)
     if pair is None or not pair.tied:
         raise TutError("untie: the model is not tied; call tut.tie(model) first")
     _one_of("init", init, "copy", "fresh")
@@ -188,8 +189,9 @@ def untie(
     return pair
 
 
-def _pair_of(model: PreTrainedModel) -> TiedPair | None:
-    return vars(model).get("_tied_pair")
+def pair_of(model: nn.Module) -> TiedPair | None:
+    """Return the pair that `tie` has made of a model's embeddings, be it untied since; None if it has made none."""
+    return vars(unwrapped(model)).get("_tied_pair")
 
 
 def _one_of(name: str, value: str, *choices: str) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import SMALL, SMALL_GPT, assert_same_run, make_config, rows, untimed
+from conftest import PATIENCE, SMALL, SMALL_GPT, assert_same_run, make_config, rows, untimed
 
 from tut.config import Config
 from tut.system import files
@@ -59,7 +59,7 @@ def killed(config: Config, folder: Path, prepare: Callable[[], None]) -> int:
 
     process = multiprocessing.get_context("fork").Process(target=child)
     process.start()
-    process.join(120)
+    process.join(PATIENCE)
     assert process.exitcode is not None
     return process.exitcode
 

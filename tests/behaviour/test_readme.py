@@ -7,8 +7,12 @@ import sys
 import zipfile
 from pathlib import Path
 
+import lightning
 import pytest
+import torch
+import transformers
 from conftest import TEXT, UNREPORTED, command, make_config
+from integrations.small import llama
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from tut.cli.preflight import preflight
@@ -56,6 +60,8 @@ def test_training_commands(tmp_path: Path) -> None:
             extra = [*SMALL_RUNS, "seed=0"]  # a tree of all seeds is as many times this one
         if any(word.startswith("model.pretrained=") for word in words):
             extra = [*SMALL_RUNS[:2], "trainer.batch_size=64", UNREPORTED]  # its sizes and tokenizer are its own
+        if "seed=0,1,2" in words:
+            extra = [*SMALL_RUNS, "seed=0,1"]  # whose stages are there already
         if any(word.startswith("experiment=") for word in words):
             extra = ["--cfg", "job"]  # it would download WikiText and train for days
         done = command("tut.train", *words[3:], *extra, cwd=tmp_path)
@@ -70,7 +76,7 @@ def test_training_commands(tmp_path: Path) -> None:
             assert done.returncode == 0, (words, done.stderr[-2000:])
             assert done.stdout
     assert (tmp_path / "runs/sweep/report/index.html").exists()
-    notebook, _ = blocks("python")
+    notebook, *_ = blocks("python")
     subprocess.run([sys.executable, "-c", notebook], cwd=tmp_path, check=True)
 
 
@@ -91,9 +97,22 @@ def test_the_tree_it_shows_is_the_real_one(tmp_path: Path) -> None:
 
 
 def test_python_code(tmp_path: Path) -> None:
-    _, code = blocks("python")
+    _, code, *_ = blocks("python")
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert "embedding_distance" in done.stdout
+
+
+def test_callbacks_for_other_trainers(tmp_path: Path) -> None:
+    """As they stand there, with what is named there."""
+    *_, huggingface, of_lightning = blocks("python")
+    arguments = transformers.TrainingArguments(tmp_path, num_train_epochs=4, use_cpu=True, report_to=[])
+    row = {"input_ids": torch.arange(8), "labels": torch.arange(8)}
+    names = {"transformers": transformers, "lightning": lightning, "model": llama(), "arguments": arguments}
+    names["rows"] = [row] * 4
+    exec(huggingface, names)
+    names["trainer"].train()
+    assert names["model"].config.tie_word_embeddings is False
+    exec(of_lightning, names)
 
 
 def test_make_targets_and_links() -> None:

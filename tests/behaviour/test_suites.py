@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import slurm.cluster
+from conftest import PATIENCE
 from janitor import processes_of
 from slurm.cluster import owner, turn
 
@@ -29,7 +30,7 @@ def test_it() -> None:
 """
 
 
-def wait_until(there: Callable[[], object], seconds: float = 60) -> None:
+def wait_until(there: Callable[[], object], seconds: float = PATIENCE) -> None:
     deadline = time.monotonic() + seconds
     while not there():
         assert time.monotonic() < deadline
@@ -69,7 +70,7 @@ def test_a_second_suite_waits_and_says_so(tmp_path: Path, monkeypatch: pytest.Mo
     assert f"which another suite has (its janitor is process {first.pid})" in said[0]
     assert ran == ["down.sh", "up.sh", "up.sh"]
     first.communicate()  # the suite ends
-    waiting.join(60)
+    waiting.join(PATIENCE)
     assert has_it.is_set()
     assert owner(cluster) == second.pid
     second.kill()  # both of a suite are killed: the cluster is taken over

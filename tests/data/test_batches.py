@@ -40,7 +40,7 @@ def blocks(count: int, seq_len: int, seed: int = 0) -> Rows:
 
 
 @given(rows=st.integers(1, 6), seq_len=st.integers(4, 40), probability=st.floats(0.1, 0.9), seed=st.integers(0, 99))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_fixed_masking_predicts_exactly_that_share_of_every_row(rows, seq_len, probability, seed) -> None:
     ids, lengths = blocks(rows, seq_len, seed).take(np.arange(rows))
     (batch,) = objective(probability=probability).batches(ids, lengths, generator(seed, "mask"))
@@ -108,7 +108,7 @@ def test_parts_of_a_batch_are_the_batch(name: str) -> None:
 
 
 @given(n=st.integers(4, 60), size=st.integers(1, 4), seed=st.integers(0, 9))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_an_epoch_sees_each_row_at_most_once_and_all_but_a_batch(n: int, size: int, seed: int) -> None:
     tokens = np.repeat(np.arange(n), 4).astype(np.uint16)  # each row is its own number
     rows = Rows(tokens, 4, np.arange(n + 1) * 4, None, documents=np.zeros(1, np.int64))
@@ -155,7 +155,7 @@ def test_prepared_ahead_they_are_the_same(monkeypatch) -> None:
 
 
 @given(size=st.integers(1, 17))
-@settings(max_examples=17, deadline=None)
+@settings(max_examples=17)
 def test_evaluation_masks_do_not_depend_on_the_batch_size(size: int) -> None:
     rows = blocks(17, 8)
     whole = next(iter(evaluation_batches(rows, objective(), 17)))

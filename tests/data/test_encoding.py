@@ -7,7 +7,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from conftest import SMALL, TEXT, make_config
+from conftest import PATIENCE, SMALL, TEXT, make_config
 from transformers import ByT5Tokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from tut.config import DataConfig, ObjectiveConfig
@@ -170,7 +170,7 @@ print("rows", len(rows))
 def test_ten_times_the_text_takes_no_more_memory(packing: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", BOUNDED, tmp_path, packing],
-        capture_output=True, text=True, timeout=120, check=False, env={**os.environ, "TUT_HOME": str(tmp_path)},
+        capture_output=True, text=True, timeout=PATIENCE, check=False, env={**os.environ, "TUT_HOME": str(tmp_path)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     grew, rows = (int(line.split()[-1]) for line in done.stdout.splitlines())

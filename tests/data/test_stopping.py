@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import TEXT, UNREPORTED
+from conftest import PATIENCE, TEXT, UNREPORTED
 
 from tut.config import DataConfig, ObjectiveConfig
 from tut.data.encoding import encoded
@@ -22,7 +22,7 @@ from tut.system.files import only_one
 from tut.system.signals import NotStarted, stop_request
 
 FORK = multiprocessing.get_context("fork")
-SECONDS = 5  # generously; it takes less than one on a machine that is not busy
+SECONDS = 20  # generously; it takes less than one on a machine that is not busy
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +32,8 @@ def long_text(tmp_path_factory: pytest.TempPathFactory) -> Path:
     words = ["".join(draw.choices("abcdefghijklmnopqrstuvwxyz", k=draw.randint(2, 9))) for _ in range(20_000)]
     path = tmp_path_factory.mktemp("long") / "text.txt"
     with path.open("w") as file:
-        for _ in range(2_000):
-            file.write(" ".join(draw.choices(words, k=2_000)) + "\n\n")
+        some = "".join(" ".join(draw.choices(words, k=2_000)) + "\n\n" for _ in range(2_000))
+        file.writelines([some] * 4)
     return path
 
 
@@ -51,7 +51,7 @@ def start(words: list[str], folder: Path) -> subprocess.Popen[bytes]:
 
 
 def wait_until(process: subprocess.Popen[bytes], there: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE
     while not there():
         assert process.poll() is None, process.args
         assert time.monotonic() < deadline
@@ -115,7 +115,7 @@ def stopped_in(work: Callable[[], object]) -> None:
 
     process = FORK.Process(target=run)
     process.start()
-    process.join(30)
+    process.join(PATIENCE)
     process.kill()
     assert process.exitcode == 7
 
@@ -158,5 +158,5 @@ def test_a_library_that_trains_gets_no_more_documents() -> None:
             _feed(take_all, documents())
     finally:
         signal.signal(signal.SIGALRM, original)
-    assert ended.wait(5)
+    assert ended.wait(PATIENCE)
     assert 0 < len(taken) < 1_000

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import SMALL, SMALL_GPT, make_config, rows
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from plain_path import plain_losses
 from torch import Tensor
@@ -45,7 +45,6 @@ def example(
     cached=st.integers(1, 200),
     outer=st.sampled_from([1.0, -0.5]),
 )
-@settings(deadline=None)
 def test_in_pieces_of_any_size_it_is_the_plain_loss(
     predictions, vocabulary, seed, coarse, with_bias, held, cached, outer
 ) -> None:

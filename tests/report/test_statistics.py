@@ -27,8 +27,7 @@ differences = st.lists(st.integers(-1000, 1000), min_size=2, max_size=8).flatmap
     lambda whole: magnitudes.map(lambda magnitude: [magnitude * value for value in whole])
 )
 p_values = st.lists(st.floats(0, 1), max_size=8)
-unhurried = settings(deadline=None)
-fewer = settings(unhurried, max_examples=50)
+fewer = settings(max_examples=50)
 
 
 def assert_rate(hits: int, trials: int, rate: float) -> None:
@@ -76,14 +75,12 @@ def test_t_test_of_darwins_maize_is_fishers() -> None:
     assert low < 314 / 15 < high
 
 
-@unhurried
 @given(differences)
 def test_the_interval_leaves_out_zero_exactly_where_p_is_below_alpha(values: list[float]) -> None:
     p, (low, high) = t_test(values)
     assert (p < ALPHA) == (not low <= 0 <= high)
 
 
-@unhurried
 @given(differences)
 def test_t_and_its_interval_follow_the_textbook(values: list[float]) -> None:
     n, mean = len(values), math.fsum(values) / len(values)
@@ -230,7 +227,6 @@ def test_what_was_not_tested_is_not_counted() -> None:
     assert holm([]) == []
 
 
-@unhurried
 @given(p_values)
 def test_holm_rejects_what_stepping_down_rejects(values: list[float]) -> None:
     adjusted = holm(values)
@@ -253,7 +249,6 @@ def test_equivalence_of_a_hand_computed_case() -> None:
     assert equivalence_p([1, 2, 3], 4) == pytest.approx(0.5 + t / (2 * math.sqrt(2 + t * t)))
 
 
-@unhurried
 @given(differences, st.floats(0.01, 2))
 def test_equivalence_is_the_worse_of_two_one_sided_tests(values: list[float], share: float) -> None:
     margin = share * max(1e-9, *map(abs, values))

@@ -10,6 +10,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 
 import pytest
+from conftest import PATIENCE
 from filelock import FileLock
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
@@ -48,7 +49,7 @@ def test_settings_name_what_launches_with_them(settings: type[LauncherConfig]) -
 def test_another_app_is_refused(launcher: str, tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(APP)
     command = [sys.executable, "app.py", "-m", f"hydra/launcher={launcher}", "+x=1,2", "hydra.sweep.dir=jobs"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 1
     said = f"tut: hydra/launcher={launcher}: trains the runs of tut.train and nothing else; take hydra/launcher=basic\n"
     assert done.stderr.endswith(said)  # Hydra 1.4 warns of the app's own words before
@@ -83,7 +84,7 @@ def test_a_signal_while_it_plans(number: signal.Signals, code: int, tmp_path: Pa
         assert launcher.stdout is not None
         before = next(line for line in launcher.stdout if "waits: another process" in line)
         os.killpg(launcher.pid, number)
-        said, _ = launcher.communicate(timeout=60)
+        said, _ = launcher.communicate(timeout=PATIENCE)
     assert launcher.returncode == code, before + said
     assert f"stopped by {number.name}, before it had begun to train; to go on: python -m tut.train -m" in said
     assert "Traceback" not in said

@@ -106,6 +106,14 @@ def test_makespan_of_what_is_left() -> None:
     assert makespan([], lambda stage: 1.0, 2) == 0
 
 
+def test_makespan_of_stages_that_take_several_slots() -> None:
+    """What takes two starts when two are free, and until then nothing that comes after it does."""
+    stages = plan([(Segment("pair", 0, 5),), (Segment("long", 0, 9),), (Segment("short", 0, 2),)]).stages
+    takes = {stage: 2 if stage.lineage == "pair" else 1 for stage in stages}
+    took = {slots: makespan(stages, lambda stage: float(stage.steps), slots, takes.__getitem__) for slots in (2, 3, 4)}
+    assert took == {2: 9 + 5 + 2, 3: 9, 4: 9}
+
+
 def test_it_is_pure() -> None:
     """Neither planning nor the method itself needs Hydra or W&B."""
     import subprocess

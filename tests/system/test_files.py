@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from conftest import PATIENCE
 
 from tut.errors import TutError
 from tut.system import built, files
@@ -28,7 +29,7 @@ def killed_in(work: Callable[[], None]) -> None:
     """Have another process do some work that ends with SIGKILL."""
     process = FORK.Process(target=work)
     process.start()
-    process.join(30)
+    process.join(PATIENCE)
     assert process.exitcode == -signal.SIGKILL
 
 
@@ -214,7 +215,7 @@ def test_one_that_waits_says_so_and_then_gets_in(tmp_path: Path, caplog: pytest.
 
 
 def test_a_killed_process_lets_the_next_one_in_and_a_signal_ends_the_wait(tmp_path: Path) -> None:
-    ready = FORK.Event()
+    ready, begun = FORK.Event(), FORK.Event()
 
     def hold() -> None:
         with only_one(tmp_path):
@@ -222,17 +223,20 @@ def test_a_killed_process_lets_the_next_one_in_and_a_signal_ends_the_wait(tmp_pa
             signal.pause()
 
     def wait() -> None:
-        with suppress(NotStarted), stop_request(), only_one(tmp_path):
-            os._exit(1)
+        with suppress(NotStarted), stop_request():
+            begun.set()
+            with only_one(tmp_path):
+                os._exit(1)
         os._exit(7)
 
     holder, waiter = FORK.Process(target=hold), FORK.Process(target=wait)
     holder.start()
-    ready.wait(30)
+    ready.wait(PATIENCE)
     waiter.start()
-    time.sleep(1)  # till it waits
+    begun.wait(PATIENCE)
+    time.sleep(0.2)  # then it waits
     os.kill(waiter.pid, signal.SIGTERM)
-    waiter.join(10)
+    waiter.join(PATIENCE)
     assert waiter.exitcode == 7
     holder.kill()
     holder.join()
@@ -273,7 +277,7 @@ def test_two_processes_build_once(tmp_path: Path) -> None:
     for process in both:
         process.start()
     for process in both:
-        process.join(30)
+        process.join(PATIENCE)
     assert [process.exitcode for process in both] == [0, 0]
     assert (tmp_path / "count").read_text() == "x"
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import SMALL, make_config
+from conftest import PATIENCE, SMALL, make_config
 from small_sweeps import TINY, sweep
 
 from tut.splits import Split
@@ -49,7 +49,7 @@ def as_another_user(work: Callable[[], None]) -> None:
 
     process = multiprocessing.get_context("fork").Process(target=run)
     process.start()
-    process.join(60)
+    process.join(PATIENCE)
     assert process.exitcode == 0
 
 

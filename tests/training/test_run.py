@@ -12,7 +12,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import SMALL, SMALL_GPT, TEXT, assert_same_run, command, interrupted, make_config, newest, rows, untimed
+from conftest import (
+    PATIENCE,
+    SMALL,
+    SMALL_GPT,
+    TEXT,
+    assert_same_run,
+    command,
+    interrupted,
+    make_config,
+    newest,
+    rows,
+    untimed,
+)
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 from tut.data.sources import open_source
@@ -287,7 +299,7 @@ def test_a_signal_saves_at_a_step_boundary_and_says_how_to_go_on(number: int, co
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(number)
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == code
     assert f"stopped by {signal.Signals(number).name}, state saved; to go on: python -m tut.train" in out
     assert out.rstrip().endswith(f"hydra.run.dir={tmp_path}/run")

@@ -32,7 +32,7 @@ from tut.cli.overrides import check_override, examples, explain, no_such_option,
 from tut.config import RESUME_WORDS, Config
 from tut.console import complain
 from tut.errors import TutError, did_you_mean, one_line
-from tut.sweep.config import settings_of
+from tut.sweep.config import LauncherConfig, settings_of
 from tut.system.imports import heavy_imports
 from tut.system.provenance import CONF_DIR, SWEEPS_DIR
 
@@ -81,20 +81,20 @@ def preflight(arguments: list[str]) -> list[str]:
         only_asks = asked.hydra_help or asked.info or asked.shell_completion or asked.experimental_rerun
         if not only_asks:
             passed: set[str] = set()
-            for config, here in _configs(asked):
+            for config, launcher in _configs(asked):
                 if not asked.cfg:
-                    check(config, here, passed)
+                    check(config, launcher, passed)
     except TutError as error:
         complain(error)
     return [*options, *asked.overrides]
 
 
-def check(config: Config, here: bool, passed: set[str]) -> None:
+def check(config: Config, launcher: type[LauncherConfig] | None, passed: set[str]) -> None:
     """Check what the schema cannot: model, files, hardware.
 
     Args:
         config: the run.
-        here: whether it is to run on this machine.
+        launcher: which of TUT's launchers is to start it; None if it is none of them, or the run is no sweep's.
         passed: the checks that earlier runs of the same sweep have passed. Runs are mostly alike in what a check reads,
             and then it is not made again.
 
@@ -117,8 +117,10 @@ def check(config: Config, here: bool, passed: set[str]) -> None:
         (check_model, [config.model, config.objective, config.data]),
         (check_precision, [config.trainer.precision, config.model, config.objective, config.data]),
     ]
-    if here:
-        checks += [(check_processes, [config.trainer]), (check_hardware, [config.trainer])]
+    if launcher is None:  # those of TUT see to a run's processes themselves
+        checks.append((check_processes, [config.trainer]))
+    if launcher is None or launcher.runs_here:
+        checks.append((check_hardware, [config.trainer]))
     for one, reads in checks:
         name = f"{one.__name__} {reads}"
         if name not in passed:
@@ -161,8 +163,8 @@ def _parse(arguments: list[str]) -> Namespace:
     return asked
 
 
-def _configs(asked: Namespace) -> Iterator[tuple[Config, bool]]:
-    """Yield the config of every run that a command line asks for, and whether it will run on this machine."""
+def _configs(asked: Namespace) -> Iterator[tuple[Config, type[LauncherConfig] | None]]:
+    """Yield the config of every run that a command line asks for, and the launcher of TUT's that is to start it."""
     folder = Path(asked.config_path or CONF_DIR)
     name = asked.config_name or "config"
     _check_folder("--config-path", folder)
@@ -184,12 +186,11 @@ def _configs(asked: Namespace) -> Iterator[tuple[Config, bool]]:
         if several and not is_sweep:
             raise TutError(f"{several[0]}: several values make a sweep; start it with -m")
         if not is_sweep:
-            yield _typed(base), True
+            yield _typed(base), None
             return
         launcher = settings_of(base.hydra.launcher._target_)
-        here = launcher is None or launcher.runs_here
         for job in _jobs(base, asked.overrides, loader):
-            yield _typed(_compose(loader, name, [*job, *extra], RunMode.RUN)), here
+            yield _typed(_compose(loader, name, [*job, *extra], RunMode.RUN)), launcher
 
 
 def _check_folder(flag: str, folder: Path) -> None:

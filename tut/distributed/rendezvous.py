@@ -52,6 +52,11 @@ def check_processes(config: TrainerConfig) -> None:
         raise TutError(f"{wanted}: torchrun has started {started} processes; write {right}")
 
 
+def threads_of_each(threads: int, processes: int) -> int:
+    """Return how many of a machine's CPU threads each of some processes has that share them."""
+    return max(1, threads // processes)
+
+
 class OtherProcesses:
     """The other processes of a run, as rank 0 sees them: a context, at whose end those that it started have ended."""
 
@@ -77,7 +82,7 @@ class OtherProcesses:
                 os.environ[name] = interface
                 self._undo.callback(os.environ.pop, name, None)
         threads = torch.get_num_threads()
-        torch.set_num_threads(max(1, threads // self._size))
+        torch.set_num_threads(threads_of_each(threads, self._size))
         self._undo.callback(torch.set_num_threads, threads)
         store = _store_on_loopback()
         self._store = store

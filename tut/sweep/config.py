@@ -39,7 +39,11 @@ class LauncherConfig:
 
 @dataclass
 class LocalConfig(LauncherConfig):
-    """hydra/launcher=local: a queue of stages for the devices of this machine."""
+    """hydra/launcher=local: a queue of stages for the devices of this machine.
+
+    A run has `trainer.devices` GPUs, one for each of its processes. A CPU is one device: there, a run has one worker,
+    whose threads its processes share.
+    """
 
     backend = "tut.sweep.backends.local:Local"
     runs_here = True
@@ -48,7 +52,7 @@ class LocalConfig(LauncherConfig):
     devices: Any = "auto"
     """`auto` (every CUDA device, or else what `trainer.device` chooses), `cpu`, or a list of CUDA devices: `[0,2]`."""
     workers_per_device: int = 1
-    """Stages at a time on each device. The CPU's threads are divided among all workers."""
+    """Processes at a time on each GPU, or stages at a time on the CPU, whose threads are divided among all workers."""
     timeout_minutes: float | None = None
     """A stage that takes longer is stopped at its next step and reported; null for no limit."""
 

@@ -155,7 +155,7 @@ def _check_folders(todo: Todo, backend: Backend) -> None:
 
 
 def _only_show(todo: Todo, folder: SweepFolder, backend: Backend) -> NoReturn:
-    preview(todo, folder, backend.workers, str(backend))
+    preview(todo, folder, backend)
     if folder.path.is_dir() and os.listdir(folder.path) == ["multirun.yaml"]:
         shutil.rmtree(folder.path)  # Hydra has just made it
     sys.exit(0)
@@ -209,9 +209,10 @@ def _work(
         priority=priority,
         device=run.inputs.device.type,
         precision=run.inputs.precision,
+        slots=backend.slots_of(run.inputs),
         nodes=trainer.nodes,
         devices=trainer.devices,
-        threads=None if backend.workers == 1 else backend.threads,
+        threads=backend.threads_of(run.inputs),
         config=run.config.to_dict(),
         assignment=todo.assignment(stage, keep),
         hydra=None if todo.ends(stage) is None else pack(context, run.composed),

@@ -132,13 +132,19 @@ def _pieces(path: RunPath, cuts: dict[str, set[int]]) -> Iterator[tuple[str, int
             start = end
 
 
-def makespan(stages: Iterable[Stage], seconds: Callable[[Stage], float], workers: int) -> float:
-    """Return how long stages take on some equal workers, if each takes the stage with most left behind it first.
+def makespan(
+    stages: Iterable[Stage],
+    seconds: Callable[[Stage], float],
+    slots: int,
+    takes: Callable[[Stage], int] = lambda _: 1,
+) -> float:
+    """Return how long stages take on some equal slots, if the stage with most left behind it always goes first.
 
     Args:
         stages: those still to be done; one whose parent is not among them can start at once.
         seconds: how long a stage takes.
-        workers: how many stages are trained at a time.
+        slots: room for stages.
+        takes: how many slots a stage takes, of which it leaves none to those after it until it has all.
     """
     todo = list(stages)
     left: dict[Stage, float] = {}
@@ -152,9 +158,11 @@ def makespan(stages: Iterable[Stage], seconds: Callable[[Stage], float], workers
     now = 0.0
     while ready or busy:
         ready.sort(key=lambda stage: -left[stage])
-        while ready and len(busy) < workers:
+        while ready and takes(ready[0]) <= slots:
             stage = ready.pop(0)
+            slots -= takes(stage)
             heapq.heappush(busy, (now + seconds(stage), id(stage), stage))
         now, _, done = heapq.heappop(busy)
+        slots += takes(done)
         ready += [stage for stage in todo if stage.parent is done]
     return now

@@ -1,6 +1,7 @@
 """What a dry run shows: the tree of stages, and what training the missing ones would cost."""
 
 from tut import store
+from tut.sweep.backends.base import Backend
 from tut.sweep.display import print_tree
 from tut.sweep.estimate import Speeds
 from tut.sweep.folder import SweepFolder
@@ -9,14 +10,13 @@ from tut.sweep.todo import Todo, steps_left
 from tut.sweep.work import Task
 
 
-def preview(todo: Todo, sweep: SweepFolder, workers: int | None, where: str) -> None:
+def preview(todo: Todo, sweep: SweepFolder, backend: Backend) -> None:
     """Print the tree of stages and what training the missing ones would cost.
 
     Args:
         todo: what to do.
         sweep: the sweep's folder.
-        workers: how many stages are trained at a time; None if that is not known.
-        where: where they are trained, in words.
+        backend: where they are trained.
     """
     stages = {stage.name: stage for stage in todo.plan.stages}
 
@@ -39,10 +39,10 @@ def preview(todo: Todo, sweep: SweepFolder, workers: int | None, where: str) -> 
         f"{steps['without_sharing']:,} without sharing ({saved:.0%} saved); "
         f"{steps['planned'] - steps['to_train']:,} of them done, {steps['to_train']:,} to train"
     )
-    print(f"time on {where}: {_time(todo, workers)}")
+    print(f"time on {backend}: {_time(todo, backend)}")
 
 
-def _time(todo: Todo, workers: int | None) -> str:
+def _time(todo: Todo, backend: Backend) -> str:
     speeds = Speeds()
     seconds = {}
     for stage in todo.stages:
@@ -50,8 +50,8 @@ def _time(todo: Todo, workers: int | None) -> str:
         if each is None:
             return "unknown, for no earlier stage of this kind has been measured"
         seconds[stage] = each * steps_left(stage)
-    at_a_time = workers or max(1, len(todo.stages))
-    total = makespan(todo.stages, seconds.__getitem__, at_a_time)
+    slots = {stage: backend.slots_of(todo.run_through(stage).inputs) for stage in todo.stages}
+    total = makespan(todo.stages, seconds.__getitem__, backend.slots or sum(slots.values()), slots.__getitem__)
     return f"about {_duration(total)}, as earlier stages went"
 
 

@@ -46,12 +46,14 @@ class Work(Task):
     """The kind of device it needs: `cuda`, `cpu` or `mps`."""
     precision: str
     """The number format that it was planned in: `fp32`, `tf32` or `bf16`."""
+    slots: int
+    """Slots that it takes, each on another device; see `tut.sweep.backends.base`."""
     nodes: int
     """Machines that it is trained on."""
     devices: int
     """Processes on each of them; see `tut.config.TrainerConfig`."""
     threads: int | None
-    """CPU threads of each process; None for torch's own choice, as in a single run."""
+    """CPU threads of the process that it is started in; None for torch's own choice, as in a single run."""
     config: dict[str, Any]
     """A run that goes through it: the one that ends there, if one does."""
     assignment: Assignment

@@ -112,6 +112,7 @@ def test_a_machine_without_the_planned_precision(tmp_path: Path, monkeypatch: py
         ends_run=False,
         sweep=tmp_path,
         priority=1,
+        slots=1,
         device="cuda",
         precision="bf16",
         nodes=1,

@@ -5,11 +5,13 @@ import os
 import signal
 import threading
 import time
+from contextlib import suppress
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import psutil
 import pytest
+from conftest import PATIENCE
 from small_sweeps import TINY, outcomes, start, steps_trained, wait_for_rows
 
 from tut.sweep.backends import stage_process
@@ -42,6 +44,7 @@ def nonsense(folder: Path) -> Work:
         ends_run=False,
         sweep=folder,
         priority=1,
+        slots=1,
         device="cpu",
         precision="fp32",
         nodes=1,
@@ -54,7 +57,7 @@ def nonsense(folder: Path) -> Work:
 
 
 def wait_for(process: StageProcess) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while not process.look():
         assert time.monotonic() < deadline
         stage_process.wait_for_any([process], 0.1)
@@ -62,13 +65,16 @@ def wait_for(process: StageProcess) -> None:
 
 def server_of(launcher: int) -> psutil.Process:
     """Return the server that a launcher's stages are forked from."""
-    children = psutil.Process(launcher).children()
-    return next(child for child in children if "multiprocessing.forkserver" in " ".join(child.cmdline()))
+    for child in psutil.Process(launcher).children():
+        with suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+            if "multiprocessing.forkserver" in " ".join(child.cmdline()):
+                return child
+    raise AssertionError("there is no server")
 
 
 @pytest.mark.processes
 def test_an_answer_arrives(tmp_path: Path) -> None:
-    process = StageProcess(nonsense(tmp_path), Slot("cpu"), tmp_path / "log.txt")
+    process = StageProcess(nonsense(tmp_path), [Slot("cpu")], tmp_path / "log.txt")
     wait_for(process)
     assert process.close() == 1
     assert isinstance(process.answer, Failed)
@@ -82,7 +88,7 @@ def test_a_start_is_tried_again_when_the_server_has_just_died(tmp_path: Path) ->
     server = multiprocessing.forkserver._forkserver._forkserver_pid
     os.kill(server, signal.SIGSTOP)  # so that it takes the request, and dies before it forks
     threading.Timer(0.5, os.kill, (server, signal.SIGKILL)).start()
-    process = StageProcess(nonsense(tmp_path), Slot("cpu"), tmp_path / "log.txt")
+    process = StageProcess(nonsense(tmp_path), [Slot("cpu")], tmp_path / "log.txt")
     assert multiprocessing.forkserver._forkserver._forkserver_pid != server
     wait_for(process)
     process.close()
@@ -103,10 +109,10 @@ def test_a_process_whose_start_was_taken_for_failed_does_nothing(
             raise EOFError
 
     monkeypatch.setattr(ForkServerProcess, "start", start_and_hear_nothing_at_first)
-    process = StageProcess(nonsense(tmp_path), Slot("cpu"), tmp_path / "log.txt")
+    process = StageProcess(nonsense(tmp_path), [Slot("cpu")], tmp_path / "log.txt")
     wait_for(process)
     assert process.close() == 1
-    begun[0].join(60)
+    begun[0].join(PATIENCE)
     assert begun[0].exitcode == 0
     said = [line for line in (tmp_path / "log.txt").read_text().splitlines() if line.startswith("tut: ")]
     assert len(said) == 1
@@ -114,7 +120,7 @@ def test_a_process_whose_start_was_taken_for_failed_does_nothing(
 
 def test_the_server_is_out_of_the_reach_of_signals_to_the_group(tmp_path: Path) -> None:
     stage_process.start_server()
-    process = StageProcess(nonsense(tmp_path), Slot("cpu"), tmp_path / "log.txt")  # it serves, so it has imported all
+    process = StageProcess(nonsense(tmp_path), [Slot("cpu")], tmp_path / "log.txt")  # it serves, so it has imported all
     wait_for(process)
     process.close()
     server = multiprocessing.forkserver._forkserver._forkserver_pid
@@ -150,7 +156,7 @@ def test_what_a_stage_has_answered_counts_however_it_ends(tmp_path: Path) -> Non
     path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
     words = (*TINY, "untie.step=null,8")
     launcher = start(*words, home=tmp_path / "home", folder=tmp_path / "sweep", PYTHONPATH=path)
-    said, _ = launcher.communicate(timeout=120)
+    said, _ = launcher.communicate(timeout=PATIENCE)
     assert launcher.returncode == 0, said
     assert set(outcomes(tmp_path / "sweep").values()) == {"finished"}
     assert "Traceback" not in said
@@ -166,12 +172,12 @@ def test_a_signal_to_the_whole_group_stops_the_stages(number: signal.Signals, tm
     launcher = start(*words, home=home, folder=folder)
     wait_for_rows(folder)
     os.killpg(launcher.pid, number)
-    said, _ = launcher.communicate(timeout=60)
+    said, _ = launcher.communicate(timeout=PATIENCE)
     assert launcher.returncode == 75, said
     assert "state saved; to go on: python -m tut.train -m" in said
     assert "Traceback" not in said
     assert sorted(outcomes(folder).values()) == ["stopped", "waiting", "waiting"]
     (saved,) = home.glob("stages/*/step-*")
     again = start(*words, "hydra.launcher.dry_run=true", home=home, folder=folder)
-    said, _ = again.communicate(timeout=60)
+    said, _ = again.communicate(timeout=PATIENCE)
     assert f"{int(saved.name[-8:])} of them in the store" in said

@@ -27,10 +27,8 @@ class Outcome:
 class Backend(ABC):
     """A way to have stages trained."""
 
-    threads: int
-    """CPU threads of a stage."""
-    workers: int | None
-    """How many stages are trained at a time; None where that is not known."""
+    slots: int | None
+    """Room for stages, of which each takes some at a time; None where that is not known."""
 
     @abstractmethod
     def __init__(self, settings: Any, configs: list[Config]) -> None:
@@ -51,6 +49,17 @@ class Backend(ABC):
     @abstractmethod
     def inputs(self, config: Config) -> Inputs:
         """Return what a run works on where it will be trained: its device and precision there included."""
+
+    @abstractmethod
+    def slots_of(self, inputs: Inputs) -> int:
+        """Return how many slots a stage of a run takes."""
+
+    @abstractmethod
+    def threads_of(self, inputs: Inputs) -> int | None:
+        """Return the CPU threads of the process that a stage is started in; those that it starts itself share them.
+
+        None leaves them to torch, as in a single run.
+        """
 
     @abstractmethod
     def environment(self, inputs: Inputs) -> dict[str, Any]:

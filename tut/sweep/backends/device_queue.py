@@ -1,11 +1,14 @@
 """Stages on the devices of this machine: which starts when, and where, and what became of it.
 
-A stage starts when the checkpoint of the stage before it is in the store and a device of its kind is free. Of those
-that could start, the one goes first that has most left to do behind it: the longest path decides how long all takes.
+A stage starts when the checkpoint of the stage before it is in the store and as many devices as it takes are free. Of
+those that could start, the one goes first that has most left to do behind it: the longest path decides how long all
+takes. What is free is kept for it until it has enough, so one that needs several devices is not overtaken for ever by
+those that need one.
 """
 
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,16 +49,16 @@ def work_through(
 
     Args:
         queue: the stages by their names, parents before children.
-        slots: where to run them.
+        slots: where to run them: equal ones are on one device. There are enough for each stage by itself.
         log_of: the file for what a stage's process says.
         timeout_minutes: for each; None for none.
         stop: looked at between events; when it is set, running stages save and stop, and no more are started.
         show: called whenever something may have changed, at least once a second.
     """
-    free = list(slots)
+    free = Counter(slots)
     try:
         while True:
-            free += _collect(queue)
+            free.update(_collect(queue))
             _skip(queue)
             if stop.received is None:
                 _start_ready(queue, free, log_of)
@@ -85,7 +88,7 @@ def _collect(queue: dict[str, Queued]) -> list[Slot]:
     for stage in queue.values():
         if stage.process is not None and stage.status == Status.RUNNING and stage.process.look():
             _conclude(stage, stage.process)
-            freed.append(stage.process.slot)
+            freed += stage.process.slots
     return freed
 
 
@@ -117,20 +120,28 @@ def _conclude(stage: Queued, process: StageProcess) -> None:
         stage.error = "ended without an answer" + ("" if code is None else f", with exit code {code}")
 
 
-def _start_ready(queue: dict[str, Queued], free: list[Slot], log_of: Callable[[str], Path]) -> None:
-    """Start what can start on the free slots, and take those from the list."""
+def _start_ready(queue: dict[str, Queued], free: Counter[Slot], log_of: Callable[[str], Path]) -> None:
+    """Start what can start on the free slots, and take those from the count."""
+    kept: Counter[Slot] = Counter()  # for stages that have not enough yet
     for stage in _ready(queue):
-        slot = next((slot for slot in free if slot.kind == stage.work.device), None)
-        if slot is None:
+        slots = _choose(free - kept, stage.work)
+        if len(slots) < stage.work.slots:
+            kept.update(slots)
             continue
         try:
-            stage.process = StageProcess(stage.work, slot, log_of(stage.work.name))
+            stage.process = StageProcess(stage.work, slots, log_of(stage.work.name))
         except (OSError, TutError) as error:  # a full disk, or no server to fork from
             stage.status = Status.FAILED
             stage.error = one_line(error)
             continue
         stage.status = Status.RUNNING
-        free.remove(slot)
+        free.subtract(slots)
+
+
+def _choose(free: Counter[Slot], work: Work) -> list[Slot]:
+    """Return slots for a stage, each on another device, the emptiest first; too few if there are no more."""
+    of_its_kind = [slot for slot, _ in free.most_common() if slot.kind == work.device]
+    return of_its_kind[: work.slots]
 
 
 def _ready(queue: dict[str, Queued]) -> list[Queued]:

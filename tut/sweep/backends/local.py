@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from tut.config import Config, TrainerConfig
+from tut.distributed.rendezvous import threads_of_each
 from tut.errors import TutError
 from tut.sweep.backends.base import Backend, Outcome
 from tut.sweep.backends.device_queue import Queued, work_through
@@ -35,18 +36,27 @@ class Local(Backend):
             start_server()  # it imports what stages need, while the launcher plans
         self._settings = settings
         self._slots = _slots(settings, configs)
-        self.workers = len(self._slots)
-        self.threads = max(1, torch.get_num_threads() // self.workers)
+        self.slots = len(self._slots)
 
     def __str__(self) -> str:
         return ", ".join(f"{self._slots.count(slot)} x {slot}" for slot in dict.fromkeys(self._slots))
 
     def inputs(self, config: Config) -> Inputs:
-        device = torch.device("cpu") if self._settings.devices == "cpu" else choose_device(config.trainer)
-        return Inputs(config, device)
+        return Inputs(config, _device(config.trainer, self._settings))
+
+    def slots_of(self, inputs: Inputs) -> int:
+        """Return one for each process on GPUs, and one for all of them on a CPU, whose threads they share."""
+        return inputs.config.trainer.devices if inputs.device.type == "cuda" else 1
+
+    def threads_of(self, inputs: Inputs) -> int | None:
+        """Return the share of this machine's threads that goes with a stage's slots."""
+        takes, there = self.slots_of(inputs), len(self._slots)
+        return None if takes == there else takes * threads_of_each(torch.get_num_threads(), there)
 
     def environment(self, inputs: Inputs) -> dict[str, Any]:
-        return environment(inputs, self.threads, self._gpus() if inputs.device.type == "cuda" else None)
+        shared = self.threads_of(inputs) or torch.get_num_threads()
+        threads = threads_of_each(shared, inputs.config.trainer.processes)
+        return environment(inputs, threads, self._gpus() if inputs.device.type == "cuda" else None)
 
     def _gpus(self) -> str:
         """Name the GPUs among which a stage may come to any, and the settings by which their kernels are chosen."""
@@ -73,7 +83,7 @@ class Local(Backend):
 
 
 def _where(stage: Queued) -> str:
-    return "" if stage.process is None else str(stage.process.slot)
+    return "" if stage.process is None else ", ".join(map(str, stage.process.slots))
 
 
 def _outcome(stage: Queued) -> Outcome:
@@ -85,21 +95,40 @@ def _slots(settings: LocalConfig, configs: list[Config]) -> list[Slot]:
     """Return the room for stages on this machine: some workers on each device.
 
     Raises:
-        TutError: a device is not here, or a run asks for another.
+        TutError: a device is not here, or a run asks for another, or for more than there are.
     """
-    for config in configs:
-        _check_device(config.trainer, settings.devices)
-    if settings.devices == "auto":
-        kinds = {choose_device(config.trainer).type for config in configs}
-        gpus = _visible() if "cuda" in kinds else []
-    elif settings.devices == "cpu":
-        kinds = {"cpu"}
-        gpus = []
-    else:
-        kinds = {"cuda"}
-        gpus = _chosen(settings.devices)
-    slots = [Slot("cuda", index) for index in gpus] + [Slot(kind) for kind in sorted(kinds - {"cuda"})]
-    return [slot for slot in slots for _ in range(settings.workers_per_device)]
+    trainers = [config.trainer for config in configs]
+    for trainer in trainers:
+        _check_processes(trainer)
+        _check_device(trainer, settings.devices)
+    gpus = [] if settings.devices == "cpu" else _chosen(settings.devices)
+    kinds: set[str] = set()
+    for trainer in trainers:
+        device = _device(trainer, settings)
+        kinds.add(device.type)
+        if device.type == "cuda" and trainer.devices > len(gpus):
+            there = f"the CUDA devices of hydra.launcher.devices={settings.devices}"
+            raise TutError(f"trainer.devices={trainer.devices}: must be at most {len(gpus)}, {there}")
+    devices = [Slot("cuda", index) for index in gpus if "cuda" in kinds]
+    devices += [Slot(kind) for kind in sorted(kinds - {"cuda"})]
+    return [slot for slot in devices for _ in range(settings.workers_per_device)]
+
+
+def _device(trainer: TrainerConfig, settings: LocalConfig) -> torch.device:
+    """Return the device that the first process of a run will have here."""
+    return torch.device("cpu") if settings.devices == "cpu" else choose_device(trainer)
+
+
+def _check_processes(trainer: TrainerConfig) -> None:
+    """Check that a run's processes are for this sweep to start, all on this machine."""
+    if trainer.nodes > 1:
+        raise TutError(
+            f"trainer.nodes={trainer.nodes}: a sweep on this machine has one node; take hydra/launcher=slurm, "
+            "or start the run by itself"
+        )
+    started = os.environ.get("WORLD_SIZE")
+    if started is not None and max(int(started), trainer.processes) > 1:
+        raise TutError("hydra/launcher=local: starts the processes of each run itself; start it without torchrun")
 
 
 def _check_device(trainer: TrainerConfig, devices: Any) -> None:
@@ -108,18 +137,15 @@ def _check_device(trainer: TrainerConfig, devices: Any) -> None:
     if wanted.startswith("cuda:"):
         index = wanted.removeprefix("cuda:")
         raise TutError(f"trainer.device={wanted}: in a sweep, write hydra.launcher.devices=[{index}] instead")
-    if trainer.processes > 1:
-        raise TutError(
-            f"trainer.devices={trainer.devices}: in a sweep on this machine each run has one device; "
-            "take hydra/launcher=slurm, or start the run by itself"
-        )
     if devices != "auto" and wanted not in ("auto", "cpu" if devices == "cpu" else "cuda"):
         raise TutError(f"trainer.device={wanted}: does not go with hydra.launcher.devices={devices}")
 
 
-def _chosen(devices: list[int]) -> list[str]:
-    """Return some CUDA devices by their numbers, as CUDA_VISIBLE_DEVICES names them."""
+def _chosen(devices: Any) -> list[str]:
+    """Return the CUDA devices of `hydra.launcher.devices`, as CUDA_VISIBLE_DEVICES names them."""
     visible = _visible()
+    if devices == "auto":
+        return visible
     for index in devices:
         if index >= len(visible):
             has = f"torch finds {len(visible)} here"

@@ -1,4 +1,4 @@
-"""The server that stages are forked from imports this once: all that a stage imports.
+"""The server that stages are forked from imports this once: all that a stage imports, and what it would look up itself.
 
 The server gets a session of its own first, so that no signal to the launcher's process group reaches it: Ctrl-C, a
 terminal that is closed, and `timeout` each send theirs to the whole group. Until here signals are held back: see
@@ -25,3 +25,7 @@ with heavy_imports():
     import tut.data.tokenizer
     import tut.model.architectures
     import tut.sweep.worker  # noqa: F401
+
+from tut.training.identity import code_digest  # noqa: E402
+
+code_digest()  # of the code that stages run: it is kept for all of them

@@ -62,7 +62,7 @@ _DECIDES_NO_NUMBER = {
 class Slurm(Backend):
     """A SLURM cluster."""
 
-    workers = None
+    slots = None
 
     def __init__(self, settings: SlurmConfig, _configs: list[Config]) -> None:
         """Look for SLURM.
@@ -73,7 +73,6 @@ class Slurm(Backend):
         if shutil.which("sbatch") is None:
             raise TutError("hydra/launcher=slurm: there is no sbatch here; run it where SLURM is, or take local")
         self._settings = settings
-        self.threads = settings.cpus
 
     def __str__(self) -> str:
         return f"SLURM, partition {self._settings.partition}" if self._settings.partition else "SLURM"
@@ -89,8 +88,15 @@ class Slurm(Backend):
         device = torch.device("cpu")
         return Inputs(config, device, choose_precision(config, device))
 
+    def slots_of(self, _inputs: Inputs) -> int:
+        return 1
+
+    def threads_of(self, _inputs: Inputs) -> int:
+        """Return those of each process: a job starts all of a run's, and each has its own."""
+        return self._settings.cpus
+
     def environment(self, inputs: Inputs) -> dict[str, Any]:
-        return environment(inputs, self.threads, processor=self._asked_for(inputs.device.type))
+        return environment(inputs, self.threads_of(inputs), processor=self._asked_for(inputs.device.type))
 
     def _asked_for(self, device_type: str) -> str:
         """Say which processor jobs ask for, and how set: all that is known of it before they run.

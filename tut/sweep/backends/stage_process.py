@@ -35,7 +35,7 @@ _SERVER_IS_GONE = 255  # what multiprocessing takes for the exit code then
 
 @dataclass(frozen=True)
 class Slot:
-    """Room for one stage at a time."""
+    """Room for one process at a time on a GPU, or for one stage on a CPU, with its share of the threads."""
 
     kind: str
     """`cuda`, `cpu` or `mps`."""
@@ -87,7 +87,7 @@ def start_server() -> None:
 class StageProcess:
     """A stage at work."""
 
-    def __init__(self, work: Work, slot: Slot, log_file: Path) -> None:
+    def __init__(self, work: Work, slots: list[Slot], log_file: Path) -> None:
         """Start it.
 
         Raises:
@@ -96,8 +96,8 @@ class StageProcess:
         """
         log_file.parent.mkdir(parents=True, exist_ok=True)
         log_file.touch()
-        self.slot = slot
-        self._process, self._pipe = _start(work, slot, log_file)
+        self.slots = slots
+        self._process, self._pipe = _start(work, slots, log_file)
         self.started = time.monotonic()
         self.answer: Answer | None = None
         self.timed_out = False
@@ -136,12 +136,12 @@ def wait_for_any(processes: list[StageProcess], seconds: float) -> None:
     connection.wait([process._pipe for process in processes], timeout=seconds)
 
 
-def _start(work: Work, slot: Slot, log_file: Path) -> tuple[ForkServerProcess, "connection.Connection"]:
+def _start(work: Work, slots: list[Slot], log_file: Path) -> tuple[ForkServerProcess, "connection.Connection"]:
     """Start a stage's process; return it, and where its answer will come from."""
     for _ in range(_TRIES):
         start_server()
         ours, theirs = _CONTEXT.Pipe()
-        process = _CONTEXT.Process(target=_stage, args=(work, slot, log_file, theirs), name=work.name)
+        process = _CONTEXT.Process(target=_stage, args=(work, slots, log_file, theirs), name=work.name)
         try:
             process.start()
         except (EOFError, ConnectionError):  # the server was killed just then
@@ -156,7 +156,7 @@ def _start(work: Work, slot: Slot, log_file: Path) -> tuple[ForkServerProcess, "
     raise TutError(f"the server that processes are forked from was killed in each of {_TRIES} tries")
 
 
-def _stage(work: Work, slot: Slot, log_file: Path, pipe: "connection.Connection") -> None:
+def _stage(work: Work, slots: list[Slot], log_file: Path, pipe: "connection.Connection") -> None:
     """What a stage's process does: the target of `_start`."""
     os.setsid()
     os.set_inheritable(pipe.fileno(), False)  # open in another program, it would keep this process from ending
@@ -165,10 +165,7 @@ def _stage(work: Work, slot: Slot, log_file: Path, pipe: "connection.Connection"
     except (EOFError, OSError):  # its start was taken for failed, and another process does the stage
         return
     begin(log_file)
-    if slot.index is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = slot.index
-    elif slot.kind == "cpu":
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(slot.index for slot in slots if slot.index is not None)
     launcher = multiprocessing.parent_process()
     assert launcher is not None
     threading.Thread(target=_stop_with, args=(launcher.sentinel,), daemon=True).start()

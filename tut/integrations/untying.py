@@ -1,0 +1,100 @@
+"""What the callbacks of all trainers have in common: their arguments, what training may start from, and the untie."""
+
+import logging
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Generator, nn
+from torch.optim import Optimizer
+
+from tut.config import UntieConfig
+from tut.errors import TutError
+from tut.randomness import derived_seed
+from tut.sharded import whole
+from tut.tying import pair_of, tie, untie
+
+log = logging.getLogger(__name__)
+
+
+class Untying:
+    """Ties a model before it is trained, and unties it at a point of its training.
+
+    The point is one of `epoch`, `step` and `fraction`, as in `tut.config.UntieConfig`, which also explains the
+    other arguments.
+
+    Raises:
+        TutError: at once, if the arguments are not good; at the start of training, if the point is past its end, or if
+            the model has parted embeddings before the point or tied ones past it.
+    """
+
+    _at = math.inf
+
+    def __init__(
+        self,
+        epoch: int | None = None,
+        step: int | None = None,
+        fraction: float | None = None,
+        init: str = "copy",
+        optimizer_state: str = "copy",
+    ) -> None:
+        self._point = UntieConfig(epoch, step, fraction, init, optimizer_state)
+
+    def _tie(self, model: nn.Module) -> None:
+        """Tie a model, but not one that has been untied: what that means, `_start` will know."""
+        if pair_of(model) is not None:
+            return
+        had_its_own = not getattr(model.config, "tie_word_embeddings", True)
+        tie(model)
+        if had_its_own:
+            log.warning("UntieCallback: the model was not tied; its output embedding is a copy of the input's now")
+
+    def _start(
+        self, model: nn.Module, optimizers: Sequence[Optimizer], unit: str, here: int, point: int | None
+    ) -> None:
+        """See that a model is tied if training starts before the point, and untied if it goes on after it.
+
+        It is not as `_tie` has left it if it was loaded from a checkpoint since, or trained.
+
+        Args:
+            model: what is trained.
+            optimizers: what updates it.
+            unit: in what the other two are counted: `step` or `epoch`.
+            here: where training starts.
+            point: where the model is untied; None if never.
+        """
+        self._at = math.inf if point is None else point
+        pair = pair_of(model)
+        if pair is None:
+            if here > 0:
+                raise TutError(
+                    "UntieCallback: the model was not tied when its checkpoint was loaded; call tut.tie(model) where "
+                    "it is made, or give the callback to the Trainer from the start"
+                )
+            pair = tie(model)
+        differ = not torch.equal(whole(pair.input), whole(pair.output))
+        were_two = differ or any(pair.output in optimizer.state for optimizer in optimizers)
+        if here < self._at and differ:
+            raise TutError(
+                f"UntieCallback: training starts at {unit} {here}, before the untie point {self._at}, but the "
+                "embeddings have parted already; train without the callback, or give up the output's: tut.tie(model)"
+            )
+        if here > self._at and not were_two:
+            raise TutError(
+                f"UntieCallback: training resumes at {unit} {here}, past the untie point {point}, but its checkpoint "
+                "is of a tied model; resume from before the point, or choose a later one"
+            )
+        if here < self._at or not were_two:
+            tie(model)
+        elif pair.tied:
+            untie(model)
+
+    def _is_due(self, model: nn.Module, here: int) -> bool:
+        """Return whether a model has reached the point and is still tied."""
+        pair = pair_of(model)
+        return here >= self._at and pair is not None and pair.tied
+
+    def _untie(self, model: nn.Module, optimizers: Sequence[Optimizer], seed: int) -> None:
+        """Untie; fresh values follow from the seed, so that all processes have the same."""
+        random = Generator().manual_seed(derived_seed(seed, "untie"))
+        untie(model, optimizers, self._point.init, self._point.optimizer_state, random)
