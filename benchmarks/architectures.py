@@ -92,7 +92,7 @@ def outcome(architecture: str, objective: str, text: Path, folder: Path) -> tupl
     record = Record(folder)
     try:
         with _at_most(SECONDS):
-            check(config, here=True, passed=set())
+            check(config, launcher=None, passed=set())
             run(config, folder)
             there, again = record.state["test"]["loss"], score_again(folder, Split.TEST)["loss"]
     except Exception as error:  # whatever there is, is what is looked for
