@@ -14,6 +14,7 @@ from tut.training import checkpoint
 from tut.training.assignment import Assignment
 from tut.training.checkpoint import saved
 from tut.training.run import run
+from tut.training.trainer import Trainer
 
 WORDS = (*SMALL, "trainer.max_steps=12", "untie.step=8", "trainer.checkpoint_every_steps=3")
 
@@ -55,6 +56,24 @@ def test_keep_every(home: Path, tmp_path: Path) -> None:
     lineage = store.stages() / "kept"
     run(make_config(*WORDS), tmp_path / "kept", Assignment(lineage, None, 8, ends_run=False, keep_every=6))
     assert [path.name for path in saved(lineage)] == ["step-00000008", "step-00000006"]
+
+
+def test_what_a_longer_stage_has_passed_is_kept_for_a_shorter_one(tmp_path: Path, monkeypatch) -> None:
+    lineage, config, step = tmp_path / "lineage", make_config(*WORDS), Trainer._step
+
+    def killed_at_7(trainer: Trainer) -> None:
+        if trainer.state.step == 7:
+            raise KeyboardInterrupt
+        step(trainer)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Trainer, "_step", killed_at_7)
+        run(config, tmp_path / "longer", Assignment(lineage, None, 8, ends_run=False))
+    left = checkpoint.path_of(lineage, 6)
+    assert not checkpoint.is_kept(left)
+    run(config, tmp_path / "shorter", Assignment(lineage, None, 6, ends_run=False))
+    assert checkpoint.verify(left)["keep"]
+    assert saved(lineage) == [left]
 
 
 def test_a_run_s_folder_is_whole_without_the_store(home: Path, tmp_path: Path) -> None:

@@ -228,6 +228,10 @@ class TrainerConfig:
     """Devices of a node that train the run together, a process each, every one on its share of each batch."""
     nodes: int = state(1, known_by=KnownBy.ENVIRONMENT)
     """Machines that train the run together, with as many devices each."""
+    sharding: str = state("ddp", known_by=KnownBy.ENVIRONMENT)
+    """What each of several processes holds: the whole model (`ddp`), or a part of every parameter, gradient and moment
+    (`fsdp`: fully_shard), for a model too large for one device. The embeddings and all else outside of the layers are
+    gathered for a whole step, layers one at a time; with bf16 in bf16, save for their norms. It trains the same."""
     precision: str = state("auto", known_by=KnownBy.PRECISION)
     """`fp32`, `tf32` (products of fp32 matrices on CUDA's tensor cores, from 10 bits of mantissa), `bf16` (autocast;
     weights stay fp32), or `auto`: bf16 where the device is good at it."""
@@ -252,6 +256,7 @@ class TrainerConfig:
         names = [name for name, kind in TrainerConfig.__annotations__.items() if kind in (int, int | None)]
         limits.at_least(1, "trainer", self, *names)
         limits.choice("trainer.precision", self.precision, ("auto", "fp32", "tf32", "bf16"))
+        limits.choice("trainer.sharding", self.sharding, ("ddp", "fsdp"))
         device, colon, index = self.device.partition(":")
         limits.choice("trainer.device", device, ("auto", "cpu", "mps", "cuda"))
         ok = not colon or (device == "cuda" and index.isdecimal())
@@ -271,6 +276,11 @@ class TrainerConfig:
     def processes(self) -> int:
         """How many processes train the run, one for each device of each node."""
         return self.devices * self.nodes
+
+    @property
+    def shards(self) -> bool:
+        """Whether each process holds but a part of the model. One by itself holds all of it."""
+        return self.sharding == "fsdp" and self.processes > 1
 
 
 @dataclass

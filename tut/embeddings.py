@@ -196,6 +196,21 @@ def _weight_names(model: PreTrainedModel, owner: nn.Module) -> list[str]:
     return [f"{name}.weight" for name, module in model.named_modules(remove_duplicate=False) if module is owner]
 
 
+def join_bias_aliases(model: PreTrainedModel) -> None:
+    """Make all names of the head's bias one Parameter again, also of an untied model.
+
+    `fully_shard` keeps one what was one when it was called, whatever is done about it later.
+    """
+    head = model.get_output_embeddings()
+    modules = dict(model.named_modules(remove_duplicate=False))
+    for names in _tied_by_flag(model).items():
+        of_bias = [name.rpartition(".")[0] for name in names if not _is_weight(name)]
+        holders = [modules[name] for name in of_bias if name in modules]
+        if head in holders:
+            for holder in holders:
+                holder.bias = head.bias
+
+
 def _part_bias_aliases(model: PreTrainedModel) -> None:
     """Give each name of the head's bias its own copy.
 

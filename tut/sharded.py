@@ -9,20 +9,31 @@ import torch
 from torch import Tensor, nn
 
 
-def whole(tensor: Tensor) -> Tensor:
+def is_sharded(value: Any) -> bool:
+    """Return whether a value is a tensor of which each process has a part."""
+    return hasattr(value, "full_tensor")
+
+
+def whole(tensor: Any) -> Tensor:
     """Return a tensor as it would be in one process. All processes of its group have to call this."""
-    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+    gathered: Tensor = tensor.full_tensor() if is_sharded(tensor) else tensor
+    return gathered
 
 
 @torch.no_grad()
 def fill(parameter: Any, values: Tensor) -> None:
     """Give a parameter the values of a tensor of its whole shape; of a sharded one, those of the first process."""
+    parameter.copy_(spread(values, parameter))
+
+
+def spread(values: Tensor, parameter: Any) -> Tensor:
+    """Return a tensor of a parameter's whole shape, sharded as the parameter is, from the first process's values."""
     values = values.to(parameter.device)
-    if hasattr(parameter, "full_tensor"):
+    if is_sharded(parameter):
         from torch.distributed.tensor import distribute_tensor
 
         values = distribute_tensor(values, parameter.device_mesh, parameter.placements)
-    parameter.copy_(values)
+    return values
 
 
 def reshard(model: nn.Module) -> None:

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import SMALL, assert_equal, make_config, newest, untimed
+import torch.distributed as dist
+from conftest import SMALL, assert_equal, make_config, newest, rows, untimed
 
+from tut.config import TrainerConfig
 from tut.training.run import run
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
@@ -20,3 +22,21 @@ def test_forked_at_the_untie_point_is_straight(words: tuple[str, ...], tmp_path:
     assert untimed(tmp_path / "straight", "test") == untimed(tmp_path / "forked", "test")
     ends = [torch.load(newest(tmp_path / name) / "training.pt", weights_only=True) for name in ("straight", "forked")]
     assert_equal(*ends)
+
+
+@pytest.mark.parametrize(("precision", "rel"), [("fp32", 1e-5), ("bf16", 1e-3)])
+def test_a_divided_model_trains_as_a_whole_one(
+    precision: str, rel: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a group of one, which is all that one GPU can show: divided on the CPU, gathered and reduced by NCCL."""
+    words = (*SMALL, "trainer.device=cuda", f"trainer.precision={precision}", "trainer.max_steps=12", "untie.step=6")
+    run(make_config(*words), tmp_path / "whole")
+    monkeypatch.setattr(TrainerConfig, "shards", property(lambda own: own.sharding == "fsdp"))
+    dist.init_process_group("cpu:gloo,cuda:nccl", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        run(make_config(*words, "trainer.sharding=fsdp"), tmp_path / "divided")
+    finally:
+        dist.destroy_process_group()
+    for split in ("train", "valid", "test"):
+        whole, divided = ([row["loss"] for row in rows(tmp_path / name, split)] for name in ("whole", "divided"))
+        assert divided == pytest.approx(whole, rel=rel)

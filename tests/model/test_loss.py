@@ -7,11 +7,10 @@ import torch
 from conftest import SMALL, SMALL_GPT, make_config, rows
 from hypothesis import given
 from hypothesis import strategies as st
+from largest_tensor import LargestTensor
 from plain_path import plain_losses
 from torch import Tensor
 from torch.nn.functional import cross_entropy, linear, log_softmax
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from tut.data.objective import IGNORED
 from tut.model import loss
@@ -87,18 +86,6 @@ def test_300_steps_agree_with_the_plain_path(words: tuple[str, ...], tmp_path: P
     run(config, tmp_path / "run")
     fast = [row["loss"] for row in rows(tmp_path / "run", "train")]
     assert fast == pytest.approx(plain_losses(config, 300), abs=1e-4)
-
-
-class LargestTensor(TorchDispatchMode):
-    """Notes the size of the largest tensor that any operation returns."""
-
-    numel = 0
-
-    def __torch_dispatch__(self, function, _types, args=(), kwargs=None):
-        returned = function(*args, **(kwargs or {}))
-        sizes = [leaf.numel() for leaf in tree_leaves(returned) if isinstance(leaf, Tensor)]
-        self.numel = max(self.numel, *sizes, 0)
-        return returned
 
 
 def test_memory_does_not_grow_with_the_predictions(monkeypatch) -> None:

@@ -78,6 +78,7 @@ FLIPS: dict[str, tuple[str, ...]] = {
     "trainer.gradient_accumulation": ("trainer.gradient_accumulation=2",),
     "trainer.evaluation_batch_size": ("trainer.evaluation_batch_size=3",),
     "trainer.device": ("trainer.device=cpu",),
+    "trainer.sharding": ("trainer.sharding=fsdp",),  # which is something in several processes only
     "trainer.precision": ("trainer.precision=bf16",),
     "trainer.deterministic": ("trainer.deterministic=false",),
     "trainer.log_every_steps": ("trainer.log_every_steps=1",),

@@ -1,7 +1,8 @@
-"""Several processes that train one run together: all that is known here of torch.distributed.
+"""Several processes that train one run together: how they meet, add up and agree.
 
-Each holds the whole model and trains on its share of every batch (data parallelism; DistributedDataParallel, Li et al.,
-2020). A process by itself is a group of one: everything here then does nothing, and costs nothing.
+Each trains on its share of every batch (data parallelism), and holds the whole model (DistributedDataParallel, Li et
+al., 2020) or a part of it (see `sharding`). A process by itself is a group of one: everything here then does nothing,
+and costs nothing.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -70,7 +71,7 @@ def parallel(model: nn.Module) -> nn.Module:
 
 
 def adding_up(model: nn.Module) -> AbstractContextManager[None]:
-    """Return the context in which a backward pass only adds to each process's own gradients."""
+    """Return the context in which a backward pass only adds to each process's own gradients, if it has whole ones."""
     return model.no_sync() if isinstance(model, DistributedDataParallel) else nullcontext()
 
 

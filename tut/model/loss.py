@@ -57,11 +57,11 @@ def linear_loss_and_rank(hidden: Tensor, weight: Tensor, bias: Tensor | None, ta
     return torch.cat(losses), torch.cat(ranks)
 
 
-def bytes_at_once(predictions: int, weight: Tensor) -> int:
-    """Return the memory that `linear_cross_entropy` takes beside its inputs and the gradient of the weight."""
+def bytes_at_once(predictions: int, weight: Tensor, device: torch.device) -> int:
+    """Return the memory that `linear_cross_entropy` takes on a device beside its inputs and the weight's gradient."""
     vocabulary, width = weight.shape
     held = min(predictions * vocabulary, LOGITS_AT_ONCE)
-    in_cache = min(held, _LOGITS_IN_CACHE) if weight.device.type == "cpu" else held
+    in_cache = min(held, _LOGITS_IN_CACHE) if device.type == "cpu" else held
     in_fp32 = held + predictions * width + vocabulary * width  # logits, gradient of the hidden states, a product
     return 4 * (in_fp32 + 3 * in_cache)
 

@@ -14,6 +14,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.optim import SGD, AdamW, Optimizer
 
 from tut.data.objective import Batch
+from tut.distributed.sharding import layers
 from tut.errors import one_line
 from tut.model.numerics import autocast
 from tut.model.predict import PredictsAt, Way
@@ -22,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 def estimate(
-    model: PredictsAt, optimizers: list[Optimizer], batch: Batch, device: torch.device, precision: str
+    model: PredictsAt, optimizers: list[Optimizer], batch: Batch, device: torch.device, precision: str, shards: int = 1
 ) -> dict[str, int]:
     """Return the terms of the memory that training will take at its peak, in bytes, on the device that it is to run on.
 
@@ -31,25 +32,28 @@ def estimate(
     a value, it says so once, and the term is missing.
 
     Args:
-        model: on its device, and not compiled yet.
+        model: whole, and not compiled yet.
         optimizers: those of the run.
         batch: what goes through the model at once; only its shapes matter.
         device: what the run trains on. On a CPU there is a further term, `process`: what this process takes already.
         precision: as for `tut.model.numerics.autocast`.
+        shards: among how many processes the model is to be divided. If it is, there is a further term, `gathered`.
     """
     weights = sum(parameter.nbytes for parameter in model.parameters())
     terms = {
-        "weights": weights,
-        "gradients": weights,
-        "optimizer": sum(_moments(optimizer) for optimizer in optimizers),
+        "weights": weights // shards,
+        "gradients": weights // shards,
+        "optimizer": sum(_moments(optimizer) for optimizer in optimizers) // shards,
     }
     try:
         terms["activations"] = _kept_for_backward(model, batch, device, precision)
     except Exception as error:  # whatever a network does not bear; the estimate is for people, and ends no run
         log.info("memory: activations are not in the estimate; without values it says: %s", one_line(error))
-    terms["loss"] = model.bytes_of_loss(batch)
+    terms["loss"] = model.bytes_of_loss(batch, device)
     if model.why_whole is not None:
         log.info("memory: all logits are held at once; with some of them: %s", model.why_whole)
+    if shards > 1:
+        terms["gathered"] = _gathered(model)
     return terms if device.type != "cpu" else {"process": max(0, peak(device) - weights), **terms}
 
 
@@ -74,6 +78,16 @@ def _moments(optimizer: Optimizer) -> int:
     return copies * sum(sizes)
 
 
+def _gathered(model: PredictsAt) -> int:
+    """Return the size of what is whole at once, for a moment, of a model that is divided among processes.
+
+    That is all outside of the layers, and two layers, of which one comes or goes; each with its gradients.
+    """
+    sizes = [sum(parameter.nbytes for parameter in layer.parameters()) for layer in layers(model)]
+    outside = sum(parameter.nbytes for parameter in model.parameters()) - sum(sizes)
+    return 2 * (outside + 2 * max(sizes, default=0))
+
+
 def _kept_for_backward(model: PredictsAt, batch: Batch, device: torch.device, precision: str) -> int:
     """Return the size of what the forward pass keeps for the backward pass, beside the weights.
 
@@ -93,7 +107,7 @@ def _kept_for_backward(model: PredictsAt, batch: Batch, device: torch.device, pr
 
     with _untold(), FakeTensorMode(allow_non_fake_inputs=True) as fake:
         real = (*model.parameters(), *model.buffers())
-        weights = {id(tensor): fake.from_tensor(tensor) for tensor in real}
+        weights = {id(tensor): fake.from_tensor(tensor).to(device) for tensor in real}
         shadow = copy.deepcopy(model, dict(weights)).train()
         shapes = batch.to(device).map(fake.from_tensor)
         with saved_tensors_hooks(keep, lambda tensor: tensor), autocast(device, precision):

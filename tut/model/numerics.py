@@ -27,9 +27,14 @@ def make_deterministic(deterministic: bool) -> None:
 
 
 def to_device(network: PreTrainedModel, device: torch.device, precision: str) -> PreTrainedModel:
-    """Move a model to its device, and have it compute in that precision, with attention as is fastest there."""
+    """Move a model to its device, and have it compute there as `choose_kernels` says."""
+    choose_kernels(network, device, precision)
+    network.to(device)  # type: ignore[arg-type]
+    return network
+
+
+def choose_kernels(network: PreTrainedModel, device: torch.device, precision: str) -> None:
+    """Have a model compute in that precision on a device, with attention as is fastest there."""
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
     if device.type == "cpu" and precision == "bf16":
         network.set_attn_implementation("eager")  # torch's fused kernel takes twice as long, in this case only
-    network.to(device)  # type: ignore[arg-type]
-    return network

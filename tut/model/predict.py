@@ -88,11 +88,11 @@ class PredictsAt(nn.Module):
         finally:
             self._stops_short = False
 
-    def bytes_of_loss(self, batch: Batch) -> int:
-        """Return the memory that the loss takes beside the hidden states and the gradients of the weights."""
+    def bytes_of_loss(self, batch: Batch, device: torch.device) -> int:
+        """Return the memory that the loss takes on a device beside the hidden states and the weights' gradients."""
         weight = self.network.get_output_embeddings().weight
         if self.way is Way.IN_PIECES:
-            return bytes_at_once(len(batch.targets), weight)
+            return bytes_at_once(len(batch.targets), weight, device)
         rows = batch.input_ids.numel() if self.way is Way.WHOLE else 0
         return 4 * len(weight) * (3 * len(batch.targets) + 2 * rows)  # in fp32: logits, their softmax and gradient
 

@@ -86,8 +86,7 @@ def _fill(temporary: Path, state: "State", window: dict[str, Any], about: dict[s
     from safetensors.torch import save_file
 
     save_file(state.weights(), temporary / "model.safetensors")
-    optimizers = [optimizer.state_dict() for optimizer in state.optimizers]
-    torch.save({"optimizers": optimizers, "window": window}, temporary / "training.pt")
+    torch.save({"optimizers": state.optimizer_states(), "window": window}, temporary / "training.pt")
     for path in record:
         if path.exists():
             shutil.copyfile(path, temporary / path.name)
@@ -99,7 +98,11 @@ def _fill(temporary: Path, state: "State", window: dict[str, Any], about: dict[s
         **about,
         "files": {path.name: file_digest(path) for path in sorted(temporary.iterdir())},
     }
-    (temporary / _MANIFEST).write_text(json.dumps({"sha256": digest(manifest), **manifest}, indent=1))
+    _write_manifest(temporary / _MANIFEST, manifest)
+
+
+def _write_manifest(path: Path, manifest: dict[str, Any]) -> None:
+    path.write_text(json.dumps({"sha256": digest(manifest), **manifest}, indent=1))
 
 
 def verify(checkpoint: Path) -> dict[str, Any]:
@@ -167,6 +170,13 @@ def is_kept(checkpoint: Path) -> bool:
         return bool(json.loads((checkpoint / _MANIFEST).read_text())["keep"])
     except (OSError, ValueError, KeyError, TypeError):
         return False
+
+
+def keep(checkpoint: Path) -> None:
+    """Have a checkpoint stay, as one to fork from."""
+    manifest = {**verify(checkpoint), "keep": True}
+    with write_whole(checkpoint / _MANIFEST) as temporary:
+        _write_manifest(temporary, manifest)
 
 
 def link(checkpoint: Path, folder: Path) -> None:

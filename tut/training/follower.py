@@ -65,11 +65,17 @@ def _train(call: dict[str, Any], store: Store, stop: StopRequest) -> NoReturn:
     def evaluate() -> Row:
         return replica.score(Split.VALID).row()
 
-    trainer = replica.trainer(evaluate, write=lambda _split, _row: None, save=lambda _window: None)
+    def give(_window: dict[str, Any]) -> None:
+        """Do this process's part of gathering what rank 0 saves."""
+        replica.state.weights()
+        replica.state.optimizer_states()
+
+    trainer = replica.trainer(evaluate, write=lambda _split, _row: None, save=give)
     trainer.train(stop, call["until"], call["save_every"])
     if call["ends_run"]:
         trainer.close()
         replica.score(Split.TEST)
+        replica.state.named_weights()
     _end(0)
 
 

@@ -111,7 +111,7 @@ def environment(inputs: "Inputs", threads: int | None = None, processor: str | N
         threads: of a CPU, among which sums are divided; None for as many as this process has.
         processor: what it will be computed on, in words, where that is not this machine's.
     """
-    device = inputs.device
+    device, trainer = inputs.device, inputs.config.trainer
     is_cpu = device.type == "cpu"
     return {
         **{name: version for name, version in versions().items() if name in _LIBRARIES_THAT_DECIDE},
@@ -119,7 +119,8 @@ def environment(inputs: "Inputs", threads: int | None = None, processor: str | N
         "device": device.type,
         "threads": (threads or torch.get_num_threads()) if is_cpu else None,
         "processor": processor or _processor(device),
-        "processes": inputs.config.trainer.processes,
+        "processes": trainer.processes,
+        "sharding": trainer.sharding if trainer.processes > 1 else None,
     }
 
 

@@ -148,8 +148,7 @@ class RecordedRun(Replica):
             return
         end = checkpoint.path_of(self.checkpoints, self.until)
         if not checkpoint.is_kept(end):  # a longer stage has passed here, and was stopped before its own end
-            assert self.state.resumed_window is not None
-            self._save(self.state.resumed_window)
+            checkpoint.keep(end)
         checkpoint.prune(self.checkpoints, 0, up_to=self.until)
         if assignment.ends_run:
             for path in (end, assignment.fork):
@@ -158,8 +157,9 @@ class RecordedRun(Replica):
 
     def _save_final(self) -> None:
         """Write the model as a Hugging Face folder, whole or not at all."""
+        weights = self.state.named_weights()
         with write_whole(self.record.final) as temporary:
-            self.state.network.save_pretrained(temporary)
+            self.state.network.save_pretrained(temporary, state_dict=weights)
             self.inputs.tokenizer.save_pretrained(temporary)
 
     def _run_id(self) -> str:
@@ -174,7 +174,8 @@ class RecordedRun(Replica):
         corpus = inputs.corpus
         size = sum(parameter.numel() for parameter in self.state.network.parameters())
         batch = inputs.batches[0][0]
-        terms = memory.estimate(self.model, self.state.optimizers, batch, inputs.device, inputs.precision)
+        shards = self.config.trainer.processes if self.config.trainer.shards else 1
+        terms = memory.estimate(self.model, self.state.optimizers, batch, inputs.device, inputs.precision, shards)
         self.record.update_state(
             result=result(inputs),
             environment=self._environment,

@@ -6,10 +6,14 @@ from typing import Any
 from tut.config import Config
 from tut.data.batches import PreparedAhead, evaluation_batches
 from tut.distributed import collectives
+from tut.distributed.sharding import hand_over, shard
+from tut.embeddings import join_bias_aliases
+from tut.errors import TutError
 from tut.model.build import build_model
-from tut.model.numerics import make_deterministic, to_device
+from tut.model.numerics import choose_kernels, make_deterministic
 from tut.model.predict import PredictsAt
 from tut.model.pretrained import tie_as_it_comes
+from tut.sharded import reshard
 from tut.splits import Split
 from tut.system.device import keep_freed_memory
 from tut.tracking.record import Row
@@ -34,7 +38,10 @@ class Replica:
         make_deterministic(config.trainer.deterministic)
         self.config = config
         self.inputs = inputs = Inputs(config)
-        network = to_device(build_model(config, inputs.tokenizer), inputs.device, inputs.precision)
+        network = build_model(config, inputs.tokenizer)
+        choose_kernels(network, inputs.device, inputs.precision)
+        if not config.trainer.shards:  # else it need not fit there, whole
+            network.to(inputs.device)  # type: ignore[arg-type]
         if config.model.pretrained is None:
             pair = tie(network, explicit_join=True)
         else:
@@ -48,14 +55,41 @@ class Replica:
     ) -> Trainer:
         """Return what trains the model, once all processes of the run have joined. See `Trainer` for the arguments."""
         inputs, batches = self.inputs, self.inputs.batches
+        if self.config.trainer.shards:
+            self._shard()
         if self.config.trainer.compile:
             self.state.network.compile()
-        model = collectives.parallel(self.model)
+        model = self.model if self.config.trainer.shards else collectives.parallel(self.model)
         ahead = PreparedAhead(batches) if inputs.device.type == "cuda" else batches
         return Trainer(self.config, self.state, model, ahead, inputs.timeline, inputs.precision, evaluate, write, save)
+
+    def _shard(self) -> None:
+        """Go on with a part of the model and of the optimizers' state, both whole until now.
+
+        Raises:
+            TutError: the model cannot be divided.
+        """
+        state, inputs = self.state, self.inputs
+        join_bias_aliases(state.network)
+        shard(self.model, inputs.device, inputs.precision, "loss_and_rank")
+        divided = build_optimizers(self.config.optimizer, state.network, state.pair)
+        for before, after in zip(state.optimizers, divided, strict=True):
+            hand_over(before, after)
+        state.optimizers = divided
+        try:
+            evaluate(self.model, inputs.batches[0][:1], inputs.device, inputs.precision)
+        except RuntimeError as error:
+            if "DTensor" not in str(error):
+                raise
+            name = f"model.architecture={self.config.model.architecture}"
+            why = f"{name} uses a layer's parameters outside of the layer"
+            raise TutError(f"trainer.sharding=fsdp: {why}; choose ddp") from error
+        reshard(self.model)
 
     def score(self, split: Split) -> Evaluation:
         """Score the model on a split."""
         inputs, rows = self.inputs, self.config.trainer.evaluation_batch_size
         batches = evaluation_batches(inputs.corpus.rows[split], inputs.objective, rows)
-        return evaluate(self.model, batches, inputs.device, inputs.precision)
+        scored = evaluate(self.model, batches, inputs.device, inputs.precision)
+        reshard(self.model)
+        return scored

@@ -49,9 +49,13 @@ class Evaluation:
         }
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not in inference mode, whose tensors nothing else may use: those of a sharded model are kept
 def evaluate(model: PredictsAt, batches: Iterable[Batch], device: torch.device, precision: str) -> Evaluation:
-    """Score every prediction of a split. Of several processes, each scores its share of the batches."""
+    """Score every prediction of a split. Of several processes, each scores its share of the batches.
+
+    They take the batches by turns. One that has no turn left while others have scores the last batch, for nothing: of a
+    model that is divided among them, each has to give its part.
+    """
     started = time.perf_counter()
     model.eval()
     own: list[tuple[npt.NDArray[np.float32], npt.NDArray[np.uint32]]] = []
@@ -63,6 +67,9 @@ def evaluate(model: PredictsAt, batches: Iterable[Batch], device: torch.device, 
             own.append((loss.cpu().numpy(), rank.cpu().numpy().astype(np.uint32)))
         count += 1
         tokens += batch.n_tokens
+    if count and 0 < count % collectives.size() <= collectives.rank():
+        with autocast(device, precision):
+            model.loss_and_rank(batch.to(device))
     shares = collectives.gathered(own)
     losses = [np.zeros(0, np.float32)]
     ranks = [np.zeros(0, np.uint32)]

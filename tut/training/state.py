@@ -9,6 +9,8 @@ from torch.optim import Optimizer
 from transformers import PreTrainedModel
 
 from tut.distributed import collectives
+from tut.distributed.sharding import gathered
+from tut.sharded import is_sharded
 from tut.tying import TiedPair
 
 
@@ -71,14 +73,31 @@ class State:
     """Time spent, over all processes that have worked on the run."""
 
     def weights(self) -> dict[str, Tensor]:
-        """Return what the network is made of, each once, by one of its names; while tied, without U, which is E."""
+        """Return what the network is made of, no memory twice; while tied, without U, which is E.
+
+        What has several names has one of them here; or, gathered for each, all. All processes have to call this; see
+        `tut.distributed.sharding.gathered`.
+        """
         left_out = {id(self.pair.output)} if self.pair.tied else set()
         weights: dict[str, Tensor] = {}
         for name, tensor in self.network.state_dict(keep_vars=True).items():
             if id(tensor) not in left_out:
-                left_out.add(id(tensor))
-                weights[name] = tensor.detach().contiguous()
+                weights[name] = gathered(tensor.detach()).contiguous()
+                if not is_sharded(tensor):
+                    left_out.add(id(tensor))
         return weights
+
+    def named_weights(self) -> dict[str, Tensor]:
+        """Return the network's weights by all of their names. All processes have to call this."""
+        return {name: gathered(tensor) for name, tensor in self.network.state_dict().items()}
+
+    def optimizer_states(self) -> list[dict[str, Any]]:
+        """Return the state of each optimizer. All processes have to call this."""
+        states = [optimizer.state_dict() for optimizer in self.optimizers]
+        for state in states:
+            each = state["state"].items()
+            state["state"] = {key: {name: gathered(value) for name, value in own.items()} for key, own in each}
+        return states
 
     @property
     def device(self) -> torch.device:
