@@ -108,8 +108,9 @@ class TiedPair(Embeddings):
             if getattr(module, "weight", None) is e and self._watch not in module._forward_hooks.values():
                 module.register_forward_hook(self._watch)
 
-    def _watch(self, _embedding: nn.Module, _inputs: Any, output: Tensor) -> None:
+    def _watch(self, _embedding: nn.Module, _inputs: Any, output: Any) -> None:
         """Called after each forward pass of the input embedding, through which a backward pass comes last."""
+        output = output[0] if isinstance(output, tuple) else output  # with scales, if it is quantised
         if not (self.tied and output.requires_grad):
             return
         wrapper = DistributedDataParallel._active_ddp_module

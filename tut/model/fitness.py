@@ -8,8 +8,9 @@ import copy
 import json
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,6 +22,8 @@ from tut.errors import TutError
 from tut.model.configuration import Tokens, as_if_new, network_config, quiet, quoted
 from tut.model.miniature import few_layers, small_sizes
 from tut.model.trial import Unfit, longest_row, new_network, try_out, try_precision, try_shapes
+from tut.system.files import digest, home
+from tut.system.provenance import versions
 
 _LARGEST = 2**22
 """Parameters of a network that is tried as it is."""
@@ -29,9 +32,6 @@ _MOST_WORK = 2**32
 _VOCABULARY = 512
 """Tokens that are enough for a trial."""
 _SHORTEST_ROW = 4
-
-_fit: set[str] = set()
-_bf16: dict[str, str | None] = {}
 
 
 @dataclass(frozen=True)
@@ -70,12 +70,12 @@ class Asked:
 
 
 def check_fitness(asked: Asked) -> None:
-    """Build, train, untie, save and read back a network; once in a process for all that ask for the same.
+    """Build, train, untie, save and read back a network, unless one that was asked for alike has been found fit before.
 
     Raises:
         TutError: it is not fit, in one line that names the key whose value is to blame, where there is one.
     """
-    if asked.name in _fit:
+    if _was_found_fit(asked, "fp32"):
         return
     with _aside():
         tried = _affordable(asked)
@@ -92,17 +92,35 @@ def check_fitness(asked: Asked) -> None:
                 raise TutError(cause) from error
         if is_small:
             _check_shapes(asked)
-    _fit.add(asked.name)
+    _note_fit(asked, "fp32")
 
 
 def why_no_bf16(asked: Asked) -> str | None:
     """Return why a network cannot compute in bf16; None if it can, or cannot be tried."""
-    if asked.name not in _bf16:
-        with _aside():
-            tried = _affordable(asked)
-            failure = _failure_in(tried, "bf16")
-            _bf16[asked.name] = failure if failure is None or _failure_in(tried, "fp32") is None else None
-    return _bf16[asked.name]
+    if _was_found_fit(asked, "bf16"):
+        return None
+    with _aside():
+        tried = _affordable(asked)
+        failure = _failure_in(tried, "bf16")
+        if failure is not None and _failure_in(tried, "fp32") is None:
+            return failure
+    _note_fit(asked, "bf16")
+    return None
+
+
+def _was_found_fit(asked: Asked, precision: str) -> bool:
+    return _note(asked, precision).exists()
+
+
+def _note_fit(asked: Asked, precision: str) -> None:
+    """Spare the next run, and every stage of a sweep, the trial of a network like this one."""
+    with suppress(OSError):
+        _note(asked, precision).parent.mkdir(parents=True, exist_ok=True)
+        _note(asked, precision).touch()
+
+
+def _note(asked: Asked, precision: str) -> Path:
+    return home() / "fit" / digest([asked.name, precision, versions()])[:16]
 
 
 def _failure_in(asked: Asked, precision: str) -> str | None:
