@@ -28,6 +28,7 @@ from hypothesis import HealthCheck, settings
 from tut.cli.hydra_versions import VERSION_BASE
 from tut.cli.preflight import normalise, register_schema
 from tut.config import Config
+from tut.system import background
 from tut.system.provenance import CONF_DIR, git_revision, hardware
 
 # The suite's folder, made by its first process. Whatever the suite starts has this in its environment.
@@ -83,6 +84,12 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(processes.Forbidden())
     if sys.platform == "linux":
         end_with_parent(os.getpid())
+
+
+def pytest_runtest_teardown() -> None:
+    """Forget the work that a test has given up: a command that ends after it, in this process, would end this process."""
+    background._given_up.clear()
+    background._begun.clear()
 
 
 def _is_first(config: pytest.Config) -> bool:
