@@ -87,7 +87,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_runtest_teardown() -> None:
-    """Forget the work that a test has given up: a command that ends after it, in this process, would end this process."""
+    """Forget the work that a test has given up: a command that a later one calls would end this process for it."""
     background._given_up.clear()
     background._begun.clear()
 
