@@ -186,10 +186,11 @@ class UntieConfig:
     """Further factor on the output embedding's learning rate after the untie point."""
 
     def __post_init__(self) -> None:
-        if isinstance(self.epoch, str):
-            limits.check(self.epoch == NEVER, "untie.epoch", self.epoch, EPOCH_IS)
-        else:
+        if isinstance(self.epoch, int | None):
             limits.at_least(0, "untie", self, "epoch")
+        else:
+            limits.check(self.epoch == NEVER, "untie.epoch", self.epoch, EPOCH_IS)
+        limits.check(isinstance(self.step, int | None), "untie.step", self.step, "a whole number")
         limits.at_least(0, "untie", self, "step", "input_lr_multiplier", "output_lr_multiplier")
         if self.fraction is not None:
             limits.check(0 <= self.fraction < 1, "untie.fraction", self.fraction, "at least 0 and below 1")

@@ -9,7 +9,7 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 from transformers import PreTrainedModel
 
 from tut.errors import TutError
-from tut.sharded import whole
+from tut.sharded import is_sharded, whole
 
 _TINY = 1e-30
 
@@ -47,17 +47,23 @@ class Embeddings:
 
     @torch.no_grad()
     def follow(self) -> None:
-        """Make U equal to E, as a Parameter of its own."""
-        if self.output is self.input:
-            self.model.get_output_embeddings().weight = nn.Parameter(self.input.detach().clone())
+        """Make U equal to E."""
         self.output.copy_(self.input)
+
+    def keep_apart(self) -> None:
+        """Give U memory of its own, where transformers or a state dict has made it one with E."""
+        e, u = self.input, self.output
+        if u is e:
+            self.model.get_output_embeddings().weight = nn.Parameter(e.detach().clone())
+        elif not is_sharded(e) and u.data_ptr() == e.data_ptr():
+            u.data = e.detach().clone()
 
     def tell_config(self) -> None:
         """Say in the model's config whether it is tied, so that what is saved is read back as it was."""
         if self._config_says_it:
             self.model.config.tie_word_embeddings = self.tied
             if self.tied:
-                _join_bias_aliases(self.model)
+                join_bias_aliases(self.model)
             else:
                 _part_bias_aliases(self.model)
 
@@ -83,6 +89,11 @@ class Embeddings:
             "embedding_row_cosine": cosine_similarity(e, u, dim=1).mean().item(),
         }
 
+    @property
+    def output_name(self) -> str:
+        """A name of U in the model's state dict."""
+        return _output_names(self.model)[0]
+
     def _tie_weights(self, *arguments: Any, **options: Any) -> None:
         """Stand in for the model's own `tie_weights`, which would make one Parameter of E and U."""
         own = self.output
@@ -99,6 +110,7 @@ class Embeddings:
     @torch.no_grad()
     def _after_load(self, _model: nn.Module, keys: Any) -> None:
         """Called by `load_state_dict`: what was saved of a tied model may lack U, and its bias's second name."""
+        self.keep_apart()
         parameters = dict(self.model.named_parameters(remove_duplicate=False))
         for copy, original in self._copies().items():
             absent = [name for name in keys.missing_keys if name.endswith(copy)]
@@ -118,10 +130,21 @@ def _number(scalar: Tensor) -> float:
 
 
 def unwrapped(model: nn.Module) -> PreTrainedModel:
-    """Return the model that DistributedDataParallel, DataParallel or torch.compile has wrapped."""
-    while isinstance(model, DistributedDataParallel | DataParallel):
-        model = model.module
-    return cast(PreTrainedModel, getattr(model, "_orig_mod", model))
+    """Return the model that DistributedDataParallel, DataParallel or torch.compile has wrapped.
+
+    Raises:
+        TutError: it is none of transformers.
+    """
+    while True:
+        if isinstance(model, DistributedDataParallel | DataParallel):
+            model = model.module
+        elif hasattr(model, "_orig_mod"):
+            model = cast(nn.Module, model._orig_mod)
+        else:
+            break
+    if not isinstance(model, PreTrainedModel):
+        raise TutError(f"tut.tie and tut.untie take a language model of transformers, not a {type(model).__name__}")
+    return model
 
 
 def _check(model: PreTrainedModel) -> None:
@@ -137,7 +160,9 @@ def _check(model: PreTrainedModel) -> None:
         raise TutError(f"tie: the embeddings of {name} differ in shape ({shapes}), so they cannot be one matrix")
     if not (e.requires_grad and u.requires_grad):
         raise TutError(f"tie: an embedding of {name} is frozen; tying trains both roles of one matrix")
-    if u is e and hasattr(e, "full_tensor"):
+    if getattr(embedding, "sparse", False):
+        raise TutError(f"tie: the input embedding of {name} has sparse gradients, and the output embedding dense ones")
+    if u is e and is_sharded(e):
         raise TutError(f"tie: {name} was sharded with its embeddings as one Parameter; call tut.tie before fully_shard")
     _check_what_else_is_tied(model, e, u)
 
@@ -170,8 +195,10 @@ def _tied_by_flag(model: PreTrainedModel) -> dict[str, str]:
     config = model.config
     now = getattr(config, "tie_word_embeddings", False)
     config.tie_word_embeddings = True
-    tied: dict[str, str] = model.get_expanded_tied_weights_keys(all_submodels=True)
-    config.tie_word_embeddings = now
+    try:
+        tied: dict[str, str] = model.get_expanded_tied_weights_keys(all_submodels=True)
+    finally:
+        config.tie_word_embeddings = now
     return tied
 
 
@@ -197,9 +224,9 @@ def _weight_names(model: PreTrainedModel, owner: nn.Module) -> list[str]:
 
 
 def join_bias_aliases(model: PreTrainedModel) -> None:
-    """Make all names of the head's bias one Parameter again, also of an untied model.
+    """Make all names of the head's bias one Parameter again, as a tied model has it.
 
-    `fully_shard` keeps one what was one when it was called, whatever is done about it later.
+    An untied one has to have it before `fully_shard`, which keeps one what was one when it was called.
     """
     head = model.get_output_embeddings()
     modules = dict(model.named_modules(remove_duplicate=False))
@@ -224,10 +251,3 @@ def _part_bias_aliases(model: PreTrainedModel) -> None:
     others = [module for module in model.modules() if module is not head and getattr(module, "bias", None) is bias]
     for module in others:
         module.bias = nn.Parameter(bias.data.clone(), requires_grad=False)
-
-
-def _join_bias_aliases(model: PreTrainedModel) -> None:
-    """Undo that, for a model that is tied again: transformers would keep the spare copy."""
-    for name, other in _bias_aliases(model).items():
-        owner, _, attribute = other.rpartition(".")
-        setattr(model.get_submodule(owner), attribute, model.get_parameter(name))

@@ -31,6 +31,7 @@ from transformers import PreTrainedModel
 
 from tut.embeddings import Embeddings, unwrapped
 from tut.errors import TutError
+from tut.optimizer_state import hand_over, updates
 from tut.sharded import fill, reshard, whole
 
 _pairs: WeakSet["TiedPair"] = WeakSet()
@@ -39,9 +40,10 @@ _pairs: WeakSet["TiedPair"] = WeakSet()
 class TiedPair(Embeddings):
     """The embeddings of one model, tied or not. A copy of the model has a pair of its own."""
 
-    def __init__(self, model: PreTrainedModel, explicit_join: bool) -> None:
+    def __init__(self, model: PreTrainedModel) -> None:
         super().__init__(model)
-        self._explicit_join = explicit_join
+        self._explicit_join = False
+        self.waits = False  # for the step of the optimizer that has E
         vars(model).update(_tied_pair=self)
         _pairs.add(self)
 
@@ -49,16 +51,22 @@ class TiedPair(Embeddings):
         self.__dict__ |= state
         _pairs.add(self)
 
-    def tie(self) -> None:
+    def tie(self, explicit_join: bool) -> None:
         """Begin to have one update. U's own values are lost."""
         self.tied = True
+        self._explicit_join = explicit_join
+        self.keep_apart()
         self.follow()
         self.tell_config()
-        if not self._explicit_join:
-            self._watch_embedding()
+        self._watch_embedding()
+
+    def is_moved_by(self, optimizer: Optimizer) -> bool:
+        """Return whether an optimizer updates either matrix."""
+        return updates(optimizer, self.input) or updates(optimizer, self.output)
 
     def untie(self) -> None:
         """Begin to have two updates, each matrix from the values that it has."""
+        self.keep_apart()
         if not self.was_loaded:
             self.follow()
         self.tied = False
@@ -81,6 +89,8 @@ class TiedPair(Embeddings):
                 "the tied embeddings are no longer two matrices of one shape, sharded alike: tut.tie goes with "
                 "DistributedDataParallel and fully_shard, not with FullyShardedDataParallel (FSDP1) or DeepSpeed"
             )
+        if e.requires_grad != u.requires_grad:
+            raise TutError("one of the tied embeddings is frozen, which are one matrix: freeze both, or none")
         if u.grad is None:
             return
         if e.grad is None:
@@ -88,12 +98,15 @@ class TiedPair(Embeddings):
         e.grad.add_(u.grad)
         u.grad = None
 
-    def before_step(self) -> None:
-        """Join the gradients, if they have not been joined.
+    def before_step(self, optimizer: Optimizer) -> None:
+        """Join the gradients, if they have not been joined, for an optimizer that updates E, or U before another one E.
 
         Raises:
-            TutError: E has been replaced, or U loaded with values of its own.
+            TutError: E has been replaced or is updated by nobody, or U was loaded with values of its own.
         """
+        if self.waits and not updates(optimizer, self.input):
+            raise TutError("the model is tied, but no optimizer updates its input embedding, only one its output's")
+        self.waits = True
         if self.was_loaded and not torch.equal(whole(self.input), whole(self.output)):
             raise TutError("the model is tied, but the weights that it has loaded are not; call tut.untie(model) first")
         self.was_loaded = False
@@ -111,7 +124,7 @@ class TiedPair(Embeddings):
     def _watch(self, _embedding: nn.Module, _inputs: Any, output: Any) -> None:
         """Called after each forward pass of the input embedding, through which a backward pass comes last."""
         output = output[0] if isinstance(output, tuple) else output  # with scales, if it is quantised
-        if not (self.tied and output.requires_grad):
+        if self._explicit_join or not (self.tied and output.requires_grad):
             return
         wrapper = DistributedDataParallel._active_ddp_module
         if wrapper is not None and not any(known is self.output for known in wrapper._module_parameters):
@@ -142,8 +155,8 @@ def tie(model: nn.Module, explicit_join: bool = False) -> TiedPair:
     network = unwrapped(model)
     pair = pair_of(network)
     if pair is None:
-        pair = TiedPair(network, explicit_join)
-    pair.tie()
+        pair = TiedPair(network)
+    pair.tie(explicit_join)
     return pair
 
 
@@ -157,14 +170,15 @@ def untie(
     """Part the embeddings of a model that `tie` has tied.
 
     With `copy` for both, nothing changes at the untie point itself: the logits stay as they are, and each matrix
-    goes on with the moments that the shared one had.
+    goes on with the moments that the shared one had. Call it between two steps: between a backward pass and its step,
+    the gradients are joined already.
 
     Args:
         model: as passed to `tie`.
         optimizer: the one that updates the matrices, or several; none if there is none yet. An output embedding that
             none of them knows joins the input embedding's parameter group.
         init: `copy`, or `fresh` for new random values in the output embedding (normal, with the standard deviation
-            `initializer_range` of the model's config).
+            `initializer_range` of the model's config, or 0.02 where it has none).
         optimizer_state: `copy`, or `zero` to let the output embedding's state start as new.
         generator: source of the fresh values, on the CPU; None is torch's own. Several processes need one, with one
             seed.
@@ -183,7 +197,7 @@ def untie(
     fresh = _fresh(network, pair.output.shape, generator) if init == "fresh" else None
     optimizers = [optimizer] if isinstance(optimizer, Optimizer) else list(optimizer)
     if optimizers:
-        _hand_over(optimizers, pair, optimizer_state)
+        hand_over(optimizers, pair.input, pair.output, pair.output_name, copied=optimizer_state == "copy")
     pair.untie()
     if fresh is not None:
         fill(pair.output, fresh)
@@ -207,45 +221,35 @@ def _fresh(model: PreTrainedModel, shape: torch.Size, generator: Generator | Non
     return torch.empty(shape).normal_(0.0, std, generator=generator)
 
 
-def _hand_over(optimizers: list[Optimizer], pair: TiedPair, optimizer_state: str) -> None:
-    """Give U, in the optimizer that updates it, a copy of E's state, or none."""
-    e, u = pair.input, pair.output
-    of_input = next((one for one in optimizers if _updates(one, e)), None)
-    if of_input is None:
-        raise TutError("untie: the optimizer does not update the model's input embedding")
-    of_output = next((one for one in optimizers if _updates(one, u)), None)
-    if of_output is None:
-        of_output = of_input
-        group = next(group for group in of_input.param_groups if _has(group, e))
-        group["params"].append(u)
-    of_output.state.pop(u, None)
-    if optimizer_state == "zero" or e not in of_input.state:
-        return
-    if type(of_output) is not type(of_input):
-        kinds = f"{type(of_input).__name__} and {type(of_output).__name__}"
-        raise TutError(f"untie: {kinds} do not have the same state; take optimizer_state='zero'")
-    state = of_input.state[e]
-    of_output.state[u] = {key: value.clone() if isinstance(value, Tensor) else value for key, value in state.items()}
+def _before_any_step(
+    optimizer: Optimizer, arguments: tuple[Any, ...], options: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    pairs = [pair for pair in _pairs if pair.tied and pair.is_moved_by(optimizer)]
+    for pair in pairs:
+        pair.before_step(optimizer)
+    own, *given = arguments
+    closure = given[0] if given else options.get("closure")
+    if closure is None or not pairs:
+        return None
 
+    def closure_of_one_matrix() -> Any:
+        for pair in pairs:
+            pair.follow()  # the optimizer may have moved E since it last asked
+        loss = closure()
+        for pair in pairs:
+            pair.join()
+        return loss
 
-def _updates(optimizer: Optimizer, parameter: nn.Parameter) -> bool:
-    return any(_has(group, parameter) for group in optimizer.param_groups)
-
-
-def _has(group: dict[str, Any], parameter: nn.Parameter) -> bool:
-    return any(one is parameter for one in group["params"])
-
-
-def _before_any_step(optimizer: Optimizer, _arguments: Any, _options: Any) -> None:
-    for pair in list(_pairs):
-        if pair.tied and (_updates(optimizer, pair.input) or _updates(optimizer, pair.output)):
-            pair.before_step()
+    if given:
+        return (own, closure_of_one_matrix, *given[1:]), options
+    return arguments, {**options, "closure": closure_of_one_matrix}
 
 
 def _after_any_step(optimizer: Optimizer, _arguments: Any, _options: Any) -> None:
     for pair in list(_pairs):
-        if pair.tied and _updates(optimizer, pair.input):
+        if pair.tied and updates(optimizer, pair.input):
             pair.follow()
+            pair.waits = False
 
 
 register_optimizer_step_pre_hook(_before_any_step)

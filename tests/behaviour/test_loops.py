@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict, set_model_state_dict
 from torch.distributed.device_mesh import init_device_mesh
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim import SGD, AdamW, Optimizer
+from torch.optim import LBFGS, SGD, AdamW, Optimizer
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
@@ -268,6 +268,83 @@ def test_a_step_with_a_closure() -> None:
         for _ in range(3):
             optimizer.step(closure)
     assert_same(model, shared)
+
+
+@pytest.mark.parametrize("explicit_join", [True, False])
+@pytest.mark.parametrize("evaluations", [1, 4])
+def test_lbfgs_asks_again_within_a_step(evaluations: int, explicit_join: bool) -> None:
+    shared, model = llama(), llama()
+    tut.tie(model, explicit_join)
+    for network in (shared, model):
+        optimizer = LBFGS(network.parameters(), lr=0.1, max_iter=evaluations)
+
+        def closure(network: nn.Module = network, optimizer: Optimizer = optimizer) -> Tensor:
+            optimizer.zero_grad()
+            loss = network(input_ids=ids_of(0), labels=ids_of(0)).loss
+            loss.backward()
+            return loss
+
+        for _ in range(2):
+            optimizer.step(closure)
+    assert_near(weights(model), weights(shared))
+
+
+def test_a_state_dict_that_is_assigned_shares_no_memory() -> None:
+    model = tied_llama()
+    model.load_state_dict(llama().state_dict(), assign=True)
+    optimizer = adamw(model)
+    train(model, [optimizer], lambda: None, steps=range(2))
+    tut.untie(model, optimizer, init="fresh")
+    pair = tut.tying.pair_of(model)
+    assert pair is not None
+    assert not torch.equal(pair.input, pair.output)
+    train(model, [optimizer], lambda: None, steps=range(1))
+    assert pair.distance()["embedding_distance"] > 0.1
+
+
+@pytest.mark.parametrize("frozen", ["lm_head", "model.embed_tokens"])
+def test_half_a_matrix_cannot_be_frozen(frozen: str) -> None:
+    model = tied_llama()
+    model.get_submodule(frozen).requires_grad_(False)
+    with pytest.raises(TutError, match="one of the tied embeddings is frozen"):
+        train(model, [adamw(model)], lambda: None, steps=range(1))
+
+
+def test_an_input_embedding_that_nobody_updates_is_told() -> None:
+    model = tied_llama()
+    with pytest.raises(TutError, match="no optimizer updates its input embedding"):
+        train(model, [AdamW([model.lm_head.weight])], lambda: None, steps=range(2))
+
+
+def test_how_gradients_are_joined_can_be_said_again() -> None:
+    expected, norms = native()
+    model = llama()
+    tut.tie(model, explicit_join=True)
+    tut.tie(model)
+    optimizer = adamw(model)
+    assert train(model, [optimizer], lambda: tut.untie(model, optimizer)) == pytest.approx(norms, rel=1e-6)
+    assert_same(model, expected)
+
+
+def test_state_of_any_kind_is_copied() -> None:
+    model = tied_llama()
+    pair = tut.tie(model)
+    optimizer = AdamW(((name, value) for name, value in model.named_parameters() if name != "lm_head.weight"), lr=1e-2)
+    train(model, [optimizer], lambda: None, steps=range(1))
+    optimizer.state[pair.input]["kept"] = [torch.zeros(1)]
+    tut.untie(model, optimizer)
+    assert optimizer.state[pair.output]["kept"] is not optimizer.state[pair.input]["kept"]
+    (group,) = optimizer.param_groups
+    assert len(group["params"]) == len(group["param_names"])
+
+
+def test_other_modules_and_sparse_gradients_are_refused() -> None:
+    with pytest.raises(TutError, match="take a language model of transformers, not a Linear"):
+        tut.tie(nn.Linear(2, 2))
+    model = llama()
+    model.model.embed_tokens.sparse = True
+    with pytest.raises(TutError, match="sparse gradients"):
+        tut.tie(model)
 
 
 def test_two_that_are_made_one_by_hand_are_told() -> None:

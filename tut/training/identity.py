@@ -41,6 +41,7 @@ _ROOMS_THAT_DECIDE = (
     "distributed",
     "tying.py",
     "embeddings.py",
+    "optimizer_state.py",
     "sharded.py",
     "randomness.py",
 )
