@@ -195,6 +195,10 @@ def test_a_callback_that_comes_late(tmp_path: Path) -> None:
 
 
 def test_points_that_cannot_be(tmp_path: Path) -> None:
+    with pytest.raises(TutError, match="untie.epoch=1.5: must be a whole number or 'never'"):
+        UntieCallback(epoch=1.5)
+    with pytest.raises(TutError, match="untie.step=2.0: must be a whole number"):
+        UntieCallback(step=2.0)
     with pytest.raises(TutError, match="untie.epoch=1 and untie.step=4"):
         UntieCallback(epoch=1, step=4)
     with pytest.raises(TutError, match="untie.init=random"):
