@@ -3,6 +3,9 @@
 Rank 0 is the run: it reads the command line, keeps the record and speaks. The others wait at a store until it calls
 them, then train with it (see `tut.training.follower`). On one machine rank 0 starts them itself; torchrun and SLURM
 start all at once, and say so in the environment (RANK, WORLD_SIZE, ...).
+
+Not by torch.distributed.elastic: it puts handlers of its own in place of those that save at a step boundary, names the
+process that missed another instead of the one that was killed, and its children outlive a parent that is.
 """
 
 import json
