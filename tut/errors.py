@@ -1,7 +1,8 @@
 """Mistakes that a person can mend, told in one line."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
+from typing import Any
 
 
 class TutError(Exception):
@@ -12,6 +13,20 @@ def did_you_mean(word: object, choices: Iterable[str]) -> str:
     """Return `; did you mean 'x'?` for the choice spelt most like `word`, or an empty string."""
     close = get_close_matches(str(word), list(choices), n=1, cutoff=0.5)
     return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def key_to_blame(section: str, values: dict[str, Any], works: Callable[[dict[str, Any]], bool]) -> str:
+    """Return `section.name=value` of the first value without which the others work; `section` if there is none such.
+
+    Of values that are themselves names and values, it is looked for among those.
+    """
+    for name, value in values.items():
+        if works({other: values[other] for other in values if other != name}):
+            key = f"{section}.{name}"
+            if isinstance(value, dict) and value:
+                return key_to_blame(key, value, lambda some, name=name: works({**values, name: some}))  # type: ignore[misc]
+            return f"{key}={value}"
+    return section
 
 
 def one_line(error: BaseException) -> str:

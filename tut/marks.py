@@ -32,7 +32,7 @@ class KnownBy(StrEnum):
 
     TEXT = "the tokens that the text comes to, and the vocabulary"
     WEIGHTS = "the weights and the config that a pretrained model comes with"
-    ENVIRONMENT = "the processor and the number of processes, which change the last bits of sums"
+    ENVIRONMENT = "the processor, the processes and how they divide the model, which change the last bits of sums"
     PRECISION = "the number format that is chosen"
     LENGTH = "the step at which training ends, if the learning rate depends on it"
     UNTIE_POINT = "the step at which the run unties"

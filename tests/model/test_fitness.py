@@ -1,5 +1,6 @@
 """What an architecture cannot do is said before anything is written, in one line; what it can do, it does."""
 
+import importlib
 import logging
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from tut.data.tokenizer import load_tokenizer
 from tut.errors import TutError
 from tut.model.build import check_model
 from tut.model.configuration import Tokens, network_config
+from tut.model.fitness import Asked, check_fitness, why_no_bf16
 from tut.model.precision import check_precision, choose_precision, suited
 
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
@@ -61,6 +63,28 @@ def test_other_kinds_of_models_are_trained_untied_saved_and_read_back(
         ("clm", "qwen2_moe", {**small_model("qwen2_moe").config, "output_router_logits": True}, "output_router_logits"),
         ("clm", "gemma3", {"text_config": {"vocab_size": 300}}, "model.config.text_config.vocab_size: not for you"),
         ("clm", "gemma3", {"text_config": {"hiden_size": 300}}, "model.config.text_config.hiden_size: gemma3 has no"),
+        ("clm", "gemma3", {"text_config": 3}, "^model.config.text_config=3: must be a mapping"),
+        ("clm", "gemma3", {"text_config": None}, "^model.config.text_config=None: must be a mapping"),
+        ("clm", "gemma3", {"vision_config": 3}, "^model.config.vision_config=3: gemma3 says: "),
+        (
+            "clm",
+            "gemma3",
+            {"text_config": {**SIZES, "pad_token_id": 9999}},
+            "^model.config.text_config.pad_token_id=9999",
+        ),
+        ("clm", "llama", {**SIZES, "hidden_act": ["gelu"]}, r"^model.config.hidden_act=\['gelu'\]: not an activation"),
+        ("clm", "llama", {**SIZES, "pad_token_id": 9999}, "^model.config.pad_token_id=9999: llama says: Padding_idx"),
+        ("clm", "llama", {"pad_token_id": 99999}, "^model.config.pad_token_id=99999: llama says: Padding_idx"),  # large
+        (
+            "clm",
+            "llama",
+            {**SIZES, "rope_parameters": {"rope_theta": 1e4, "rope_type": "foo"}},
+            "^model.config.rope_parameters.rope_type=foo: llama says",
+        ),
+        ("clm", "llama", {**SIZES, "id2label": 5}, "^model.config.id2label=5: llama says"),
+        ("clm", "llama", {"torch_dtype": "bfloat16"}, "torch_dtype: not for you to set: it follows from trainer.prec"),
+        ("clm", "llama", {"attn_implementation": "sdpa"}, "llama has no such value; did you mean '[a-z]"),
+        ("clm", "llama", {"dtyp": "bfloat16"}, "^model.config.dtyp: llama has no such value(?!.*'dtype')"),
         ("clm", "xlnet", {"d_model": 32, "n_layer": 1, "n_head": 4, "d_head": 8}, "architecture=xlnet: .* looks at"),
         ("clm", "musicgen", {}, "model.architecture=musicgen: its config says: "),
         ("clm", "gemma4_assistant", {}, "model.architecture=gemma4_assistant: its config says: "),
@@ -117,6 +141,53 @@ def test_a_large_model_is_not_built_to_be_tried(monkeypatch: pytest.MonkeyPatch)
     assert 0 < largest < 2**20
 
 
+NETWORK = """
+from transformers import AutoConfig, AutoModelForMaskedLM, BertConfig, BertForMaskedLM
+
+class Config(BertConfig):
+    model_type = "edited"
+
+class Network(BertForMaskedLM):
+    config_class = Config
+
+    def forward(self, *args, **options):
+        output = super().forward(*args, **options)
+        output.logits = output.logits[CUT]
+        return output
+
+AutoConfig.register("edited", Config, exist_ok=True)
+AutoModelForMaskedLM.register(Config, Network, exist_ok=True)
+"""
+
+
+def test_a_network_that_was_found_fit_is_tried_again_when_its_code_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUT_HOME", str(tmp_path / "home"))
+    monkeypatch.syspath_prepend(tmp_path)
+    edited = ModelConfig("edited", SIZES)
+    (tmp_path / "edited_network.py").write_text(NETWORK.replace("CUT", ":"))
+    module = importlib.import_module("edited_network")
+    for _ in range(2):
+        check_model(edited, ObjectiveConfig(), DATA)
+    assert len(list((tmp_path / "home/fit").iterdir())) == 1
+    (tmp_path / "edited_network.py").write_text(NETWORK.replace("CUT", "..., :-1"))
+    importlib.reload(module)
+    with pytest.raises(TutError, match="architecture=edited: .* its logits have the shape"):
+        check_model(edited, ObjectiveConfig(), DATA)
+
+
+def test_what_computes_in_no_precision_is_not_noted_as_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise ValueError("no")
+
+    monkeypatch.setenv("TUT_HOME", str(tmp_path))
+    monkeypatch.setattr("tut.model.fitness.try_precision", fail)
+    asked = Asked(ModelConfig("bert", SIZES), "mlm", DATA, Tokens(500, {"pad": 0}))
+    assert why_no_bf16(asked) is None
+    assert not list(tmp_path.rglob("fit/*"))
+
+
 def test_a_trial_leaves_random_numbers_alone() -> None:
     torch.manual_seed(5)
     before = torch.random.get_rng_state()
@@ -132,8 +203,6 @@ def test_preflight_knows_the_tokens_of_a_tokenizer_that_is_still_to_be_trained(o
 
 
 def test_a_token_that_a_model_needs_and_the_tokenizer_lacks_is_named() -> None:
-    from tut.model.fitness import Asked, check_fitness
-
     tokens = Tokens(500, {"mask": 4, "eos": 2, "pad": None})
     with pytest.raises(TutError, match="data.tokenizer=trained: it has no pad token, which .*=bart needs"):
         check_fitness(Asked(ModelConfig("bart", BART), "mlm", DATA, tokens))

@@ -16,13 +16,14 @@ from transformers.utils import logging as transformers_logging
 import tut.model.architectures  # noqa: F401  (makes TUT's own networks known)
 from tut.config import TRAINED, DataConfig, ModelConfig
 from tut.data.tokenizer import vocabulary_size
-from tut.errors import TutError, did_you_mean, one_line
+from tut.errors import TutError, did_you_mean, key_to_blame, one_line
 from tut.model import pretrained
 
 AUTO = {"mlm": AutoModelForMaskedLM, "clm": AutoModelForCausalLM}
 """Of an objective, what makes the networks that can do it."""
 
-_HEADS = {"mlm": MODEL_FOR_MASKED_LM_MAPPING, "clm": MODEL_FOR_CAUSAL_LM_MAPPING}
+HEADS = {"mlm": MODEL_FOR_MASKED_LM_MAPPING, "clm": MODEL_FOR_CAUSAL_LM_MAPPING}
+"""Of an objective, the class of network that goes with a class of config."""
 _NAMES = {"mlm": "masked", "clm": "causal"}
 _LONGEST_QUOTE = 300
 _KINDS = ("pad", "bos", "eos", "cls", "sep", "mask")
@@ -31,6 +32,7 @@ _TRAINED = {"mlm": {"pad": 0, "cls": 2, "sep": 3, "mask": 4}, "clm": {"bos": 0, 
 _SET_BY_TUT = {
     "vocab_size": "it follows from data.tokenizer",
     "dtype": "it follows from trainer.precision",
+    "torch_dtype": "it follows from trainer.precision",
     "tie_word_embeddings": "it follows from untie.epoch, untie.step and untie.fraction",
 }
 
@@ -72,32 +74,56 @@ def network_config(model: ModelConfig, objective: str, tokens: Tokens) -> PreTra
     """
     default = kind_of(model)
     name, config_class = default.model_type, type(default)
-    if config_class not in _HEADS[objective]:
+    if config_class not in HEADS[objective]:
         other = "clm" if objective == "mlm" else "mlm"
-        hint = f"; with objective={other} it works" if config_class in _HEADS[other] else ""
-        raise TutError(
-            f"objective={objective}: model.architecture={name} has no {_NAMES[objective]} language model{hint}"
-        )
+        hint = f"; with objective={other} it works" if config_class in HEADS[other] else ""
+        whose = f"model.architecture={name}"
+        if model.pretrained is not None:
+            whose = f"model.pretrained={model.pretrained} is a {name}, which"
+        raise TutError(f"objective={objective}: {whose} has no {_NAMES[objective]} language model{hint}")
     part = _text_part(default)
-    values = copy.deepcopy(model.config)
-    _check_values(name, "model.config", values, default)
+    _check_values(name, "model.config", model.config, default)
     fill = _set_by_tut if model.pretrained is None else _roles
-    values |= fill(default, objective, tokens, values)
+    filled = fill(default, objective, tokens, model.config)
     if part is not None:
-        own = values.get(part, {})
+        own = model.config.get(part, {})
+        if not isinstance(own, dict):
+            raise TutError(f"model.config.{part}={own}: must be a mapping of names to values")
         text_default = getattr(default, part)
         _check_values(name, f"model.config.{part}", own, text_default)
-        kind = {"model_type": text_default.model_type} if model.pretrained is None else {}
-        values[part] = {**kind, **own, **fill(text_default, objective, tokens, own)}
+        lacks_kind = model.pretrained is None and "model_type" not in own
+        kind = {"model_type": text_default.model_type} if lacks_kind else {}
+        filled[part] = {**kind, **fill(text_default, objective, tokens, own)}
+    values = merged(model.config, filled)
     if model.pretrained is not None:
         return pretrained.changed(model.pretrained, AUTO[objective], default, values)
     try:
         with quiet():
             config = config_class(**values)
     except Exception as error:  # each architecture raises what it likes; the values are the user's
-        raise TutError(f"model.config: {name} says: {quoted(error)}") from error
+        to_blame = key_to_blame(
+            "model.config", model.config, lambda some: _is_taken(config_class, merged(some, filled))
+        )
+        raise TutError(f"{to_blame}: {name} says: {quoted(error)}") from error
     _check_sizes(config)
     return config
+
+
+def merged(values: dict[str, Any], others: dict[str, Any]) -> dict[str, Any]:
+    """Return values of which others take the place, and so in the parts of a composite config."""
+    both = copy.deepcopy(values)
+    for name, value in others.items():
+        both[name] = merged(both.get(name) or {}, value) if isinstance(value, dict) else value
+    return both
+
+
+def _is_taken(config_class: type[PreTrainedConfig], values: dict[str, Any]) -> bool:
+    try:
+        with quiet():
+            config_class(**values)
+    except Exception:  # each architecture raises what it likes
+        return False
+    return True
 
 
 def kind_of(model: ModelConfig) -> PreTrainedConfig:
@@ -183,7 +209,9 @@ def _text_part(config: PreTrainedConfig) -> str | None:
 
 
 def _known(config: PreTrainedConfig) -> set[str]:
-    return {*config.to_dict(), *vars(config), *config.attribute_map}
+    """Return the names of a config's values; those that begin with an underscore are its own affair."""
+    names = {*config.to_dict(), *vars(config), *config.attribute_map}
+    return {name for name in names if not name.startswith("_")}
 
 
 def _check_values(architecture: str, where: str, values: dict[str, Any], default: PreTrainedConfig) -> None:
@@ -192,8 +220,10 @@ def _check_values(architecture: str, where: str, values: dict[str, Any], default
         if name in _SET_BY_TUT:
             raise TutError(f"{where}.{name}: not for you to set: {_SET_BY_TUT[name]}")
         if name not in known:
-            raise TutError(f"{where}.{name}: {architecture} has no such value{did_you_mean(name, known)}")
-        if name in ("hidden_act", "hidden_activation", "activation_function") and value not in ACT2FN:
+            near = did_you_mean(name, known - set(_SET_BY_TUT))
+            raise TutError(f"{where}.{name}: {architecture} has no such value{near}")
+        is_activation = name in ("hidden_act", "hidden_activation", "activation_function")
+        if is_activation and not (isinstance(value, str) and value in ACT2FN):
             near = did_you_mean(value, ACT2FN)
             raise TutError(f"{where}.{name}={value}: not an activation that transformers knows{near}")
 

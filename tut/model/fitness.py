@@ -4,12 +4,13 @@ A network is tried as the run would build it, or a small one of its kind where i
 Where a trial fails it is made again with one thing changed at a time, and what makes it pass is named.
 """
 
-import copy
 import json
 import re
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,12 @@ from transformers import PreTrainedConfig
 from transformers.utils import logging as transformers_logging
 
 from tut.config import DataConfig, ModelConfig
-from tut.errors import TutError
-from tut.model.configuration import Tokens, as_if_new, network_config, quiet, quoted
+from tut.errors import TutError, key_to_blame
+from tut.model.configuration import HEADS, Tokens, as_if_new, merged, network_config, quiet, quoted
 from tut.model.miniature import few_layers, small_sizes
 from tut.model.trial import Unfit, longest_row, new_network, try_out, try_precision, try_shapes
-from tut.system.files import digest, home
-from tut.system.provenance import versions
+from tut.system.files import digest, file_digest, home
+from tut.system.provenance import CODE, versions
 
 _LARGEST = 2**22
 """Parameters of a network that is tried as it is."""
@@ -78,7 +79,7 @@ def check_fitness(asked: Asked) -> None:
     if _was_found_fit(asked, "fp32"):
         return
     with _aside():
-        tried = _affordable(asked)
+        tried = _buildable(asked)
         is_small = tried.model != asked.model
         try:
             _try(tried)
@@ -104,7 +105,8 @@ def why_no_bf16(asked: Asked) -> str | None:
         failure = _failure_in(tried, "bf16")
         if failure is not None and _failure_in(tried, "fp32") is None:
             return failure
-    _note_fit(asked, "bf16")
+    if failure is None:
+        _note_fit(asked, "bf16")
     return None
 
 
@@ -120,7 +122,17 @@ def _note_fit(asked: Asked, precision: str) -> None:
 
 
 def _note(asked: Asked, precision: str) -> Path:
-    return home() / "fit" / digest([asked.name, precision, versions()])[:16]
+    network = HEADS[asked.objective][type(asked.config())]
+    return home() / "fit" / digest([asked.name, precision, versions(), _code(network)])[:16]
+
+
+@cache
+def _code(network: type) -> str:
+    """Return a digest of the files that a class of network is made in, and of those that try it."""
+    made_in = {getattr(sys.modules.get(kind.__module__), "__file__", None) for kind in network.__mro__}
+    made = [Path(file) for file in made_in if file is not None]
+    tries = [*(CODE / "model").glob("*.py"), CODE / "tying.py", CODE / "embeddings.py"]
+    return digest([file_digest(file) for file in sorted({*made, *tries})])
 
 
 def _failure_in(asked: Asked, precision: str) -> str | None:
@@ -144,6 +156,29 @@ def _aside() -> Iterator[None]:
             transformers_logging.enable_progress_bar()
 
 
+def _buildable(asked: Asked) -> Asked:
+    """Return what is to be tried, as `_affordable` does.
+
+    Raises:
+        TutError: it cannot be built; the line names the key to change, where there is one.
+    """
+    try:
+        return _affordable(asked)
+    except TutError as error:
+        if not str(error).startswith("model.config: "):
+            raise
+        to_blame = key_to_blame("model.config", asked.model.config, lambda some: _is_built(asked.with_values(some)))
+        raise TutError(f"{to_blame}{str(error).removeprefix('model.config')}") from error
+
+
+def _is_built(asked: Asked) -> bool:
+    try:
+        _affordable(asked)
+    except TutError:
+        return False
+    return True
+
+
 def _affordable(asked: Asked) -> Asked:
     """Return what is to be tried: a network with fewer tokens, and a small one of the kind if it is large.
 
@@ -155,20 +190,12 @@ def _affordable(asked: Asked) -> Asked:
         network = new_network(config, asked.objective)
     size = sum(parameter.numel() for parameter in network.parameters())
     if size > _LARGEST or size * asked.data.seq_len > _MOST_WORK:
-        return asked.with_values(_merged(asked.model.config, small_sizes(config)))
+        return asked.with_values(merged(asked.model.config, small_sizes(config)))
     text = config.get_text_config()
     special = [value for name, value in vars(text).items() if name.endswith("token_id") and isinstance(value, int)]
     if max(special, default=0) < _VOCABULARY < asked.tokens.vocab_size:
         return replace(asked, tokens=replace(asked.tokens, vocab_size=_VOCABULARY))
     return asked
-
-
-def _merged(values: dict[str, Any], others: dict[str, Any]) -> dict[str, Any]:
-    """Return values of which others take the place, and so in the parts of a composite config."""
-    merged = copy.deepcopy(values)
-    for name, value in others.items():
-        merged[name] = _merged(merged.get(name) or {}, value) if isinstance(value, dict) else value
-    return merged
 
 
 def _try(asked: Asked) -> None:
@@ -185,14 +212,15 @@ def _check_shapes(asked: Asked) -> None:
     is_of_values = failure is not None and _failure_of_shapes(asked.with_values({})) is None
     if is_of_values:  # otherwise the architecture asks for more of its tensors than a shape
         architecture = asked.model.architecture
-        name = _value_to_blame(asked, asked, lambda one: _failure_of_shapes(one) is None)
-        where = "model.config" if name is None else f"model.config.{name}={asked.model.config[name]}"
-        raise TutError(f"{where}: {architecture} says: {failure}")
+        to_blame = key_to_blame(
+            "model.config", asked.model.config, lambda some: _failure_of_shapes(asked.with_values(some)) is None
+        )
+        raise TutError(f"{to_blame}: {architecture} says: {failure}")
 
 
 def _failure_of_shapes(asked: Asked) -> str | None:
     try:
-        shallow = asked.with_values(_merged(asked.model.config, few_layers(asked.config())))
+        shallow = asked.with_values(merged(asked.model.config, few_layers(asked.config())))
         try_shapes(shallow.config(), asked.objective, asked.data.seq_len)
     except Exception as error:  # a network's own, whatever it is
         return quoted(error)
@@ -211,7 +239,7 @@ def _cause(asked: Asked, tried: Asked, error: Exception) -> str | None:
         return (
             f"data.seq_len={seq_len}: {architecture} takes at most {longest} tokens{_limits(tried.config(), longest)}"
         )
-    name = _value_to_blame(asked, tried, _passes)
+    name = _value_to_blame(asked, tried)
     return None if name is None else f"model.config.{name}={asked.model.config[name]}: {_said(error)}"
 
 
@@ -220,11 +248,11 @@ def _said(error: Exception) -> str:
     return f"with it the model cannot be trained: {by}{quoted(error)}"
 
 
-def _value_to_blame(asked: Asked, tried: Asked, passes: Callable[[Asked], bool]) -> str | None:
+def _value_to_blame(asked: Asked, tried: Asked) -> str | None:
     """Return the name of the user's value for an architecture's config without which a trial passes."""
     for name in asked.model.config:
         others = {key: value for key, value in tried.model.config.items() if key != name}
-        if passes(tried.with_values(others)):
+        if _passes(tried.with_values(others)):
             return name
     return None
 

@@ -20,7 +20,7 @@ from transformers.utils import logging as transformers_logging
 
 from tut.data.sources import check_folder
 from tut.data.tokenizer import vocabulary_size
-from tut.errors import TutError, one_line
+from tut.errors import TutError, key_to_blame, one_line
 from tut.system.background import interruptibly
 from tut.system.files import digest, file_digest
 from tut.tying import TiedPair, tie, untie
@@ -88,7 +88,8 @@ def changed(name: str, auto: Any, config: PreTrainedConfig, values: dict[str, An
         with_all = _with(config, values)
         same = _shapes(auto, with_all) == _shapes(auto, config)
     except Exception as error:  # each architecture raises what it likes; the values are the user's
-        raise TutError(f"model.config: {config.model_type} says: {one_line(error)}") from error
+        to_blame = key_to_blame("model.config", values, lambda some: _is_taken(auto, config, some))
+        raise TutError(f"{to_blame}: {config.model_type} says: {one_line(error)}") from error
     if not same:
         said = [
             f"model.config.{key}={value}" for key, value in values.items() if _decides_shapes(auto, config, key, value)
@@ -103,6 +104,14 @@ def _with(config: PreTrainedConfig, values: dict[str, Any]) -> PreTrainedConfig:
         name = config.attribute_map.get(key, key)
         plain[name] = plain[name] | value if name in config.sub_configs else value
     return type(config).from_dict(plain)
+
+
+def _is_taken(auto: Any, config: PreTrainedConfig, values: dict[str, Any]) -> bool:
+    try:
+        _shapes(auto, _with(config, values))
+    except Exception:  # each architecture raises what it likes
+        return False
+    return True
 
 
 def _decides_shapes(auto: Any, config: PreTrainedConfig, key: str, value: Any) -> bool:
