@@ -20,13 +20,14 @@ def key_to_blame(section: str, values: dict[str, Any], works: Callable[[dict[str
 
     Of values that are themselves names and values, it is looked for among those.
     """
-    for name, value in values.items():
-        if works({other: values[other] for other in values if other != name}):
-            key = f"{section}.{name}"
-            if isinstance(value, dict) and value:
-                return key_to_blame(key, value, lambda some, name=name: works({**values, name: some}))  # type: ignore[misc]
-            return f"{key}={value}"
-    return section
+    without = ((name, {other: values[other] for other in values if other != name}) for name in values)
+    name = next((name for name, others in without if works(others)), None)
+    if name is None:
+        return section
+    value = values[name]
+    if isinstance(value, dict) and value:
+        return key_to_blame(f"{section}.{name}", value, lambda part: works({**values, name: part}))
+    return f"{section}.{name}={value}"
 
 
 def one_line(error: BaseException) -> str:

@@ -25,6 +25,8 @@ from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedModel,
+    XLNetConfig,
+    XLNetLMHeadModel,
 )
 
 from tut.cli.preflight import preflight
@@ -55,6 +57,7 @@ MODELS: dict[str, Callable[[], PreTrainedModel]] = {
     "llama": lambda: LlamaForCausalLM(LlamaConfig(vocab_size=510, tie_word_embeddings=False, **SIZES)).bfloat16(),
     "gpt2": lambda: GPT2LMHeadModel(GPT2Config(vocab_size=500, n_embd=32, n_layer=1, n_head=2, n_positions=64)),
     "gemma3": lambda: AutoModelForCausalLM.from_config(Gemma3Config(text_config=TEXT_PART, vision_config=IMAGE_PART)),
+    "xlnet": lambda: XLNetLMHeadModel(XLNetConfig(vocab_size=500, d_model=32, n_layer=1, n_head=4, d_inner=32)),
     "headless": lambda: BertModel(BertConfig(vocab_size=500, **SIZES)),
 }
 AUTO = {"mlm": AutoModelForMaskedLM, "clm": AutoModelForCausalLM}
@@ -255,6 +258,7 @@ def run_code(folder: Path) -> None:
             ("objective=mlm",),
             "objective=mlm: model.pretrained=.* is a llama, which has no masked .*; with objective=clm",
         ),
+        ("xlnet", None, (), "^model.pretrained=[^:]*: with it the model cannot be trained: it looks at"),
         ("bert", None, ("model=mini",), "model.architecture=tut_bert: .* is a bert; leave out"),
         ("bert", None, ("model.architecture=llama",), "model.architecture=llama: .* is a bert; leave out"),
         ("bert", None, ("model.config.hidden_size=64",), "model.config.hidden_size=64: the weights of .* other shapes"),

@@ -43,13 +43,23 @@ class Asked:
     objective: str
     data: DataConfig
     tokens: Tokens
+    pretrained: str | None = None
+    """The name of the pretrained network that it is like, if there is one."""
 
     @classmethod
     def of(cls, model: ModelConfig, objective: str, data: DataConfig, tokens: Tokens) -> "Asked":
         """Return what a run asks for; instead of a pretrained network, one like it with new weights."""
-        if model.pretrained is not None:
+        pretrained = model.pretrained
+        if pretrained is not None:
             model, tokens = as_if_new(model, objective, tokens)
-        return cls(model, objective, data, tokens)
+        return cls(model, objective, data, tokens, pretrained)
+
+    @property
+    def key(self) -> str:
+        """What a user has said that names the network."""
+        if self.pretrained is not None:
+            return f"model.pretrained={self.pretrained}"
+        return f"model.architecture={self.model.architecture}"
 
     @property
     def name(self) -> str:
@@ -88,7 +98,7 @@ def check_fitness(asked: Asked) -> None:
                 raise
             cause = _cause(asked, tried, error)
             if cause is None and (isinstance(error, Unfit) or not is_small):
-                cause = f"model.architecture={asked.model.architecture}: {_said(error)}"
+                cause = f"{asked.key}: {_said(error)}"
             if cause is not None:  # otherwise it is only the small one of the kind that has failed
                 raise TutError(cause) from error
         if is_small:
@@ -117,8 +127,9 @@ def _was_found_fit(asked: Asked, precision: str) -> bool:
 def _note_fit(asked: Asked, precision: str) -> None:
     """Spare the next run, and every stage of a sweep, the trial of a network like this one."""
     with suppress(OSError):
-        _note(asked, precision).parent.mkdir(parents=True, exist_ok=True)
-        _note(asked, precision).touch()
+        note = _note(asked, precision)
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.touch()
 
 
 def _note(asked: Asked, precision: str) -> Path:
@@ -132,7 +143,7 @@ def _code(network: type) -> str:
     made_in = {getattr(sys.modules.get(kind.__module__), "__file__", None) for kind in network.__mro__}
     made = [Path(file) for file in made_in if file is not None]
     tries = [*(CODE / "model").glob("*.py"), CODE / "tying.py", CODE / "embeddings.py"]
-    return digest([file_digest(file) for file in sorted({*made, *tries})])
+    return digest([file_digest(file) for file in sorted({*made, *tries}) if file.is_file()])
 
 
 def _failure_in(asked: Asked, precision: str) -> str | None:
@@ -232,7 +243,7 @@ def _cause(asked: Asked, tried: Asked, error: Exception) -> str | None:
     architecture, seq_len = asked.model.architecture, asked.data.seq_len
     for kind, token in tried.tokens.special.items():
         if token is None and _passes(tried.with_token(kind)):
-            lacks = f"it has no {kind} token, which model.architecture={architecture} needs"
+            lacks = f"it has no {kind} token, which {asked.key} needs"
             return f"data.tokenizer={asked.data.tokenizer}: {lacks}"
     longest = 0 if isinstance(error, Unfit | TutError) else longest_row(tried.config(), tried.objective, seq_len)
     if _SHORTEST_ROW <= longest < seq_len:
