@@ -115,6 +115,15 @@ def test_evaluate_scores_it_again(finished_run: Path, words: list[str], split: s
     assert done.stdout == expected
 
 
+def test_a_last_row_between_two_that_are_logged_has_no_role_gradients(tmp_path: Path) -> None:
+    """Those of the step logged before are not its own; and one that is resumed in between does not know them."""
+    run(make_config(*SHORT, "trainer.max_steps=8", "untie.step=null"), tmp_path / "run")
+    *logged, last = rows(tmp_path / "run", "train")
+    assert [row["step"] for row in (*logged, last)] == [3, 6, 8]
+    assert all("role_grad_cosine" in row for row in logged)
+    assert "role_grad_cosine" not in last
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

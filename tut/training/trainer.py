@@ -156,6 +156,7 @@ class Trainer:
         elapsed = time.perf_counter() - self._window_started
         row["tokens_per_second"] = (state.tokens - self._window_tokens) / elapsed
         row |= self._roles if state.pair.tied else state.pair.distance()
+        self._roles = {}  # of the step that was logged alone
         self.write(Split.TRAIN, row)
         state.window = Window.on(state.device)
         self._open_window()
