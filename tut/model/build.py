@@ -13,8 +13,9 @@ from tut.config import TRAINED, Config, DataConfig, ModelConfig, ObjectiveConfig
 from tut.distributed import collectives
 from tut.errors import TutError
 from tut.model import pretrained
-from tut.model.configuration import AUTO, Tokens, key, network_config, quiet
+from tut.model.configuration import AUTO, Tokens, key, network_config
 from tut.model.fitness import Asked, check_fitness
+from tut.model.quiet import quiet
 from tut.model.trial import new_network
 from tut.randomness import derived_seed
 

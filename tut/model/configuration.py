@@ -1,8 +1,7 @@
 """From what a user asks for to a Hugging Face config: names and values checked, tokens and vocabulary filled in."""
 
 import copy
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from textwrap import shorten
 from typing import Any
@@ -11,13 +10,13 @@ from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, PreTrainedC
 from transformers.activations import ACT2FN
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING
-from transformers.utils import logging as transformers_logging
 
 import tut.model.architectures  # noqa: F401  (makes TUT's own networks known)
 from tut.config import TRAINED, DataConfig, ModelConfig
 from tut.data.tokenizer import vocabulary_size
 from tut.errors import TutError, did_you_mean, key_to_blame, one_line
 from tut.model import pretrained
+from tut.model.quiet import quiet
 
 AUTO = {"mlm": AutoModelForMaskedLM, "clm": AutoModelForCausalLM}
 """Of an objective, what makes the networks that can do it."""
@@ -184,17 +183,6 @@ def _said_of(config: PreTrainedConfig) -> dict[str, Any]:
 def quoted(error: BaseException) -> str:
     """Return what an architecture's own code says, in one line that can be read at a glance."""
     return shorten(one_line(error), _LONGEST_QUOTE, placeholder=" ...")
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep transformers' log to errors: what it says of values that are still to be checked is of no use."""
-    verbosity = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(verbosity)
 
 
 def key(name: str, config: PreTrainedConfig) -> str:

@@ -16,12 +16,12 @@ from typing import Any
 
 import torch
 from transformers import PreTrainedConfig
-from transformers.utils import logging as transformers_logging
 
 from tut.config import DataConfig, ModelConfig
 from tut.errors import TutError, key_to_blame
-from tut.model.configuration import HEADS, Tokens, as_if_new, merged, network_config, quiet, quoted
+from tut.model.configuration import HEADS, Tokens, as_if_new, merged, network_config, quoted
 from tut.model.miniature import few_layers, small_sizes
+from tut.model.quiet import quiet
 from tut.model.trial import Unfit, longest_row, new_network, try_out, try_precision, try_shapes
 from tut.system.files import digest, file_digest, home
 from tut.system.provenance import CODE, versions
@@ -157,14 +157,8 @@ def _failure_in(asked: Asked, precision: str) -> str | None:
 @contextmanager
 def _aside() -> Iterator[None]:
     """Leave torch's random numbers as they were, and nothing on the screen."""
-    is_shown = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    try:
-        with torch.random.fork_rng(devices=[]), quiet():
-            yield
-    finally:
-        if is_shown:
-            transformers_logging.enable_progress_bar()
+    with torch.random.fork_rng(devices=[]), quiet():
+        yield
 
 
 def _buildable(asked: Asked) -> Asked:

@@ -13,6 +13,9 @@ from tut.system import device as system
 
 log = logging.getLogger(__name__)
 
+_reasons: dict[str, str | None] = {}
+"""What was found in this process, by the names of what was asked: the runs of a sweep mostly ask for the same."""
+
 
 def check_precision(precision: str, model: ModelConfig, objective: ObjectiveConfig, data: DataConfig) -> None:
     """Check that a network can compute in the precision that a user asks for.
@@ -44,7 +47,10 @@ def suited(config: Config, precision: str) -> str:
 
 def _why_no_bf16(model: ModelConfig, objective: ObjectiveConfig, data: DataConfig) -> str | None:
     tokens = Tokens.expected(model, data, objective.name)
-    return why_no_bf16(Asked.of(model, objective.name, data, tokens))
+    asked = Asked.of(model, objective.name, data, tokens)
+    if asked.name not in _reasons:
+        _reasons[asked.name] = why_no_bf16(asked)
+    return _reasons[asked.name]
 
 
 @lru_cache  # once a process

@@ -6,8 +6,6 @@ untied. What it came with is part of what a run is: see `digest_of`.
 
 import json
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,11 +14,11 @@ import torch
 from huggingface_hub import snapshot_download
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
-from transformers.utils import logging as transformers_logging
 
 from tut.data.sources import check_folder
 from tut.data.tokenizer import vocabulary_size
 from tut.errors import TutError, key_to_blame, one_line
+from tut.model.quiet import quiet
 from tut.system.background import interruptibly
 from tut.system.files import digest, file_digest
 from tut.tying import TiedPair, tie, untie
@@ -150,7 +148,7 @@ def _loaded(name: str, auto: Any, config: PreTrainedConfig, **where: Any) -> Pre
     _weight_files(name)
     options = {"dtype": torch.float32, "use_safetensors": True, "trust_remote_code": False, **where}
     try:
-        with _quietly():
+        with quiet():
             network, info = auto.from_pretrained(folder, config=config, output_loading_info=True, **options)
     except Exception as error:  # whatever is in there
         raise _refused(name, f"its weights cannot be read: {one_line(error)}") from error
@@ -159,21 +157,6 @@ def _loaded(name: str, auto: Any, config: PreTrainedConfig, **where: Any) -> Pre
         what = f"its weights lack {missing[0]}" + (f" and {len(missing) - 1} more" if missing[1:] else "")
         raise _refused(name, f"{what}, so it is no pretrained {type(network).__name__}")
     return network
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Keep transformers from showing how it loads; what is wrong is told in one line."""
-    level = transformers_logging.get_verbosity()
-    bar = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(level)
-        if bar:
-            transformers_logging.enable_progress_bar()
 
 
 def digest_of(name: str) -> str:
