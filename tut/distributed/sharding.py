@@ -99,7 +99,7 @@ def _is_leaf(module: nn.Module) -> bool:
     return len(list(module.parameters())) == len(list(module.parameters(recurse=False)))
 
 
-def hand_over(whole: Optimizer, divided: Optimizer) -> None:
+def divide_state(whole: Optimizer, divided: Optimizer) -> None:
     """Give an optimizer of divided parameters the state that another one has of the same parameters, whole."""
     for group, own_group in zip(whole.param_groups, divided.param_groups, strict=True):
         for parameter, own in zip(group["params"], own_group["params"], strict=True):

@@ -6,7 +6,7 @@ from typing import Any
 from tut.config import Config
 from tut.data.batches import PreparedAhead, evaluation_batches
 from tut.distributed import collectives
-from tut.distributed.sharding import hand_over, shard
+from tut.distributed.sharding import divide_state, shard
 from tut.embeddings import join_bias_aliases
 from tut.errors import TutError
 from tut.model.build import build_model
@@ -74,7 +74,7 @@ class Replica:
         shard(self.model, inputs.device, inputs.precision, "loss_and_rank")
         divided = build_optimizers(self.config.optimizer, state.network, state.pair)
         for before, after in zip(state.optimizers, divided, strict=True):
-            hand_over(before, after)
+            divide_state(before, after)
         state.optimizers = divided
         try:
             evaluate(self.model, inputs.batches[0][:1], inputs.device, inputs.precision)
