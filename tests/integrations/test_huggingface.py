@@ -9,8 +9,7 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import DistributedType
-from integrations.small import bert, data, difference, llama, logits
-from ranks import as_ranks
+from integrations.small import bert, data, difference, llama, logits, trained_by_all
 from safetensors.torch import load_file
 from transformers import (
     AutoModelForCausalLM,
@@ -241,21 +240,12 @@ def test_other_ways_of_sharding_are_refused(tmp_path: Path, monkeypatch: pytest.
 
 
 def by_processes(count: int, folder: Path, **runs: Callable[[], Trainer]) -> dict[str, dict[str, torch.Tensor]]:
-    """Return the weights that come of each training by that many processes, which all have the same."""
+    def train(make: Callable[[], Trainer]) -> dict[str, torch.Tensor]:
+        run = make()
+        run.train()
+        return weights(run)
 
-    def part(rank: int) -> bool:
-        torch.set_num_threads(1)
-        for name, make in runs.items():
-            run = make()
-            run.train()
-            torch.save(weights(run), folder / f"{name}.{rank}")
-        return True
-
-    assert as_ranks(count, part) == [True] * count
-    for name in runs:
-        every = [torch.load(folder / f"{name}.{rank}") for rank in range(count)]
-        assert all(difference(every[0], one) == 0.0 for one in every)
-    return {name: torch.load(folder / f"{name}.0") for name in runs}
+    return trained_by_all(count, folder, train, runs)
 
 
 def test_two_processes(tmp_path: Path) -> None:

@@ -13,10 +13,9 @@ from typing import Any
 import lightning.pytorch as lightning
 import pytest
 import torch
-from integrations.small import bert, data, difference, llama, logits
+from integrations.small import bert, data, difference, llama, logits, trained_by_all
 from lightning.pytorch.callbacks import GradientAccumulationScheduler, ModelCheckpoint
 from lightning.pytorch.strategies import ModelParallelStrategy
-from ranks import as_ranks
 from torch.utils.data import DataLoader, IterableDataset
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, PreTrainedModel
 
@@ -192,20 +191,11 @@ def test_pytorch_lightning_takes_it_too() -> None:
 
 
 def by_processes(count: int, folder: Path, **runs: Callable[..., Learner]) -> dict[str, dict[str, torch.Tensor]]:
-    """Return the weights that come of each training by that many processes, which all have the same."""
-
-    def part(rank: int) -> bool:
+    def train(run: Callable[..., Learner]) -> dict[str, torch.Tensor]:
         os.environ["TORCHELASTIC_RUN_ID"] = "of this test"  # how Lightning knows that torchrun has started it
-        torch.set_num_threads(1)
-        for name, run in runs.items():
-            torch.save(weights(run(devices=count, strategy="ddp", rows=4 // count)), folder / f"{name}.{rank}")
-        return True
+        return weights(run(devices=count, strategy="ddp", rows=4 // count))
 
-    assert as_ranks(count, part) == [True] * count
-    for name in runs:
-        every = [torch.load(folder / f"{name}.{rank}") for rank in range(count)]
-        assert all(difference(every[0], one) == 0.0 for one in every)
-    return {name: torch.load(folder / f"{name}.0") for name in runs}
+    return trained_by_all(count, folder, train, runs)
 
 
 def test_two_processes(tmp_path: Path) -> None:
