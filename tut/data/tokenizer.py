@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event
@@ -99,7 +100,12 @@ def vocabulary_size(tokenizer: PreTrainedTokenizerBase) -> int:
 
     That may be more than it has tokens, for ids can have gaps.
     """
-    return max(len(tokenizer), 1 + max(tokenizer.get_vocab().values()))
+    return _rows_needed(tokenizer, len(tokenizer))
+
+
+@lru_cache(maxsize=8)  # asked for by every run of a plan, at every checkpoint
+def _rows_needed(tokenizer: PreTrainedTokenizerBase, count: int) -> int:
+    return max(count, 1 + max(tokenizer.get_vocab().values()))
 
 
 def separator_id(tokenizer: PreTrainedTokenizerBase) -> int | None:
