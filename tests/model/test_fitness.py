@@ -26,6 +26,7 @@ BART |= {"encoder_attention_heads": 2, "decoder_attention_heads": 2}
 DATA = DataConfig(source="text", files=str(TEXT), seq_len=32, vocab_size=500)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("objective", "architecture"),
     [
