@@ -19,7 +19,15 @@ from tut.marks import Decides, KnownBy, Mark, change, nothing, record, select, s
 
 NEVER = "never"
 TRAINED = "trained"
-EPOCH_IS = f"a whole number or '{NEVER}'"
+POINTS = {
+    "epoch": f"a whole number or '{NEVER}'",
+    "step": f"a whole number or '{NEVER}'",
+    "fraction": f"a number or '{NEVER}'",
+}
+"""The keys of `untie` that an untie point can be given by, and what each may be."""
+RAMPS = ("over_epochs", "over_steps", "over_fraction")
+"""Those that the length of a ramp can be given by."""
+TRIGGERS = ("plateau", "conflict")
 RESUME_WORDS = ("auto", "never")
 TRACKERS = ("wandb", "tensorboard", "none")
 
@@ -167,45 +175,125 @@ class ObjectiveConfig:
 
 
 @dataclass
+class TieConfig:
+    """How the two roles share one matrix, while they do."""
+
+    input_weight: float = state(1.0)
+    """Factor on the gradient of the matrix as input embedding, before it is joined with the other role's: 5 in Lopardo
+    et al. (2026, arXiv 2603.26663). It fades with coupling, and holds for rows that stay tied."""
+    output_weight: float = state(1.0)
+    """Factor on its gradient as output embedding, likewise."""
+
+    def __post_init__(self) -> None:
+        limits.at_least(0, "tie", self, "input_weight", "output_weight")
+
+
+@dataclass
 class UntieConfig:
-    """When and how one matrix becomes two. Set at most one of `epoch`, `step` and `fraction`."""
+    """When and how one matrix becomes two. Set at most one of `epoch`, `step`, `fraction` and `trigger`.
+
+    Without an untie point the run is tied to the end, and nothing else here counts. What does can be combined: rows
+    that are untied may be so by degrees, from fresh values, with a pull.
+    """
 
     epoch: int | str | None = change(None, known_by=KnownBy.UNTIE_POINT)
-    """Untie after this many epochs; 0 is untied from the start; `never` (or all three null) stays tied."""
-    step: int | None = change(None, known_by=KnownBy.UNTIE_POINT)
-    """Untie after this many optimizer steps."""
-    fraction: float | None = change(None, known_by=KnownBy.UNTIE_POINT)
-    """Untie after this fraction of all steps."""
+    """Untie after this many epochs; 0 is untied from the start; `never` (or all null) stays tied."""
+    step: int | str | None = change(None, known_by=KnownBy.UNTIE_POINT)
+    """Untie after this many optimizer steps; or `never`."""
+    fraction: int | float | str | None = change(None, known_by=KnownBy.UNTIE_POINT)
+    """Untie after this fraction of all steps; or `never`."""
+    trigger: str | None = change(None, known_by=KnownBy.UNTIE_POINT)
+    """Untie where training itself says so. `plateau`: validation loss has not improved by more than `threshold` in the
+    last `patience` evaluations. `conflict`: the cosine of the two roles' gradients, averaged over the last `patience`
+    rows of train.jsonl, is below `threshold`. `never`: no point may be given beside it."""
+    threshold: float | None = change(None, known_by=KnownBy.TRIGGER)
+    """`trigger`: nats of validation loss, or a cosine."""
+    patience: int | None = change(None, known_by=KnownBy.TRIGGER)
+    """`trigger`: how many evaluations, or rows of train.jsonl."""
+    over_epochs: float | None = change(None, known_by=KnownBy.RAMP)
+    """Coupling falls linearly from 1 (tied) over this many epochs from the untie point on; null: at once. A ramp that
+    training does not last for is cut off."""
+    over_steps: int | None = change(None, known_by=KnownBy.RAMP)
+    """Likewise, in optimizer steps."""
+    over_fraction: float | None = change(None, known_by=KnownBy.RAMP)
+    """Likewise, as a fraction of all steps."""
+    coupling: float = change(0.0)
+    """What coupling falls to: each role of an untied row gets its own gradient and this share of the other's. 0 is
+    untied, 1 stays tied."""
+    min_count: int = change(0)
+    """Rows are parted by how often their token occurs in the training split: at least this often is common, else rare.
+    0: all rows untie."""
+    rows: str = change("common", counts=lambda own: own.min_count)
+    """With `min_count`, which rows untie: `common`, `rare`, or `random`, as many as are common, drawn by the seed. The
+    others stay tied, equal to the end, at the input embedding's learning rate and decay."""
+    pull: float = change(0.0)
+    """Pull on E - U: at each step both matrices move towards each other by their learning rates times this times E - U,
+    which is the gradient of half its squared norm, apart from the optimizer's moments, as AdamW's decay is."""
     init: str = change("copy")
-    """The output embedding's values at the untie point: a `copy` of the shared ones, or `fresh` random ones."""
+    """The untied rows of the output embedding at the untie point: a `copy` of the shared ones, `fresh` random ones, or
+    `zero`."""
     optimizer_state: str = change("copy")
     """The output embedding's optimizer state at the untie point: a `copy` of the shared one, or `zero`."""
     input_lr_multiplier: float = change(1.0)
     """Further factor on the input embedding's learning rate after the untie point."""
     output_lr_multiplier: float = change(1.0)
     """Further factor on the output embedding's learning rate after the untie point."""
+    input_weight_decay: float = change(1.0)
+    """Factor on the input embedding's weight decay after the untie point."""
+    output_weight_decay: float = change(1.0)
+    """Factor on the output embedding's weight decay after the untie point."""
 
     def __post_init__(self) -> None:
-        if isinstance(self.epoch, int | None):
-            limits.at_least(0, "untie", self, "epoch")
-        else:
-            limits.check(self.epoch == NEVER, "untie.epoch", self.epoch, EPOCH_IS)
-        limits.check(isinstance(self.step, int | None), "untie.step", self.step, "a whole number")
-        limits.at_least(0, "untie", self, "step", "input_lr_multiplier", "output_lr_multiplier")
-        if self.fraction is not None:
-            limits.check(0 <= self.fraction < 1, "untie.fraction", self.fraction, "at least 0 and below 1")
-        points = {"epoch": self.epoch, "step": self.step, "fraction": self.fraction}
-        given = [f"untie.{name}={point}" for name, point in points.items() if point is not None]
-        if len(given) > 1:
-            raise TutError(f"{' and '.join(given)}: an untie point is given by one key; set the others to null")
-        limits.choice("untie.init", self.init, ("copy", "fresh"))
+        self._check_point()
+        self._check_ramp()
+        factors = ("lr_multiplier", "weight_decay")
+        limits.at_least(0, "untie", self, *(f"{role}_{name}" for name in factors for role in ("input", "output")))
+        limits.at_least(0, "untie", self, "min_count", "pull")
+        limits.check(0 <= self.coupling <= 1, "untie.coupling", self.coupling, "from 0 (untied) to 1 (tied)")
+        limits.choice("untie.rows", self.rows, ("common", "rare", "random"))
+        ok = self.rows == "common" or self.min_count > 0
+        limits.check(ok, "untie.rows", self.rows, "common without untie.min_count, which says what is common")
+        limits.choice("untie.init", self.init, ("copy", "fresh", "zero"))
         limits.choice("untie.optimizer_state", self.optimizer_state, ("copy", "zero"))
+
+    def _check_point(self) -> None:
+        for name, allowed in POINTS.items():
+            value = getattr(self, name)
+            if isinstance(value, str):
+                limits.check(value == NEVER, f"untie.{name}", value, allowed)
+            else:
+                limits.at_least(0, "untie", self, name)
+        if not isinstance(self.fraction, str | None):
+            limits.check(self.fraction < 1, "untie.fraction", self.fraction, "at least 0 and below 1")
+        if self.trigger is not None:
+            limits.choice("untie.trigger", self.trigger, (*TRIGGERS, NEVER))
+        if self.trigger in TRIGGERS:
+            for name in ("threshold", "patience"):
+                value = getattr(self, name)
+                limits.check(value is not None, f"untie.{name}", value, f"given with untie.trigger={self.trigger}")
+        limits.at_least(1, "untie", self, "patience")
+        points = {name: point for name, point in self._points().items() if point is not None}
+        given = " and ".join(f"untie.{name}={point}" for name, point in points.items())
+        if self.trigger == NEVER and self.arm != NEVER:
+            raise TutError(
+                f"{given}: untie=never has no untie point; in a sweep, write 'untie.epoch=...,{NEVER}' instead"
+            )
+        if len(points) > 1 and self.arm != NEVER:
+            raise TutError(f"{given}: an untie point is given by one key; set the others to null")
+
+    def _check_ramp(self) -> None:
+        given = [f"untie.{name}={getattr(self, name)}" for name in RAMPS if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise TutError(f"{' and '.join(given)}: a ramp is given by one key; set the others to null")
+        limits.at_least(0, "untie", self, *RAMPS)
+
+    def _points(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in (*POINTS, "trigger")}
 
     @property
     def arm(self) -> str:
-        """The untie point as it was asked for: `epoch=3`, `step=100`, `fraction=0.5` or `never`."""
-        points = {name: getattr(self, name) for name in ("epoch", "step", "fraction")}
-        given = [f"{name}={point}" for name, point in points.items() if point not in (None, NEVER)]
+        """The untie point as it was asked for: `epoch=3`, `step=100`, `fraction=0.5`, `trigger=plateau` or `never`."""
+        given = [f"{name}={point}" for name, point in self._points().items() if point not in (None, NEVER)]
         return given[0] if given else NEVER
 
 
@@ -324,6 +412,7 @@ class Config:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     data: DataConfig = field(default_factory=DataConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    tie: TieConfig = field(default_factory=TieConfig)
     untie: UntieConfig = field(default_factory=UntieConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     wandb: WandbConfig = field(default_factory=WandbConfig)
@@ -341,11 +430,12 @@ class Config:
         limits.choice("tracker", self.tracker, TRACKERS)
         untie, trainer = self.untie, self.trainer
         if trainer.max_steps is not None:
-            ok = untie.step is None or untie.step < trainer.max_steps
+            ok = not isinstance(untie.step, int) or untie.step < trainer.max_steps
             limits.check(ok, "untie.step", untie.step, f"below trainer.max_steps={trainer.max_steps}")
         elif isinstance(untie.epoch, int):
             ok = untie.epoch < trainer.epochs
             limits.check(ok, "untie.epoch", untie.epoch, f"before the end of training, trainer.epochs={trainer.epochs}")
+        self._check_pull()
         objective, seq_len = self.objective, self.data.seq_len
         if objective.name == "mlm" and objective.masking == "fixed":
             ok = round(objective.probability * seq_len) >= 1
@@ -357,6 +447,17 @@ class Config:
             )
         if objective.name == "clm":
             limits.check(self.data.packing == "blocks", "data.packing", self.data.packing, "blocks with objective=clm")
+
+    def _check_pull(self) -> None:
+        optimizer, untie = self.optimizer, self.untie
+        of_input = optimizer.input_lr_multiplier * untie.input_lr_multiplier
+        of_output = optimizer.output_lr_multiplier * untie.output_lr_multiplier
+        rates = optimizer.lr * (of_input + of_output)
+        if untie.arm != NEVER and untie.pull * rates > 1:
+            raise TutError(
+                f"untie.pull={untie.pull}: must be at most {1 / rates:g}, one over the sum of both embeddings' rates; "
+                "with more, a step moves them past each other"
+            )
 
     @classmethod
     def from_hydra(cls, composed: DictConfig) -> "Config":

@@ -21,6 +21,8 @@ class Embeddings:
     """
 
     tied = False
+    rows: Tensor | None = None
+    """While not tied: which rows are untied, (vocabulary,), True or False, on the CPU; None are all."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         """Find them.
@@ -45,10 +47,16 @@ class Embeddings:
         """U, (vocabulary, width)."""
         return cast(nn.Parameter, self.model.get_output_embeddings().weight)
 
-    @torch.no_grad()
     def follow(self) -> None:
-        """Make U equal to E."""
-        self.output.copy_(self.input)
+        """Make U equal to E, in the rows that are tied."""
+        raise NotImplementedError
+
+    @property
+    def untied_rows(self) -> int:
+        """How many rows U has of its own."""
+        if self.tied:
+            return 0
+        return len(self.input) if self.rows is None else int(self.rows.sum())
 
     def keep_apart(self) -> None:
         """Give U memory of its own, where transformers or a state dict has made it one with E."""
@@ -82,8 +90,10 @@ class Embeddings:
 
     @torch.no_grad()
     def distance(self) -> dict[str, float]:
-        """Return how far the matrices have parted: norm(E - U) / norm(E), and the mean cosine of their rows."""
+        """Return how far the untied rows have parted: norm(E - U) / norm(E), and the mean cosine of E's and U's."""
         e, u = whole(self.input), whole(self.output)
+        if self.rows is not None:
+            e, u = e[self.rows], u[self.rows]
         return {
             "embedding_distance": ((e - u).norm() / e.norm()).item(),
             "embedding_row_cosine": cosine_similarity(e, u, dim=1).mean().item(),
@@ -99,13 +109,13 @@ class Embeddings:
         own = self.output
         type(self.model).tie_weights(self.model, *arguments, **options)
         self.model.get_output_embeddings().weight = own
-        if self.tied:
-            self.follow()
+        self.follow()
 
     def _num_parameters(self, *arguments: Any, **options: Any) -> int:
-        """Stand in for the model's own `num_parameters`: while tied, E and U count once."""
+        """Stand in for the model's own `num_parameters`: rows that are tied count once."""
         count = type(self.model).num_parameters(self.model, *arguments, **options)
-        return count - self.output.numel() if self.tied else count
+        rows, width = self.output.shape
+        return count - (rows - self.untied_rows) * width
 
     @torch.no_grad()
     def _after_load(self, _model: nn.Module, keys: Any) -> None:

@@ -36,6 +36,8 @@ class KnownBy(StrEnum):
     PRECISION = "the number format that is chosen"
     LENGTH = "the step at which training ends, if the learning rate depends on it"
     UNTIE_POINT = "the step at which the run unties"
+    TRIGGER = "the step at which the run unties, once that is found"
+    RAMP = "the steps over which coupling falls"
     EVALUATIONS = "the steps between evaluations"
 
 

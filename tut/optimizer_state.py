@@ -14,6 +14,11 @@ def updates(optimizer: Optimizer, parameter: nn.Parameter) -> bool:
     return any(_has(group, parameter) for group in optimizer.param_groups)
 
 
+def learning_rate_of(optimizer: Optimizer, parameter: nn.Parameter) -> float:
+    """Return the learning rate with which an optimizer updates a Parameter."""
+    return next(float(group["lr"]) for group in optimizer.param_groups if _has(group, parameter))
+
+
 def hand_over(optimizers: list[Optimizer], e: nn.Parameter, u: nn.Parameter, name: str, copied: bool) -> None:
     """Give U, in the optimizer that updates it, a copy of E's state, or none.
 

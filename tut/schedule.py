@@ -1,4 +1,4 @@
-"""When a run unties, in optimizer steps."""
+"""When and how fast a run unties, in optimizer steps."""
 
 from tut.config import NEVER, UntieConfig
 from tut.errors import TutError
@@ -19,9 +19,9 @@ def untie_step(config: UntieConfig, steps_per_epoch: int | None, total_steps: in
         if steps_per_epoch is None:
             raise TutError(f"untie.{config.arm}: it is not known how long an epoch is; give a step or a fraction")
         step = config.epoch * steps_per_epoch
-    elif config.step is not None:
+    elif isinstance(config.step, int):
         step = config.step
-    elif config.fraction is not None:
+    elif isinstance(config.fraction, int | float):
         step = round(config.fraction * total_steps)
     else:
         return None
@@ -32,3 +32,38 @@ def untie_step(config: UntieConfig, steps_per_epoch: int | None, total_steps: in
             f"choose an earlier point, or 'untie.epoch={NEVER}'"
         )
     return step
+
+
+def ramp_steps(config: UntieConfig, steps_per_epoch: int | None, total_steps: int) -> int:
+    """Return over how many steps coupling falls from the untie point on; 0 is at once.
+
+    Args:
+        config: as it was asked for.
+        steps_per_epoch: None if it is not known, as of a stream of text.
+        total_steps: where training ends.
+
+    Raises:
+        TutError: it is asked for in epochs and nobody knows how long one is.
+    """
+    if config.over_epochs is not None:
+        if steps_per_epoch is None:
+            asked = f"untie.over_epochs={config.over_epochs}"
+            raise TutError(f"{asked}: it is not known how long an epoch is; give over_steps or over_fraction")
+        return round(config.over_epochs * steps_per_epoch)
+    if config.over_fraction is not None:
+        return round(config.over_fraction * total_steps)
+    return config.over_steps or 0
+
+
+def coupling_at(config: UntieConfig, ramp: int, steps: int) -> float:
+    """Return the coupling of a step.
+
+    It is on its way from the first step on: a ramp over one step is none.
+
+    Args:
+        config: what it falls to.
+        ramp: as `ramp_steps` returns it.
+        steps: how many were done since the untie point.
+    """
+    left = max(0.0, 1 - (steps + 1) / ramp) if ramp else 0.0
+    return config.coupling + (1 - config.coupling) * left

@@ -12,129 +12,26 @@ Parameters throughout, each with the gradient of its own role, and being tied is
     the step                       moves E; its moments, its decay and its norm for clipping are the one matrix's
     after it                       U <- E
 
-Untied, none of this is done, and U goes on from a copy of E's optimizer state. As a fact about updates it holds
-wherever the Parameters are: reduced in buckets, sharded, moved, copied, saved and read.
+Untied, none of this is done, and U goes on from a copy of E's optimizer state. Between the two lies the coupling, what
+each matrix has of the other's gradient, and some rows may be untied where others stay tied: see `tut.coupling`. As a
+fact about updates, being tied holds wherever the Parameters are: reduced in buckets, sharded, moved, copied, saved.
 """
 
 from collections.abc import Sequence
-from typing import Any
-from weakref import WeakSet
 
 import torch
 import torch.distributed as dist
 from torch import Generator, Tensor, nn
-from torch.autograd import Variable
-from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
-from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from transformers import PreTrainedModel
 
-from tut.embeddings import Embeddings, unwrapped
+from tut.embeddings import unwrapped
 from tut.errors import TutError
 from tut.optimizer_state import hand_over, updates
-from tut.sharded import fill, reshard, whole
+from tut.pair import TiedPair
+from tut.sharded import fill, reshard
 
-_pairs: WeakSet["TiedPair"] = WeakSet()
-
-
-class TiedPair(Embeddings):
-    """The embeddings of one model, tied or not. A copy of the model has a pair of its own."""
-
-    def __init__(self, model: PreTrainedModel) -> None:
-        super().__init__(model)
-        self._explicit_join = False
-        self.waits = False  # for the step of the optimizer that has E
-        vars(model).update(_tied_pair=self)
-        _pairs.add(self)
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__ |= state
-        _pairs.add(self)
-
-    def tie(self, explicit_join: bool) -> None:
-        """Begin to have one update. U's own values are lost."""
-        self.tied = True
-        self._explicit_join = explicit_join
-        self.keep_apart()
-        self.follow()
-        self.tell_config()
-        self._watch_embedding()
-
-    def is_moved_by(self, optimizer: Optimizer) -> bool:
-        """Return whether an optimizer updates either matrix."""
-        return updates(optimizer, self.input) or updates(optimizer, self.output)
-
-    def untie(self) -> None:
-        """Begin to have two updates, each matrix from the values that it has."""
-        self.keep_apart()
-        if not self.was_loaded:
-            self.follow()
-        self.tied = False
-        self.tell_config()
-
-    @torch.no_grad()
-    def join(self) -> None:
-        """Add U's gradient to E's and clear it. Does nothing once untied, or where it has been done.
-
-        Raises:
-            TutError: something has made of E and U what can no longer have one update.
-        """
-        e, u = self.input, self.output
-        if not self.tied:
-            return
-        if u is e:
-            raise TutError("the tied embeddings have been made one Parameter; call tut.tie(model) again")
-        if not isinstance(e, nn.Parameter) or type(e) is not type(u) or e.shape != u.shape or e.ndim != 2:
-            raise TutError(
-                "the tied embeddings are no longer two matrices of one shape, sharded alike: tut.tie goes with "
-                "DistributedDataParallel and fully_shard, not with FullyShardedDataParallel (FSDP1) or DeepSpeed"
-            )
-        if e.requires_grad != u.requires_grad:
-            raise TutError("one of the tied embeddings is frozen, which are one matrix: freeze both, or none")
-        if u.grad is None:
-            return
-        if e.grad is None:
-            e.grad = torch.zeros_like(e)
-        e.grad.add_(u.grad)
-        u.grad = None
-
-    def before_step(self, optimizer: Optimizer) -> None:
-        """Join the gradients, if they have not been joined, for an optimizer that updates E, or U before another one E.
-
-        Raises:
-            TutError: E has been replaced or is updated by nobody, or U was loaded with values of its own.
-        """
-        if self.waits and not updates(optimizer, self.input):
-            raise TutError("the model is tied, but no optimizer updates its input embedding, only one its output's")
-        self.waits = True
-        if self.was_loaded and not torch.equal(whole(self.input), whole(self.output)):
-            raise TutError("the model is tied, but the weights that it has loaded are not; call tut.untie(model) first")
-        self.was_loaded = False
-        if not self._explicit_join and self._watch not in self.model.get_input_embeddings()._forward_hooks.values():
-            raise TutError("the input embedding has been replaced since tut.tie; call tut.tie(model) again")
-        self.join()
-
-    def _watch_embedding(self) -> None:
-        """Have the gradients joined at the end of every backward pass, before anybody clips them."""
-        e = self.input
-        for module in self.model.modules():
-            if getattr(module, "weight", None) is e and self._watch not in module._forward_hooks.values():
-                module.register_forward_hook(self._watch)
-
-    def _watch(self, _embedding: nn.Module, _inputs: Any, output: Any) -> None:
-        """Called after each forward pass of the input embedding, through which a backward pass comes last."""
-        output = output[0] if isinstance(output, tuple) else output  # with scales, if it is quantised
-        if self._explicit_join or not (self.tied and output.requires_grad):
-            return
-        wrapper = DistributedDataParallel._active_ddp_module
-        if wrapper is not None and not any(known is self.output for known in wrapper._module_parameters):
-            raise TutError("tie: DistributedDataParallel knows E and U as one Parameter; call tut.tie before it")
-        output.register_hook(self._join_at_the_end)
-
-    def _join_at_the_end(self, _gradient: Tensor) -> None:
-        # Put off twice: DistributedDataParallel, too, has put off to the end what it does.
-        put_off = Variable._execution_engine.queue_callback
-        put_off(lambda: put_off(self.join))
+__all__ = ["TiedPair", "pair_of", "tie", "untie"]
 
 
 def tie(model: nn.Module, explicit_join: bool = False) -> TiedPair:
@@ -166,8 +63,11 @@ def untie(
     init: str = "copy",
     optimizer_state: str = "copy",
     generator: Generator | None = None,
+    coupling: float = 0.0,
+    rows: Tensor | Sequence[int] | None = None,
+    pull: float = 0.0,
 ) -> TiedPair:
-    """Part the embeddings of a model that `tie` has tied.
+    """Part the embeddings of a model that `tie` has tied: all of their rows or some, at once or by degrees.
 
     With `copy` for both, nothing changes at the untie point itself: the logits stay as they are, and each matrix
     goes on with the moments that the shared one had. Call it between two steps: between a backward pass and its step,
@@ -177,30 +77,48 @@ def untie(
         model: as passed to `tie`.
         optimizer: the one that updates the matrices, or several; none if there is none yet. An output embedding that
             none of them knows joins the input embedding's parameter group.
-        init: `copy`, or `fresh` for new random values in the output embedding (normal, with the standard deviation
-            `initializer_range` of the model's config, or 0.02 where it has none).
+        init: `copy`, `zero`, or `fresh` for new random values in the output embedding (normal, with the standard
+            deviation `initializer_range` of the model's config, or 0.02 where it has none). Of rows that are untied.
         optimizer_state: `copy`, or `zero` to let the output embedding's state start as new.
         generator: source of the fresh values, on the CPU; None is torch's own. Several processes need one, with one
             seed.
+        coupling: what each role of an untied row has of the other's gradient, from 0 to 1. It can be changed from step
+            to step: `pair.coupling = 0.5`. With 1 the model stays tied, to be untied later.
+        rows: which rows are untied, (vocabulary,), True or False, or their numbers, the same in all processes; None are
+            all. The others stay tied, equal bit for bit.
+        pull: at each step, both matrices are moved towards each other by their learning rate times this times E - U:
+            half of its squared norm decays, apart from the optimizer's moments, as weight decay does (Loshchilov &
+            Hutter, 2019).
 
     Raises:
         TutError: the model is not tied, or no optimizer updates its input embedding, or another kind of optimizer
-            updates its output embedding, so that it cannot take over the state.
+            updates its output embedding, so that it cannot take over the state. Or, with a coupling or a pull, no one
+            optimizer updates both; or an argument is not what it may be.
     """
     network = unwrapped(model)
     pair = pair_of(network)
     if pair is None or not pair.tied:
         raise TutError("untie: the model is not tied; call tut.tie(model) first")
-    _one_of("init", init, "copy", "fresh")
+    _one_of("init", init, "copy", "fresh", "zero")
     _one_of("optimizer_state", optimizer_state, "copy", "zero")
+    if not 0 <= coupling <= 1:
+        raise TutError(f"untie: coupling={coupling} is not from 0 (untied) to 1 (tied)")
+    if not 0 <= pull < float("inf"):
+        raise TutError(f"untie: pull={pull} is not a number of at least 0")
+    untied = None if rows is None else _mask(rows, len(pair.input))
+    if coupling == 1 or (untied is not None and not untied.any()):
+        return pair
     reshard(network)
-    fresh = _fresh(network, pair.output.shape, generator) if init == "fresh" else None
+    values = _initial(network, pair.output.shape, init, generator)
     optimizers = [optimizer] if isinstance(optimizer, Optimizer) else list(optimizer)
     if optimizers:
+        if coupling or pull:
+            _check_one_updates_both(optimizers, pair)
         hand_over(optimizers, pair.input, pair.output, pair.output_name, copied=optimizer_state == "copy")
-    pair.untie()
-    if fresh is not None:
-        fill(pair.output, fresh)
+    pair.untie(untied, coupling, pull)
+    if values is not None:
+        fill(pair.output, values)
+        pair.follow()
     return pair
 
 
@@ -214,43 +132,32 @@ def _one_of(name: str, value: str, *choices: str) -> None:
         raise TutError(f"untie: {name}={value!r} is not one of {', '.join(choices)}")
 
 
-def _fresh(model: PreTrainedModel, shape: torch.Size, generator: Generator | None) -> Tensor:
+def _check_one_updates_both(optimizers: list[Optimizer], pair: TiedPair) -> None:
+    apart = [one for one in optimizers if updates(one, pair.output) and not updates(one, pair.input)]
+    if apart:
+        raise TutError("untie: with a coupling or a pull, one optimizer has to update both embeddings")
+
+
+def _mask(rows: Tensor | Sequence[int], count: int) -> Tensor:
+    """Return which rows of a matrix are meant, (count,), on the CPU."""
+    chosen = torch.as_tensor(rows).cpu()
+    if chosen.dtype == torch.bool and chosen.shape == (count,):
+        return chosen.clone()
+    is_numbers = chosen.ndim == 1 and (chosen.numel() == 0 or chosen.dtype in (torch.int32, torch.int64))
+    if not is_numbers or any(not 0 <= number < count for number in chosen.tolist()):
+        raise TutError(f"untie: rows must be True or False for each of {count} rows, or numbers of some of them")
+    mask = torch.zeros(count, dtype=torch.bool)
+    mask[chosen.long()] = True
+    return mask
+
+
+def _initial(model: PreTrainedModel, shape: torch.Size, init: str, generator: Generator | None) -> Tensor | None:
+    """Return the values that the output embedding starts from; None for those that it has."""
+    if init == "copy":
+        return None
+    if init == "zero":
+        return torch.zeros(shape)
     if generator is None and dist.is_initialized() and dist.get_world_size() > 1:
         raise TutError("untie: init='fresh' in several processes needs a generator, seeded alike in all of them")
     std = getattr(model.config.get_text_config(), "initializer_range", None) or 0.02
     return torch.empty(shape).normal_(0.0, std, generator=generator)
-
-
-def _before_any_step(
-    optimizer: Optimizer, arguments: tuple[Any, ...], options: dict[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-    pairs = [pair for pair in _pairs if pair.tied and pair.is_moved_by(optimizer)]
-    for pair in pairs:
-        pair.before_step(optimizer)
-    own, *given = arguments
-    closure = given[0] if given else options.get("closure")
-    if closure is None or not pairs:
-        return None
-
-    def closure_of_one_matrix() -> Any:
-        for pair in pairs:
-            pair.follow()  # the optimizer may have moved E since it last asked
-        loss = closure()
-        for pair in pairs:
-            pair.join()
-        return loss
-
-    if given:
-        return (own, closure_of_one_matrix, *given[1:]), options
-    return arguments, {**options, "closure": closure_of_one_matrix}
-
-
-def _after_any_step(optimizer: Optimizer, _arguments: Any, _options: Any) -> None:
-    for pair in list(_pairs):
-        if pair.tied and updates(optimizer, pair.input):
-            pair.follow()
-            pair.waits = False
-
-
-register_optimizer_step_pre_hook(_before_any_step)
-register_optimizer_step_post_hook(_after_any_step)

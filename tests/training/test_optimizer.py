@@ -8,7 +8,7 @@ from tiny_models import tiny_bert
 
 import tut
 from tut.config import Config, ModelConfig, OptimizerConfig, UntieConfig
-from tut.training.optimizer import build_optimizers, learning_rate, set_learning_rate
+from tut.training.optimizer import build_optimizers, learning_rate, set_rates
 
 
 def config(**settings) -> OptimizerConfig:
@@ -86,7 +86,7 @@ def test_learning_rates_of_the_two_embeddings() -> None:
     optimizers = build_optimizers(whole.optimizer, model, pair)
 
     def rates(tied: bool) -> tuple[float, float, set[float]]:
-        set_learning_rate(whole, optimizers, 0.1, tied)
+        set_rates(whole, optimizers, 0.1, tied)
         by_parameter = {id(p): group["lr"] for group in optimizers[0].param_groups for p in group["params"]}
         e, u = by_parameter.pop(id(pair.input)), by_parameter.pop(id(pair.output))
         return e, u, set(by_parameter.values())

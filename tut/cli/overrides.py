@@ -12,7 +12,7 @@ from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException
 from omegaconf.errors import MissingMandatoryValue
 
-from tut.config import EPOCH_IS, Config
+from tut.config import POINTS, Config
 from tut.errors import TutError, did_you_mean, one_line
 from tut.sweep.config import SETTINGS
 
@@ -128,7 +128,9 @@ def explain(error: BaseException) -> str:
         return f"{key}: {message}" if key else one_line(error)
     value = getattr(error, "value", None)
     given = f"{key}={'null' if value is None else value}"
-    return f"{given}: must be {EPOCH_IS if key == 'untie.epoch' else _in_words(kind)}"
+    section, _, leaf = key.rpartition(".") if key else ("", "", "")
+    of_point = POINTS.get(leaf) if section == "untie" else None
+    return f"{given}: must be {of_point or _in_words(kind)}"
 
 
 def _in_words(kind: Any) -> str:

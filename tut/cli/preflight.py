@@ -29,7 +29,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from tut.cli.hydra_versions import REPLACE, VERSION_BASE
 from tut.cli.overrides import check_override, examples, explain, no_such_option, parse_overrides
-from tut.config import RESUME_WORDS, Config
+from tut.config import POINTS, RAMPS, RESUME_WORDS, Config
 from tut.console import complain
 from tut.errors import TutError, did_you_mean, one_line
 from tut.sweep.config import LauncherConfig, settings_of
@@ -49,10 +49,11 @@ def register_schema() -> None:
 
 
 def normalise(overrides: list[str]) -> list[str]:
-    """Spell out what four shorthands mean to Hydra.
+    """Spell out what five shorthands mean to Hydra.
 
     `model.architecture=X` without `model=` starts from X's own sizes, not from the default model's, and so does
     `model.pretrained=X`. A value of `model.config`, or of what sbatch takes, may be set whether or not it has one yet.
+    An untie point, or the length of a ramp, replaces the one that its `untie` option comes with under another key.
     A named sweep is one without `-m`: its file cannot say so, for Hydra 1.4 reads the mode from the command line alone.
     """
     keys = [text.partition("=")[0] for text in overrides]
@@ -60,6 +61,9 @@ def normalise(overrides: list[str]) -> list[str]:
     extra = ["model=custom"] if names_one and "model" not in keys else []
     if "+sweeps" in keys:
         extra.append("hydra.mode=MULTIRUN")
+    for alternatives in (POINTS, RAMPS):
+        given = [name for name in alternatives if f"untie.{name}" in keys]
+        extra += [f"untie.{name}=null" for name in alternatives if given and name not in given]
     free = ("model.config.", "model.config=", "hydra.launcher.sbatch.")
     return [f"++{text}" if text.startswith(free) else text for text in overrides] + extra
 

@@ -12,7 +12,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from tut.errors import TutError
 from tut.integrations.untying import Untying
-from tut.schedule import untie_step
+from tut.schedule import ramp_steps, untie_step
 
 
 class UntieCallback(Untying, TrainerCallback):
@@ -27,15 +27,18 @@ class UntieCallback(Untying, TrainerCallback):
     ) -> None:
         """Find the untie point, now that the length of training is known, and where training starts."""
         _check_sharding(resumes=state.global_step > 0)
-        point = untie_step(self._point, _steps_per_epoch(parts["train_dataloader"], args), state.max_steps)
-        self._start(parts["model"], [parts["optimizer"]], "step", state.global_step, point)
+        steps_per_epoch = _steps_per_epoch(parts["train_dataloader"], args)
+        point = untie_step(self._point, steps_per_epoch, state.max_steps)
+        ramp = ramp_steps(self._point, steps_per_epoch, state.max_steps)
+        self._start(parts["model"], [parts["optimizer"]], "step", state.global_step, point, ramp, since=point)
 
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **parts: Any
     ) -> None:
-        """Untie when the point is reached."""
+        """Untie when the point is reached, and go on from there by degrees."""
         if self._is_due(parts["model"], state.global_step):
-            self._untie(parts["model"], [parts["optimizer"]], args.seed)
+            self._untie(parts["model"], [parts["optimizer"]], args.seed, state.global_step)
+        self._couple(parts["model"], state.global_step)
 
 
 def _steps_per_epoch(batches: Any, args: TrainingArguments) -> int | None:

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from tut.errors import TutError
 from tut.integrations.untying import Untying, log
-from tut.schedule import untie_step
+from tut.schedule import ramp_steps, untie_step
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback, LightningModule, Trainer
@@ -23,6 +23,7 @@ else:
     except ModuleNotFoundError:
         from pytorch_lightning import Callback
 
+_LENGTH_UNKNOWN = "Lightning does not know how many steps this training takes; set Trainer(max_steps=...), or give"
 STRATEGIES = ("SingleDeviceStrategy", "DDPStrategy")
 
 
@@ -40,16 +41,28 @@ class UntieCallback(Untying, Callback):
 
     def on_train_start(self, trainer: "Trainer", pl_module: "LightningModule") -> None:
         """Find the untie point, now that the length of training is known, and where training starts."""
-        point = self._find_point(trainer, pl_module)
-        self._start(_language_model(pl_module), trainer.optimizers, self._unit, self._here(trainer), point)
+        steps_per_epoch, total_steps = _length(trainer, pl_module)
+        point = self._find_point(trainer, steps_per_epoch, total_steps)
+        if self._point.over_fraction is not None and total_steps is None:
+            raise TutError(
+                f"untie.over_fraction={self._point.over_fraction}: {_LENGTH_UNKNOWN} over_epochs or over_steps"
+            )
+        ramp = ramp_steps(self._point, steps_per_epoch, total_steps or 0)
+        since = point
+        if self._unit == "epoch":
+            since = None if point is None or steps_per_epoch is None else point * steps_per_epoch
+        here = self._here(trainer)
+        self._start(_language_model(pl_module), trainer.optimizers, self._unit, here, point, ramp, since)
 
     def on_train_batch_start(
         self, trainer: "Trainer", pl_module: "LightningModule", batch: Any, batch_idx: int
     ) -> None:
-        """Untie when the point is reached."""
+        """Untie when the point is reached, and go on from there by degrees."""
         model = _language_model(pl_module)
         if self._is_due(model, self._here(trainer)):
-            self._untie(model, trainer.optimizers, trainer.strategy.broadcast(torch.initial_seed()))
+            seed = trainer.strategy.broadcast(torch.initial_seed())
+            self._untie(model, trainer.optimizers, seed, trainer.global_step)
+        self._couple(model, trainer.global_step)
 
     def on_train_end(self, trainer: "Trainer", pl_module: "LightningModule") -> None:
         """Say so if the point has not come: Lightning does not always know the length of training beforehand."""
@@ -63,9 +76,8 @@ class UntieCallback(Untying, Callback):
     def _here(self, trainer: "Trainer") -> int:
         return trainer.current_epoch if self._unit == "epoch" else trainer.global_step
 
-    def _find_point(self, trainer: "Trainer", pl_module: "LightningModule") -> int | None:
+    def _find_point(self, trainer: "Trainer", steps_per_epoch: int | None, total_steps: int | None) -> int | None:
         epoch = self._point.epoch if isinstance(self._point.epoch, int) else None
-        steps_per_epoch, total_steps = _length(trainer, pl_module)
         if epoch is not None and steps_per_epoch is None:
             if trainer.max_epochs is not None and 0 <= trainer.max_epochs <= epoch:
                 raise TutError(f"untie.{self._point.arm}: past the end of training after {trainer.max_epochs} epochs")
@@ -74,11 +86,9 @@ class UntieCallback(Untying, Callback):
             step = untie_step(self._point, steps_per_epoch, total_steps)
             return step if epoch is None else epoch
         if self._point.fraction is not None:
-            raise TutError(
-                f"untie.{self._point.arm}: Lightning does not know how many steps this training takes; "
-                "set Trainer(max_steps=...), or give the untie point as step or epoch"
-            )
-        return self._point.step if epoch is None else epoch
+            raise TutError(f"untie.{self._point.arm}: {_LENGTH_UNKNOWN} the untie point as step or epoch")
+        step = self._point.step if isinstance(self._point.step, int) else None
+        return step if epoch is None else epoch
 
 
 def _length(trainer: "Trainer", pl_module: "LightningModule") -> tuple[int | None, int | None]:

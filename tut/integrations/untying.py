@@ -5,12 +5,13 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torch import Generator, nn
+from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 
 from tut.config import UntieConfig
 from tut.errors import TutError
 from tut.randomness import derived_seed
+from tut.schedule import coupling_at
 from tut.sharded import whole
 from tut.tying import pair_of, tie, untie
 
@@ -21,7 +22,7 @@ class Untying:
     """Ties a model before it is trained, and unties it at a point of its training.
 
     The point is one of `epoch`, `step` and `fraction`, as in `tut.config.UntieConfig`, which also explains the
-    other arguments.
+    other arguments; `rows` are those that untie, as `tut.untie` takes them, None all.
 
     Raises:
         TutError: at once, if the arguments are not good; at the start of training, if the point is past its end, or if
@@ -29,6 +30,9 @@ class Untying:
     """
 
     _at = math.inf
+    _since: int | None = None
+    """The step at which coupling begins to fall."""
+    _ramp = 0
 
     def __init__(
         self,
@@ -37,8 +41,26 @@ class Untying:
         fraction: float | None = None,
         init: str = "copy",
         optimizer_state: str = "copy",
+        over_epochs: float | None = None,
+        over_steps: int | None = None,
+        over_fraction: float | None = None,
+        coupling: float = 0.0,
+        rows: Tensor | Sequence[int] | None = None,
+        pull: float = 0.0,
     ) -> None:
-        self._point = UntieConfig(epoch, step, fraction, init, optimizer_state)
+        self._point = UntieConfig(
+            epoch,
+            step,
+            fraction,
+            init=init,
+            optimizer_state=optimizer_state,
+            over_epochs=over_epochs,
+            over_steps=over_steps,
+            over_fraction=over_fraction,
+            coupling=coupling,
+            pull=pull,
+        )
+        self._rows = rows
 
     def _tie(self, model: nn.Module) -> None:
         """Tie a model, but not one that has been untied: what that means, `_start` will know."""
@@ -50,7 +72,14 @@ class Untying:
             log.warning("UntieCallback: the model was not tied; its output embedding is a copy of the input's now")
 
     def _start(
-        self, model: nn.Module, optimizers: Sequence[Optimizer], unit: str, here: int, point: int | None
+        self,
+        model: nn.Module,
+        optimizers: Sequence[Optimizer],
+        unit: str,
+        here: int,
+        point: int | None,
+        ramp: int,
+        since: int | None,
     ) -> None:
         """See that a model is tied if training starts before the point, and untied if it goes on after it.
 
@@ -62,8 +91,11 @@ class Untying:
             unit: in what the other two are counted: `step` or `epoch`.
             here: where training starts.
             point: where the model is untied; None if never.
+            ramp: over how many steps coupling falls from there.
+            since: the point in steps; None if that is not known before it comes.
         """
-        self._at = math.inf if point is None else point
+        self._at = math.inf if point is None or self._point.coupling == 1 else point
+        self._ramp, self._since = ramp, since
         pair = pair_of(model)
         if pair is None:
             if here > 0:
@@ -84,17 +116,32 @@ class Untying:
                 f"UntieCallback: training resumes at {unit} {here}, past the untie point {point}, but its checkpoint "
                 "is of a tied model; resume from before the point, or choose a later one"
             )
+        if here > self._at and ramp and since is None:
+            raise TutError(
+                f"UntieCallback: training resumes at {unit} {here}, and it is not known at which step coupling "
+                "began to fall; give the untie point as a step"
+            )
         if here < self._at or not were_two:
             tie(model)
         elif pair.tied:
-            untie(model)
+            untie(model, rows=self._rows, pull=self._point.pull)
 
     def _is_due(self, model: nn.Module, here: int) -> bool:
         """Return whether a model has reached the point and is still tied."""
         pair = pair_of(model)
         return here >= self._at and pair is not None and pair.tied
 
-    def _untie(self, model: nn.Module, optimizers: Sequence[Optimizer], seed: int) -> None:
-        """Untie; fresh values follow from the seed, so that all processes have the same."""
+    def _untie(self, model: nn.Module, optimizers: Sequence[Optimizer], seed: int, step: int) -> None:
+        """Untie at a step; fresh values follow from the seed, so that all processes have the same."""
         random = Generator().manual_seed(derived_seed(seed, "untie"))
-        untie(model, optimizers, self._point.init, self._point.optimizer_state, random)
+        how = self._point
+        self._since = step
+        coupling = coupling_at(how, self._ramp, 0)
+        untie(model, optimizers, how.init, how.optimizer_state, random, coupling, self._rows, how.pull)
+
+    def _couple(self, model: nn.Module, step: int) -> None:
+        """Set the coupling of a step, once untied."""
+        pair = pair_of(model)
+        if pair is not None and not pair.tied:
+            since = step if self._since is None else self._since  # without a ramp, every step is like the first
+            pair.coupling = coupling_at(self._point, self._ramp, step - since)

@@ -220,19 +220,18 @@ def check_fits(name: str, tokenizer: PreTrainedTokenizerBase) -> None:
         )
 
 
-def tie_as_it_comes(network: PreTrainedModel, untie_step: int | None, init: str) -> TiedPair:
+def tie_as_it_comes(network: PreTrainedModel, keeps_its_own: bool) -> TiedPair:
     """Tie a network for TUT's own trainer, and say so if that is not how it came.
 
     One that comes untied, and is to be untied from the start, keeps the output embedding that it has.
 
     Args:
         network: on its device.
-        untie_step: where the run unties; None if it never does.
-        init: `untie.init`.
+        keeps_its_own: whether the run unties from the start, with the values that it has.
     """
     if not _comes_untied(network):
         return tie(network, explicit_join=True)
-    if untie_step == 0 and init == "copy":
+    if keeps_its_own:
         own = network.get_output_embeddings().weight.detach().clone()
         tie(network, explicit_join=True)
         pair = untie(network)

@@ -40,6 +40,9 @@ _ROOMS_THAT_DECIDE = (
     "training",
     "distributed",
     "tying.py",
+    "pair.py",
+    "coupling.py",
+    "schedule.py",
     "embeddings.py",
     "optimizer_state.py",
     "sharded.py",
@@ -96,6 +99,7 @@ def determinants(inputs: "Inputs", tied: bool) -> dict[str, Any]:
         known["trainer.total_steps"] = timeline.total_steps
     if not tied:
         known["untie.at_step"] = timeline.untie_step
+        known["untie.ramp_steps"] = timeline.ramp_steps
     return decided | known
 
 

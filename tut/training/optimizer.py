@@ -15,7 +15,7 @@ from tut.tying import TiedPair
 
 
 def build_optimizers(config: OptimizerConfig, model: PreTrainedModel, pair: TiedPair) -> list[Optimizer]:
-    """Return the optimizers of a model, whose groups carry a `role` that `set_learning_rate` goes by.
+    """Return the optimizers of a model, whose groups carry a `role` that `set_rates` goes by.
 
     Both embeddings have a group of their own from the start. While tied, the output embedding has no gradient, so
     no optimizer touches it; untying changes nothing here.
@@ -61,15 +61,22 @@ def _parameter_groups(config: OptimizerConfig, model: PreTrainedModel, pair: Tie
     ]
 
 
-def set_learning_rate(config: Config, optimizers: list[Optimizer], lr: float, tied: bool) -> None:
-    """Give each parameter group its learning rate for the next step."""
+def set_rates(config: Config, optimizers: list[Optimizer], lr: float, tied: bool) -> None:
+    """Give each parameter group its learning rate for the next step, and the embeddings' their weight decay."""
     multipliers = {"input": config.optimizer.input_lr_multiplier, "output": config.optimizer.output_lr_multiplier}
+    decay = config.optimizer.weight_decay if config.optimizer.decay_embeddings else 0.0
+    decays = {"input": decay, "output": decay}
     if not tied:
-        multipliers["input"] *= config.untie.input_lr_multiplier
-        multipliers["output"] *= config.untie.output_lr_multiplier
+        untie = config.untie
+        multipliers["input"] *= untie.input_lr_multiplier
+        multipliers["output"] *= untie.output_lr_multiplier
+        decays["input"] *= untie.input_weight_decay
+        decays["output"] *= untie.output_weight_decay
     for optimizer in optimizers:
         for group in optimizer.param_groups:
-            group["lr"] = lr * multipliers.get(group["role"], 1.0)
+            role = group["role"]
+            group["lr"] = lr * multipliers.get(role, 1.0)
+            group["weight_decay"] = decays.get(role, group["weight_decay"])
 
 
 def learning_rate(config: OptimizerConfig, step: int, total_steps: int) -> float:

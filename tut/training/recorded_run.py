@@ -172,7 +172,8 @@ class RecordedRun(Replica):
         inputs = self.inputs
         timeline = inputs.timeline
         corpus = inputs.corpus
-        size = sum(parameter.numel() for parameter in self.state.network.parameters())
+        tied_size = sum(parameter.numel() for parameter in self.state.network.parameters()) - pair.output.numel()
+        untied_size = tied_size + int(self.untied_rows.sum()) * pair.output.shape[1]
         batch = inputs.batches[0][0]
         shards = self.config.trainer.processes if self.config.trainer.shards else 1
         terms = memory.estimate(self.model, self.state.optimizers, batch, inputs.device, inputs.precision, shards)
@@ -186,7 +187,7 @@ class RecordedRun(Replica):
             resumed_from=None if resumed_from is None else str(resumed_from),
             data={"fingerprint": corpus.fingerprint, "vocab_size": vocabulary_size(inputs.tokenizer)}
             | {f"{split.words}_tokens": len(rows.tokens) for split, rows in corpus.rows.items()},
-            parameters={"tied": size - pair.output.numel(), "untied": size},
+            parameters={"tied": tied_size, "untied": untied_size},
             hardware={
                 **hardware(inputs.device),
                 "precision": inputs.precision,
@@ -197,7 +198,7 @@ class RecordedRun(Replica):
         )
         when = "never" if timeline.untie_step is None else f"at step {timeline.untie_step}"
         length = f"{timeline.total_steps} steps of {self.config.trainer.batch_size} rows"
-        parameters = f"{size - pair.output.numel():,} parameters ({size:,} untied)"
+        parameters = f"{tied_size:,} parameters ({untied_size:,} untied)"
         log.info(
             "%s: %s, %d an epoch; unties %s; %s; %s on %s",
             self.record.folder,

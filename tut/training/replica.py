@@ -22,6 +22,7 @@ from tut.training.optimizer import build_optimizers
 from tut.training.scoring import Evaluation, evaluate
 from tut.training.state import State, Window
 from tut.training.trainer import Trainer
+from tut.training.untied_rows import rows_to_untie
 from tut.tying import tie
 
 
@@ -42,10 +43,13 @@ class Replica:
         choose_kernels(network, inputs.device, inputs.precision)
         if not config.trainer.shards:  # else it need not fit there, whole
             network.to(inputs.device)  # type: ignore[arg-type]
+        n_rows = len(network.get_input_embeddings().weight)  # type: ignore[arg-type]
+        self.untied_rows = rows_to_untie(config.untie, inputs.corpus.train_counts, n_rows, config.seed)
         if config.model.pretrained is None:
             pair = tie(network, explicit_join=True)
         else:
-            pair = tie_as_it_comes(network, inputs.timeline.untie_step, config.untie.init)
+            unties_now = inputs.timeline.untie_step == 0 and bool(self.untied_rows.any())
+            pair = tie_as_it_comes(network, keeps_its_own=unties_now and config.untie.init == "copy")
         self.model = PredictsAt(network)
         optimizers = build_optimizers(config.optimizer, network, pair)
         self.state = State(network, pair, optimizers, Window.on(inputs.device))
@@ -61,7 +65,18 @@ class Replica:
             self.state.network.compile()
         model = self.model if self.config.trainer.shards else collectives.parallel(self.model)
         ahead = PreparedAhead(batches) if inputs.device.type == "cuda" else batches
-        return Trainer(self.config, self.state, model, ahead, inputs.timeline, inputs.precision, evaluate, write, save)
+        return Trainer(
+            self.config,
+            self.state,
+            model,
+            ahead,
+            inputs.timeline,
+            self.untied_rows,
+            inputs.precision,
+            evaluate,
+            write,
+            save,
+        )
 
     def _shard(self) -> None:
         """Go on with a part of the model and of the optimizers' state, both whole until now.

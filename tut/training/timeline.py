@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from tut.config import Config
-from tut.schedule import untie_step
+from tut.schedule import ramp_steps, untie_step
 
 
 @dataclass(frozen=True)
@@ -14,6 +14,8 @@ class Timeline:
     total_steps: int
     untie_step: int | None
     """Where the shared matrix becomes two; None for never."""
+    ramp_steps: int
+    """Over how many steps from there coupling falls; 0: at once."""
     log_every: int
     evaluate_every: int
     checkpoint_every: int
@@ -31,6 +33,7 @@ class Timeline:
             steps_per_epoch,
             total,
             untie_step(config.untie, steps_per_epoch, total),
+            ramp_steps(config.untie, steps_per_epoch, total),
             trainer.log_every_steps,
             trainer.evaluate_every_steps or trainer.evaluate_every_epochs * steps_per_epoch,
             trainer.checkpoint_every_steps or trainer.checkpoint_every_epochs * steps_per_epoch,

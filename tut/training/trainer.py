@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Generator, nn
+from torch import Generator, Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
 from tut.config import Config
@@ -23,11 +23,12 @@ from tut.distributed import collectives
 from tut.errors import TutError
 from tut.model.numerics import autocast
 from tut.randomness import derived_seed
+from tut.schedule import coupling_at
 from tut.splits import Split
 from tut.system.signals import Stopped, StopRequest
 from tut.tracking.progress import progress
 from tut.tracking.record import Row
-from tut.training.optimizer import learning_rate, set_learning_rate
+from tut.training.optimizer import learning_rate, set_rates
 from tut.training.state import State, Window
 from tut.training.timeline import Timeline
 from tut.tying import untie
@@ -49,6 +50,8 @@ class Trainer:
     """What each step trains on."""
     timeline: Timeline
     """When to log, evaluate, save and untie."""
+    untied_rows: Tensor
+    """Which rows untie, (vocabulary,), True or False."""
     precision: str
     """`fp32` or `bf16`."""
     evaluate: Callable[[], Row]
@@ -62,6 +65,9 @@ class Trainer:
         self._run_started = time.perf_counter() - self.state.seconds
         self._agreement = collectives.Agreement()
         self._roles: dict[str, float] = {}
+        if not self.state.pair.tied:  # what is loaded, or comes untied, does not say how
+            self.state.pair.untie(self.untied_rows, self._coupling(), self.config.untie.pull)
+            self.state.pair.follow()
         if self.state.resumed_window is not None:
             self.state.window.take(self.state.resumed_window)
         self._open_window()
@@ -92,7 +98,9 @@ class Trainer:
     def _step(self) -> None:
         state, config = self.state, self.config
         lr = learning_rate(config.optimizer, state.step, self.timeline.total_steps)
-        set_learning_rate(config, state.optimizers, lr, state.pair.tied)
+        set_rates(config, state.optimizers, lr, state.pair.tied)
+        if not state.pair.tied:
+            state.pair.coupling = self._coupling()
         self.model.train()
         parts = self.batches[state.step]
         predictions = sum(part.n_predictions for part in parts)
@@ -109,6 +117,7 @@ class Trainer:
             state.window.correct += correct
         if state.pair.tied and self.timeline.logs_at(state.step + 1):
             self._roles = state.pair.role_gradients()
+        state.pair.weigh(config.tie.input_weight, config.tie.output_weight)
         state.pair.join()
         if config.optimizer.clip_grad_norm is not None:
             clip_grad_norm_(state.network.parameters(), config.optimizer.clip_grad_norm)
@@ -139,11 +148,26 @@ class Trainer:
         self._window_started += time.perf_counter() - started
 
     def _untie(self) -> None:
-        state = self.state
-        point = self.config.untie
+        state, how = self.state, self.config.untie
         random = Generator().manual_seed(derived_seed(self.config.seed, "untie"))
-        untie(state.network, state.optimizers, point.init, point.optimizer_state, random)
-        log.info("step %d: untied (init=%s, optimizer_state=%s)", state.step, point.init, point.optimizer_state)
+        untie(
+            state.network,
+            state.optimizers,
+            how.init,
+            how.optimizer_state,
+            random,
+            self._coupling(),
+            self.untied_rows,
+            how.pull,
+        )
+        rows = f"{state.pair.untied_rows:,} of {len(state.pair.input):,} rows"
+        log.info("step %d: untied %s (init=%s, optimizer_state=%s)", state.step, rows, how.init, how.optimizer_state)
+
+    def _coupling(self) -> float:
+        """Return the coupling of the next step, which is one after the untie point."""
+        assert self.timeline.untie_step is not None
+        since = self.state.step - self.timeline.untie_step
+        return coupling_at(self.config.untie, self.timeline.ramp_steps, since)
 
     def _open_window(self) -> None:
         self._window_started = time.perf_counter()
@@ -155,12 +179,18 @@ class Trainer:
         row = self.row(loss=loss, acc=window.correct.item() / max(1, window.predictions))
         elapsed = time.perf_counter() - self._window_started
         row["tokens_per_second"] = (state.tokens - self._window_tokens) / elapsed
-        row |= self._roles if state.pair.tied else state.pair.distance()
+        row |= self._roles if state.pair.tied else self._parting()
         self._roles = {}  # of the step that was logged alone
         self.write(Split.TRAIN, row)
         state.window = Window.on(state.device)
         self._open_window()
         return row
+
+    def _parting(self) -> Row:
+        """Return how untied E and U are, and how far they have parted."""
+        pair = self.state.pair
+        share = pair.untied_rows / len(pair.input)
+        return {"coupling": pair.coupling, "untied_rows": share, **pair.distance()}
 
     def _log_validation(self) -> None:
         result = self.evaluate()

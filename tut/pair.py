@@ -1,0 +1,259 @@
+"""A model's two embeddings, and what happens to them at every optimizer's step, in whatever loop.
+
+Two hooks that torch calls at each step of any optimizer have it done: see `tut.tying` for what that is, and why.
+"""
+
+from typing import Any
+from weakref import WeakSet
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import Variable
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+from transformers import PreTrainedModel
+
+from tut.coupling import couple, follow_rows, gradient_of, join_rows, pull_together, weigh
+from tut.embeddings import Embeddings
+from tut.errors import TutError
+from tut.optimizer_state import learning_rate_of, updates
+from tut.sharded import is_sharded, spread, whole
+
+_pairs: WeakSet["TiedPair"] = WeakSet()
+
+
+class TiedPair(Embeddings):
+    """The embeddings of one model, tied, coupled or untied. A copy of the model has a pair of its own."""
+
+    pull = 0.0
+    """Pull on E - U: each step moves both matrices by their learning rates times this, before the optimizer does."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__(model)
+        self._explicit_join = False
+        self._coupling = 0.0
+        self._spread: Tensor | None = None  # the rows that are untied, as E is laid out
+        self.waits = False  # for the step of the optimizer that has E
+        vars(model).update(_tied_pair=self)
+        _pairs.add(self)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state
+        _pairs.add(self)
+
+    def tie(self, explicit_join: bool) -> None:
+        """Begin to have one update. U's own values are lost."""
+        self.tied = True
+        self.rows = None
+        self._explicit_join = explicit_join
+        self.keep_apart()
+        self.follow()
+        self.tell_config()
+        self._watch_embedding()
+
+    def is_moved_by(self, optimizer: Optimizer) -> bool:
+        """Return whether an optimizer updates either matrix."""
+        return updates(optimizer, self.input) or updates(optimizer, self.output)
+
+    def untie(self, rows: Tensor | None, coupling: float, pull: float) -> None:
+        """Begin to have two updates, each matrix from the values that it has; see the function `untie`."""
+        self.keep_apart()
+        if not self.was_loaded:
+            self.follow()
+        self.tied = False
+        self.rows = None if rows is None or rows.all() else rows
+        self._spread = None
+        self.coupling = coupling
+        self.pull = pull
+        self.tell_config()
+
+    @property
+    def has_tied_rows(self) -> bool:
+        """Whether there are rows with one update: while tied, all."""
+        return self.tied or self.rows is not None
+
+    @property
+    def coupling(self) -> float:
+        """What each role of the untied rows has of the other's gradient, from 0 to below 1; 1 while all are tied.
+
+        It may be set from step to step.
+
+        Raises:
+            TutError: it is set while tied, or to what no untied rows can have.
+        """
+        return 1.0 if self.tied else self._coupling
+
+    @coupling.setter
+    def coupling(self, coupling: float) -> None:
+        if self.tied:
+            raise TutError("coupling: the model is tied; call tut.untie(model, optimizer, coupling=...) first")
+        if not 0 <= coupling < 1:
+            raise TutError(
+                f"coupling={coupling}: must be at least 0 and below 1 once untied; tut.tie(model) ties again"
+            )
+        self._coupling = coupling
+
+    @torch.no_grad()
+    def join(self) -> None:
+        """Add U's gradient to E's and clear it, in the rows that are tied. Done a second time, it changes nothing.
+
+        Raises:
+            TutError: something has made of E and U what can no longer have one update.
+        """
+        e, u = self.input, self.output
+        if not self.has_tied_rows:
+            return
+        if u is e:
+            raise TutError("the tied embeddings have been made one Parameter; call tut.tie(model) again")
+        if not isinstance(e, nn.Parameter) or type(e) is not type(u) or e.shape != u.shape or e.ndim != 2:
+            raise TutError(
+                "the tied embeddings are no longer two matrices of one shape, sharded alike: tut.tie goes with "
+                "DistributedDataParallel and fully_shard, not with FullyShardedDataParallel (FSDP1) or DeepSpeed"
+            )
+        if e.requires_grad != u.requires_grad:
+            raise TutError("one of the tied embeddings is frozen, which are one matrix: freeze both, or none")
+        rows = self._rows()
+        if rows is not None:
+            join_rows(e, u, rows)
+        elif u.grad is not None:
+            gradient_of(e).add_(u.grad)
+            u.grad = None
+
+    def weigh(self, of_input: float, of_output: float) -> None:
+        """Multiply both role gradients by weights, once a step, before they are joined.
+
+        It is done as far as rows are coupled: in full where they are tied, not at all where they are untied.
+        """
+        if self.has_tied_rows or self.coupling > 0:
+            for parameter, weight in ((self.input, of_input), (self.output, of_output)):
+                weigh(parameter, weight, self.coupling, self._rows())
+
+    def before_step(self, optimizer: Optimizer, has_gradients: bool) -> None:
+        """Join the gradients, if they have not been joined, couple what is not tied, and pull.
+
+        Args:
+            optimizer: one that updates E, or U before another one E.
+            has_gradients: whether they are there; if not, a closure will make them.
+
+        Raises:
+            TutError: E has been replaced or is updated by nobody, or U was loaded with values of its own.
+        """
+        if self.has_tied_rows:
+            self._check_one_update(optimizer)
+            self.join()
+        if not self.tied and (self.coupling > 0 or self.pull > 0):
+            if not (updates(optimizer, self.input) and updates(optimizer, self.output)):
+                raise TutError("coupling or pull: one optimizer has to update both embeddings")
+            if has_gradients:
+                self.couple()
+            if not getattr(optimizer, "found_inf", False):  # a GradScaler's word that this step is none
+                rates = (learning_rate_of(optimizer, parameter) for parameter in (self.input, self.output))
+                pull_together(self.input, self.output, *(rate * self.pull for rate in rates))
+
+    def couple(self) -> None:
+        """Give each role its share of the other's gradient, for one step of an optimizer."""
+        if not self.tied:
+            couple(self.input, self.output, self.coupling, self._rows())
+
+    def after_step(self, optimizer: Optimizer) -> None:
+        """Make what is tied equal again."""
+        if updates(optimizer, self.input):
+            self.waits = False
+        elif self.tied:
+            return
+        self.follow()
+
+    @torch.no_grad()
+    def follow(self) -> None:
+        """Make U equal to E, in the rows that are tied."""
+        rows = self._rows()
+        if self.tied:
+            self.output.copy_(self.input)
+        elif rows is not None:
+            follow_rows(self.input, self.output, rows)
+
+    def _rows(self) -> Tensor | None:
+        """Return the untied rows as `tut.coupling` takes them."""
+        if self.rows is None:
+            return None
+        e = self.input
+        if len(self.rows) != len(e):
+            raise TutError(f"the embeddings have {len(e)} rows, but it was said of {len(self.rows)} which are untied")
+        known = self._spread
+        if known is None or known.device != e.device or is_sharded(known) != is_sharded(e):
+            self._spread = known = spread(self.rows[:, None], e)
+        return known
+
+    def _check_one_update(self, optimizer: Optimizer) -> None:
+        """Check that what is tied still has one update."""
+        if self.waits and not updates(optimizer, self.input):
+            raise TutError("the model is tied, but no optimizer updates its input embedding, only one its output's")
+        self.waits = True
+        if self.was_loaded and self._has_parted():
+            raise TutError("the model is tied, but the weights that it has loaded are not; call tut.untie(model) first")
+        self.was_loaded = False
+        if not self._explicit_join and self._watch not in self.model.get_input_embeddings()._forward_hooks.values():
+            raise TutError("the input embedding has been replaced since tut.tie; call tut.tie(model) again")
+
+    def _has_parted(self) -> bool:
+        """Return whether rows that are tied differ."""
+        tied = slice(None) if self.rows is None else ~self.rows
+        return not torch.equal(whole(self.input)[tied], whole(self.output)[tied])
+
+    def _watch_embedding(self) -> None:
+        """Have the gradients joined at the end of every backward pass, before anybody clips them."""
+        e = self.input
+        for module in self.model.modules():
+            if getattr(module, "weight", None) is e and self._watch not in module._forward_hooks.values():
+                module.register_forward_hook(self._watch)
+
+    def _watch(self, _embedding: nn.Module, _inputs: Any, output: Any) -> None:
+        """Called after each forward pass of the input embedding, through which a backward pass comes last."""
+        output = output[0] if isinstance(output, tuple) else output  # with scales, if it is quantised
+        if self._explicit_join or not (self.has_tied_rows and output.requires_grad):
+            return
+        wrapper = DistributedDataParallel._active_ddp_module
+        if wrapper is not None and not any(known is self.output for known in wrapper._module_parameters):
+            raise TutError("tie: DistributedDataParallel knows E and U as one Parameter; call tut.tie before it")
+        output.register_hook(self._join_at_the_end)
+
+    def _join_at_the_end(self, _gradient: Tensor) -> None:
+        # Put off twice: DistributedDataParallel, too, has put off to the end what it does.
+        put_off = Variable._execution_engine.queue_callback
+        put_off(lambda: put_off(self.join))
+
+
+def _before_any_step(
+    optimizer: Optimizer, arguments: tuple[Any, ...], options: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    own, *given = arguments
+    closure = given[0] if given else options.get("closure")
+    pairs = [pair for pair in _pairs if pair.is_moved_by(optimizer)]
+    for pair in pairs:
+        pair.before_step(optimizer, has_gradients=closure is None)
+    if closure is None or not pairs:
+        return None
+
+    def closure_of_the_pair() -> Any:
+        for pair in pairs:
+            pair.follow()  # the optimizer may have moved E since it last asked
+        loss = closure()
+        for pair in pairs:
+            pair.join()
+            pair.couple()
+        return loss
+
+    if given:
+        return (own, closure_of_the_pair, *given[1:]), options
+    return arguments, {**options, "closure": closure_of_the_pair}
+
+
+def _after_any_step(optimizer: Optimizer, _arguments: Any, _options: Any) -> None:
+    for pair in list(_pairs):
+        if pair.is_moved_by(optimizer):
+            pair.after_step(optimizer)
+
+
+register_optimizer_step_pre_hook(_before_any_step)
+register_optimizer_step_post_hook(_after_any_step)
