@@ -41,11 +41,19 @@ DEFAULT_LAUNCHER = "local"
 
 
 def register_schema() -> None:
-    """Make the schema known to Hydra, under the name that conf/config.yaml starts from, and the named sweeps."""
+    """Make the schema known to Hydra, under the name that conf/config.yaml starts from, and the named sweeps.
+
+    The `arms` of a sweep called S are options of the group `untie`, called S/ARM: to Hydra, a sweep is all combinations
+    of some values, and arms mostly are not.
+    """
     store = ConfigStore.instance()
     store.store(name="schema", node=Config, **REPLACE)
     for path in SWEEPS_DIR.glob("*.yaml"):
-        store.store(group="sweeps", name=path.stem, node=OmegaConf.load(path), package="_global_", **REPLACE)
+        sweep = OmegaConf.load(path)
+        assert isinstance(sweep, DictConfig)
+        for arm, how in sweep.pop("arms", {}).items():
+            store.store(group=f"untie/{path.stem}", name=arm, node=how, package="untie", **REPLACE)
+        store.store(group="sweeps", name=path.stem, node=sweep, package="_global_", **REPLACE)
 
 
 def normalise(overrides: list[str]) -> list[str]:
