@@ -259,9 +259,9 @@ class UntieConfig:
     def _check_point(self) -> None:
         for name, allowed in POINTS.items():
             value = getattr(self, name)
-            if isinstance(value, str):
-                limits.check(value == NEVER, f"untie.{name}", value, allowed)
-            else:
+            number = int if name != "fraction" else (int, float)
+            limits.check(value in (None, NEVER) or isinstance(value, number), f"untie.{name}", value, allowed)
+            if value != NEVER:
                 limits.at_least(0, "untie", self, name)
         if not isinstance(self.fraction, str | None):
             limits.check(self.fraction < 1, "untie.fraction", self.fraction, "at least 0 and below 1")

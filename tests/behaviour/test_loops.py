@@ -9,6 +9,7 @@ import copy
 import io
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict, set_model_state_dict
 from torch.distributed.device_mesh import init_device_mesh
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim import LBFGS, SGD, AdamW, Optimizer
+from torch.optim import LBFGS, SGD, Adafactor, AdamW, Optimizer
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
@@ -103,6 +104,40 @@ def native(parts: int = 1) -> tuple[LlamaForCausalLM, list[float]]:
     model = llama()
     optimizer = adamw(model)
     return model, train(model, [optimizer], lambda: natively_untied(model, optimizer), parts)
+
+
+BETWEEN: dict[str, Any] = {"rows": torch.arange(0, VOCABULARY, 3), "coupling": 0.25, "pull": 3.0}
+"""What lies between tied and untied, all at once."""
+
+
+@cache
+def natively_between(parts: int = 1) -> tuple[LlamaForCausalLM, list[float]]:
+    """Untie some rows, coupled and with a pull, in a loop that does it all by hand."""
+    model = llama()
+    optimizer = adamw(model)
+    norms = train(model, [optimizer], lambda: None, parts, range(UNTIED_AT))
+    natively_untied(model, optimizer)
+    e, u = model.get_input_embeddings().weight, model.get_output_embeddings().weight
+    untied = BETWEEN["rows"]
+    tied = torch.tensor([row for row in range(VOCABULARY) if row not in untied])
+    for step in range(UNTIED_AT, STEPS):
+        for part in range(parts):
+            backward(model, ids_of(step, part), parts)
+        e.grad[tied] = e.grad[tied] + u.grad[tied]
+        u.grad[tied] = 0
+        norms.append(nn.utils.clip_grad_norm_(model.parameters(), 0.5).item())
+        of_e, of_u = e.grad[untied], u.grad[untied]
+        e.grad[untied] = of_e + BETWEEN["coupling"] * of_u
+        u.grad[untied] = of_u + BETWEEN["coupling"] * of_e
+        with torch.no_grad():
+            apart = 1e-2 * BETWEEN["pull"] * (e - u)
+            e -= apart
+            u += apart
+        optimizer.step()
+        optimizer.zero_grad()
+        with torch.no_grad():
+            u[tied] = e[tied]
+    return model, norms
 
 
 def whole(tensor: Tensor) -> Tensor:
@@ -227,11 +262,99 @@ def test_one_process(loop: Callable[[Any], Any], tied: bool, tmp_path: Path) -> 
     assert not read.config.tie_word_embeddings
 
 
-def test_several_backward_passes_a_step() -> None:
-    expected, norms = native(parts=3)
+@pytest.mark.parametrize("loop", [loop for loop in LOOPS if loop is not one_for_each_matrix])
+def test_between_tied_and_untied(loop: Callable[[Any], Any], tmp_path: Path) -> None:
+    expected, expected_norms = natively_between()
+    model, optimizers = loop(tied_llama())
+    own = getattr(model, "_orig_mod", model)
+    norms = train(model, optimizers, lambda: tut.untie(model, optimizers, **BETWEEN))
+    assert norms == pytest.approx(expected_norms, rel=1e-6)
+    assert_near(weights(own), weights(expected))
+    e, u = own.get_input_embeddings().weight, own.get_output_embeddings().weight
+    is_untied = (e != u).any(dim=1)
+    assert is_untied.nonzero().flatten().tolist() == BETWEEN["rows"].tolist()
+    assert own.num_parameters() == e.numel() + len(BETWEEN["rows"]) * 16 + sum(
+        value.numel() for value in own.parameters() if value is not e and value is not u
+    )
+    own.save_pretrained(tmp_path)
+    read = AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert torch.equal(logits(read), logits(own))
+
+
+def test_rows_with_an_optimizer_for_each_matrix() -> None:
+    """Tied rows need none for both; what is coupled or pulled does."""
+    expected = tied_llama()
+    one = adamw(expected)
+    train(expected, [one], lambda: tut.untie(expected, one, rows=BETWEEN["rows"]))
+    model = tied_llama()
+    _, optimizers = one_for_each_matrix(model)
+    for how in ({"coupling": 0.5}, {"pull": 0.5}):
+        with pytest.raises(TutError, match="one optimizer has to update both embeddings"):
+            tut.untie(model, optimizers, **how)
+    train(model, optimizers, lambda: tut.untie(model, optimizers, rows=BETWEEN["rows"]))
+    assert_near(weights(model), weights(expected))
+    e, u = model.get_input_embeddings().weight, model.get_output_embeddings().weight
+    assert (e != u).any(dim=1).sum() == len(BETWEEN["rows"])
+
+
+@pytest.mark.parametrize("how", [{"coupling": 1}, {"rows": []}], ids=str)
+@pytest.mark.parametrize("kind", [AdamW, SGD, Adafactor, LBFGS])
+def test_what_unties_nothing_is_tied(kind: type[Optimizer], how: dict[str, Any]) -> None:
+    tied, coupled = tied_llama(), tied_llama()
+    for model in (tied, coupled):
+        optimizer = kind(model.parameters(), lr=1e-2)
+        if model is coupled:
+            tut.untie(model, optimizer, **how)
+
+        def closure(model: nn.Module = model, optimizer: Optimizer = optimizer) -> Tensor:
+            optimizer.zero_grad()
+            loss = model(input_ids=ids_of(0), labels=ids_of(0)).loss
+            loss.backward()
+            return loss
+
+        for _ in range(2):
+            optimizer.step(closure)
+    assert_same(coupled, tied)
+
+
+def test_coupling_falls_from_step_to_step() -> None:
     model = tied_llama()
     optimizer = adamw(model)
-    assert train(model, [optimizer], lambda: tut.untie(model, optimizer), parts=3) == pytest.approx(norms, rel=1e-5)
+    pair = tut.tie(model)
+    with pytest.raises(TutError, match="the model is tied; call tut.untie"):
+        pair.coupling = 0.5
+    tut.untie(model, optimizer, coupling=0.75)
+    for coupling in (0.5, 0.25, 0):
+        train(model, [optimizer], lambda: None, steps=range(1))
+        pair.coupling = coupling
+    with pytest.raises(TutError, match=r"coupling=1: must be at least 0 and below 1"):
+        pair.coupling = 1
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ({"coupling": 1.5}, "coupling=1.5 is not from 0"),
+        ({"pull": -1}, "pull=-1 is not a number of at least 0"),
+        ({"rows": [0, VOCABULARY]}, f"rows must be True or False for each of {VOCABULARY} rows, or numbers"),
+        ({"rows": torch.ones(3, dtype=torch.bool)}, "rows must be True or False for each"),
+        ({"init": "random"}, "init='random' is not one of copy, fresh, zero"),
+    ],
+)
+def test_what_no_untying_can_be_is_refused(how: dict[str, Any], said: str) -> None:
+    model = tied_llama()
+    with pytest.raises(TutError, match=said):
+        tut.untie(model, adamw(model), **how)
+    assert tut.tying.pair_of(model).tied
+
+
+@pytest.mark.parametrize("how", [{}, BETWEEN], ids=["untied", "between"])
+def test_several_backward_passes_a_step(how: dict[str, Any]) -> None:
+    expected, norms = natively_between(3) if how else native(3)
+    model = tied_llama()
+    optimizer = adamw(model)
+    found = train(model, [optimizer], lambda: tut.untie(model, optimizer, **how), parts=3)
+    assert found == pytest.approx(norms, rel=1e-5)
     assert_near(weights(model), weights(expected))
 
 
@@ -499,9 +622,9 @@ def parted(model: PreTrainedModel, expected: dict[str, Tensor]) -> float:
     return max((value - expected[name]).abs().max().item() for name, value in weights(model).items())
 
 
-@pytest.mark.parametrize("parts", [1, 3])
-def test_two_processes(parts: int) -> None:
-    shared, expected_norms = native(parts)
+@pytest.mark.parametrize(("parts", "how"), [(1, {}), (3, {}), (3, BETWEEN)], ids=["1", "3", "between"])
+def test_two_processes(parts: int, how: dict[str, Any]) -> None:
+    shared, expected_norms = natively_between(parts) if how else native(parts)
     expected = weights(shared)
 
     def train_in_every_way(_rank: int) -> dict[str, tuple[float, list[float]]]:
@@ -509,7 +632,9 @@ def test_two_processes(parts: int) -> None:
         found = {}
         for name, (model, wrapped) in every_wrapped_model():
             optimizer = adamw(model)
-            norms = train(wrapped, [optimizer], lambda m=wrapped, o=optimizer: tut.untie(m, o), parts, share=share)
+            norms = train(
+                wrapped, [optimizer], lambda m=wrapped, o=optimizer: tut.untie(m, o, **how), parts, share=share
+            )
             found[name] = parted(model, expected), norms
         return found
 

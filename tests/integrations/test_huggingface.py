@@ -114,13 +114,41 @@ def test_until_then_it_is_native_sharing(options: dict, rounding: float, tmp_pat
     assert not torch.equal(logits(plain.model), logits(ours.model))
 
 
-@pytest.mark.parametrize("make", [llama, bert])
-def test_resuming_is_going_straight_on(make: Callable[[], PreTrainedModel], tmp_path: Path) -> None:
+BETWEEN: dict[str, Any] = {"over_steps": 9, "rows": range(0, 54, 2), "pull": 2.0, "coupling": 0.1}
+"""From the point at step 12 to step 21."""
+
+
+def test_what_it_does_by_degrees_is_what_the_two_calls_do(tmp_path: Path) -> None:
+    class ByHand(TrainerCallback):
+        def on_init_end(self, args, state, control, **parts):
+            tut.tie(parts["model"])
+
+        def on_step_begin(self, args, state, control, **parts):
+            since = state.global_step - 12
+            coupling = 0.1 + 0.9 * max(0.0, 1 - (since + 1) / 9)
+            if since == 0:
+                how = {"rows": BETWEEN["rows"], "pull": 2.0, "coupling": coupling}
+                tut.untie(parts["model"], parts["optimizer"], **how)
+            elif since > 0:
+                pair_of(parts["model"]).coupling = coupling
+
+    runs = [trainer(tmp_path, one, save_strategy="no") for one in (UntieCallback(epoch=2, **BETWEEN), ByHand())]
+    for run in runs:
+        run.train()
+    assert difference(*map(weights, runs)) == 0.0
+    e, u = (weights(runs[0])[name] for name in ("model.embed_tokens.weight", "lm_head.weight"))
+    assert (e != u).any(dim=1).nonzero().flatten().tolist() == [*BETWEEN["rows"]]
+
+
+@pytest.mark.parametrize(("make", "how"), [(llama, {}), (bert, {}), (llama, BETWEEN)], ids=["llama", "bert", "between"])
+def test_resuming_is_going_straight_on(
+    make: Callable[[], PreTrainedModel], how: dict[str, Any], tmp_path: Path
+) -> None:
     """From before the point, at the point, and after it: the weights of the straight run, bit for bit."""
-    straight = trainer(tmp_path, UntieCallback(epoch=2), model=make())
+    straight = trainer(tmp_path, UntieCallback(epoch=2, **how), model=make())
     straight.train()
     for step in (6, 12, 18):
-        again = trainer(tmp_path / "again", UntieCallback(epoch=2), model=make())
+        again = trainer(tmp_path / "again", UntieCallback(epoch=2, **how), model=make())
         again.train(resume_from_checkpoint=str(tmp_path / f"checkpoint-{step}"))
         assert torch.equal(logits(again.model), logits(straight.model)), step
         assert difference(weights(again), weights(straight)) == 0.0
@@ -196,7 +224,7 @@ def test_a_callback_that_comes_late(tmp_path: Path) -> None:
 def test_points_that_cannot_be(tmp_path: Path) -> None:
     with pytest.raises(TutError, match="untie.epoch=1.5: must be a whole number or 'never'"):
         UntieCallback(epoch=1.5)
-    with pytest.raises(TutError, match="untie.step=2.0: must be a whole number"):
+    with pytest.raises(TutError, match="untie.step=2.0: must be a whole number or 'never'"):
         UntieCallback(step=2.0)
     with pytest.raises(TutError, match="untie.epoch=1 and untie.step=4"):
         UntieCallback(epoch=1, step=4)
@@ -271,14 +299,20 @@ def test_two_processes(tmp_path: Path) -> None:
         resumed=resumed,
         accumulated=run("accumulated", UntieCallback(step=3), rows=1, **accumulating),
         fresh=run("fresh", UntieCallback(step=3, **fresh), rows=2),
+        between=run("between", UntieCallback(step=3, **BETWEEN), rows=2),
     )
     one = by_processes(
-        1, tmp_path, untied=run("one", UntieCallback(step=3)), fresh=run("one", UntieCallback(step=3, **fresh))
+        1,
+        tmp_path,
+        untied=run("one", UntieCallback(step=3)),
+        fresh=run("one", UntieCallback(step=3, **fresh)),
+        between=run("one", UntieCallback(step=3, **BETWEEN)),
     )
     assert difference(two["tied"], two["native"]) < 1e-6
     assert difference(two["untied"], one["untied"]) < 1e-5
     assert difference(two["accumulated"], one["untied"]) < 1e-5
     assert difference(two["fresh"], one["fresh"]) < 1e-5
+    assert difference(two["between"], one["between"]) < 1e-5
     assert difference(two["resumed"], two["untied"]) == 0.0
     assert difference(two["untied"], two["native"]) > 1e-3
 

@@ -106,6 +106,29 @@ def test_until_the_point_it_is_native_sharing(kind: type[Learner], options: dict
     assert untied.network.config.tie_word_embeddings is False
 
 
+BETWEEN: dict[str, Any] = {"rows": range(0, 54, 2), "pull": 2.0, "coupling": 0.1}
+
+
+def test_by_degrees_and_resumed_in_the_midst(tmp_path: Path) -> None:
+    """The same however the point and the ramp are given: epochs have eight steps."""
+    keep = ModelCheckpoint(dirpath=tmp_path, save_top_k=-1, filename="{epoch}")
+    straight = fit(Learner(), UntieCallback(epoch=1, over_epochs=1.5, **BETWEEN), keep)
+    e, u = (weights(straight)[name] for name in ("model.embed_tokens.weight", "lm_head.weight"))
+    assert (e != u).any(dim=1).nonzero().flatten().tolist() == [*BETWEEN["rows"]]
+    by_steps = fit(Learner(), UntieCallback(step=8, over_fraction=0.5, **BETWEEN))
+    assert difference(weights(by_steps), weights(straight)) == 0.0
+    for epoch in (0, 1):
+        again = Learner()
+        fit(again, UntieCallback(epoch=1, over_steps=12, **BETWEEN), resume=tmp_path / f"epoch={epoch}.ckpt")
+        assert difference(weights(again), weights(straight)) == 0.0, epoch
+    with pytest.raises(TutError, match="one optimizer has to update both embeddings"):
+        fit(InTwo(), UntieCallback(step=8, over_steps=4), gradient_clip_val=None)
+    with pytest.raises(TutError, match="untie.over_epochs=1: it is not known how long an epoch is"):
+        fit(Learner(), UntieCallback(step=4, over_epochs=1), source=Stream())
+    with pytest.raises(TutError, match="untie.over_fraction=0.5: Lightning does not know how many steps"):
+        fit(Learner(), UntieCallback(step=4, over_fraction=0.5), source=Stream())
+
+
 @pytest.mark.parametrize(("make", "auto"), [(llama, AutoModelForCausalLM), (bert, AutoModelForMaskedLM)])
 def test_saved_and_resumed_it_is_the_straight_run(make: Callable, auto: Any, tmp_path: Path) -> None:
     """From before the point, at the point, and after it."""
