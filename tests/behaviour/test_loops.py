@@ -331,6 +331,20 @@ def test_coupling_falls_from_step_to_step() -> None:
         pair.coupling = 1
 
 
+def test_a_step_that_a_scaler_skips_pulls_nothing() -> None:
+    model = tied_llama()
+    optimizer = AdamW(model.parameters(), lr=1e-2, fused=True)
+    train(model, [optimizer], lambda: None, steps=range(1))
+    tut.untie(model, optimizer, init="zero", pull=5.0)
+    before = weights(model)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**60)  # which overflows
+    loss = model(input_ids=ids_of(0), labels=ids_of(0)).loss
+    scaler.scale(loss * 1e30).backward()
+    scaler.step(optimizer)
+    for name, value in weights(model).items():
+        assert torch.equal(value, before[name]), name
+
+
 @pytest.mark.parametrize(
     ("how", "said"),
     [

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import SMALL, SMALL_GPT, assert_same_run, make_config, rows, untimed
+from conftest import SMALL, SMALL_GPT, assert_same_run, interrupted, make_config, rows, untimed
 from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
@@ -64,6 +64,35 @@ def assert_same_numbers(a: Path, b: Path) -> None:
         assert torch.equal(value, here[name]), name
     for split in ("train", "valid", "test"):
         assert untimed(a, split) == untimed(b, split)
+
+
+MEMBERS = {
+    "start": ("untie=start",),
+    "point": ("untie=point", "untie.step=5"),
+    "ramp": ("untie=ramp", "untie.step=3", "untie.over_steps=7"),
+    "frequent": ("untie=frequent", "untie.step=5", "untie.min_count=20"),
+    "tether": ("untie=tether", "untie.step=5"),
+    "speedrun": ("untie=speedrun",),
+    "first": ("untie=first", "untie.step=5"),
+}
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("member", MEMBERS)
+def test_straight_is_resumed_is_forked(member: str, objective: str, trained: Run, tmp_path: Path) -> None:
+    """Stopped within step 10, which is inside the ramp, and taken up from step 8; or forked from the tied run."""
+    words = (*OBJECTIVES[objective], *MEMBERS[member], "trainer.checkpoint_every_steps=4")
+    straight = trained(*words)
+    interrupted(words, tmp_path / "resumed")
+    assert {path.name for path in (tmp_path / "resumed/checkpoints").iterdir()} >= {"step-00000008"}
+    run(make_config(*words), tmp_path / "resumed")
+    assert_same_run(straight, tmp_path / "resumed")
+    point = Record(straight).state["untie_step"]
+    if point > 0:
+        trunk = trained(*OBJECTIVES[objective], f"trainer.checkpoint_every_steps={point}", "trainer.keep_checkpoints=9")
+        fork = trunk / f"checkpoints/step-{point:08d}"
+        run(make_config(*words, f"resume={fork}"), tmp_path / "forked")
+        assert_same_run(straight, tmp_path / "forked")
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
