@@ -252,7 +252,7 @@ class UntieConfig:
         limits.check(0 <= self.coupling <= 1, "untie.coupling", self.coupling, "from 0 (untied) to 1 (tied)")
         limits.choice("untie.rows", self.rows, ("common", "rare", "random"))
         ok = self.rows == "common" or self.min_count > 0
-        limits.check(ok, "untie.rows", self.rows, "common without untie.min_count, which says what is common")
+        limits.check(ok, "untie.rows", self.rows, "common as long as untie.min_count=0")
         limits.choice("untie.init", self.init, ("copy", "fresh", "zero"))
         limits.choice("untie.optimizer_state", self.optimizer_state, ("copy", "zero"))
 

@@ -9,7 +9,9 @@ from small_sweeps import TINY, kill_everything, start, sweep
 from tut.system.provenance import SWEEPS_DIR
 
 EXPECTED = {
-    "demo": "4 runs, 6 stages",
+    "demo": "4 runs, 5 stages",
+    "between": "11 runs, 12 stages",
+    "rows": "5 runs, 5 stages",
     "pydocs": "6 runs, 10 stages",
     "blog": "5 runs, 8 stages",
     "seeds": "1 runs, 1 stages",
@@ -35,7 +37,7 @@ def test_each_is_planned(name: str, tmp_path: Path) -> None:
 def test_a_misspelt_one(tmp_path: Path) -> None:
     done = command("tut.train", "+sweeps=dmeo", cwd=tmp_path)
     assert done.returncode == 1
-    assert done.stderr == "tut: sweeps=dmeo: choose from blog, demo, pydocs, seeds, state; did you mean 'demo'?\n"
+    assert done.stderr == "tut: sweeps=dmeo: choose from between, blog, demo, pydocs, rows, seeds, state; did you mean 'demo'?\n"
 
 
 def test_status_from_another_shell(tmp_path: Path) -> None:
