@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
+from tut.arm import overrides
 from tut.config import Config
 from tut.splits import Split
 from tut.tracking.record import Record
 from tut.tracking.token_scores import TokenScores
 
 TOTAL = 900
+PLATEAU = "trigger=plateau threshold=0.001 patience=3"
 
 
 def plant(
@@ -24,22 +27,29 @@ def plant(
     rows: int = 9,
     changes: dict[str, Any] | None = None,
     fingerprint: str = "abc",
+    found: int | None = None,
 ) -> Path:
-    """Write one run's folder. `arm` is `never` or `epoch=N`; `changes` are dotted keys of its config."""
+    """Write one run's folder.
+
+    `arm` is an arm's name, such as `never` or `epoch=2 min_count=1000`; `changes` are dotted keys of its config;
+    `found` is the step that a trigger has found.
+    """
     folder.mkdir(parents=True)
     config = Config().to_dict()
     config["seed"] = seed
-    if arm != "never":
-        config["untie"]["epoch"] = int(arm.removeprefix("epoch="))
+    config["untie"] |= {key: yaml.safe_load(value) for key, value in overrides(arm).items()}
     for key, value in (changes or {}).items():
         section, _, name = key.rpartition(".")
         (config[section] if section else config)[name] = value
-    untie_step = None if arm == "never" else config["untie"]["epoch"] * 100
+    untie = config["untie"]
+    untie_step = untie["step"] if untie["epoch"] is None else untie["epoch"] * 100
+    untie_step = found if untie["trigger"] else untie_step
+    ramp = untie["over_steps"] or 0
     record, total = Record(folder), max(TOTAL, rows)
     record.update_state(
         status=status,
         error=None,
-        arm=arm,
+        arm=arm.split(maxsplit=1)[0],
         config=config,
         command="python -m tut.train -m ...",
         untie_step=untie_step,
@@ -69,7 +79,12 @@ def plant(
         roles = (
             {"input_grad_norm": 0.1, "output_grad_norm": 0.4, "role_grad_cosine": -0.1 + step / 9000}
             if tied
-            else {"embedding_distance": step / 100, "embedding_row_cosine": 1 - step / 4000}
+            else {
+                "embedding_distance": step / 1000,
+                "embedding_row_cosine": 1 - step / 4000,
+                "coupling": max(0.0, 1 - (step - untie_step) / ramp) if ramp else 0.0,
+                "untied_rows": 0.3 if untie["min_count"] else 1.0,
+            }
         )
         record.append(Split.TRAIN, common | {"loss": now, "acc": 0.1} | roles)
         record.append(Split.VALID, common | scores(now))
@@ -118,6 +133,18 @@ def plant_sweep(
             if tokens:
                 plant_tokens(run, loss, noise_seed=number)
             number += 1
+    return folder
+
+
+def plant_found(folder: Path) -> Path:
+    """Write a sweep of two triggers, beside arms that stay tied and that untie at step 412.
+
+    `PLATEAU` has found step 412, 420, and none in the third seed; the other goes on and has found none yet.
+    """
+    plant_sweep(folder, {"step=412": 0.02}, range(3))
+    for seed, step in enumerate((412, 420, None)):
+        plant(folder / f"plateau{seed}", PLATEAU, seed, 5.0, found=step)
+    plant(folder / "conflict", "trigger=conflict threshold=0 patience=2", 0, 5.0, status="running")
     return folder
 
 

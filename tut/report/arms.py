@@ -1,12 +1,14 @@
 """Arms, the runs of a sweep that differ only in seed, and what is known of each."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from tut.config import NEVER
+from tut.arm import is_found, overrides
+from tut.config import NEVER, POINTS
 from tut.report.endpoint import Endpoint
 from tut.report.results import Results
 from tut.report.run_folder import METRICS
@@ -21,8 +23,8 @@ class Arm:
 
     setting: str
     name: str
-    untie_step: int | None
-    """None for an arm that is tied to the end."""
+    untie_steps: dict[int, int | None]
+    """Of each seed whose run has come to it or is to; None for one that was tied to the end."""
     total_steps: int | None
     values: dict[int, float]
     """The endpoint of each finished seed."""
@@ -33,6 +35,7 @@ class Arm:
     unfinished: dict[str, int]
     """How many runs are `failed`, `running` or `stopped`."""
     parameters: int | None
+    """Of its largest run: of those that look for their untie point, some may stay tied."""
     steps: int
     """Optimizer steps of its finished runs."""
     own_steps: int
@@ -46,21 +49,51 @@ class Arm:
         return f"{self.setting} {self.name}" if self.setting else self.name
 
     @property
+    def is_found(self) -> bool:
+        """Whether training finds its untie point, in each seed anew."""
+        return is_found(self.name)
+
+    @property
+    def untie_step(self) -> int | None:
+        """The step that all its runs untie at; None if they are tied to the end, or each is to find its own."""
+        return None if self.is_found else next(iter(self.untie_steps.values()), None)
+
+    @property
+    def schedule(self) -> dict[str, str]:
+        """How it unties, beside at which point if that is given: as overrides, by their keys."""
+        return {key: value for key, value in overrides(self.name).items() if key not in POINTS}
+
+    @property
     def which_seeds(self) -> str:
         """Its finished seeds, in words."""
         return f"seed {', '.join(map(str, self.values))}" if self.values else "none finished"
 
 
 def arms_of(results: Results, endpoint: Endpoint) -> list[Arm]:
-    """Return the arms, by setting; in each setting the tied one first, then by untie point."""
+    """Return the arms, by setting; in each the tied one first, then by untie point, those that find theirs at the end.
+
+    Of one untie point the plain arm comes first, and of arms that differ in a number the one with the smallest.
+    """
     grouped = results.runs.groupby(["setting", "arm"], sort=False)
     arms = [_arm(str(setting), str(name), runs, endpoint) for (setting, name), runs in grouped]
     return sorted(arms, key=_order)
 
 
-def _order(arm: Arm) -> tuple[str, int, str]:
-    untie_step = -1 if arm.name == NEVER else arm.untie_step or 0
-    return arm.setting, untie_step, arm.name
+def _order(arm: Arm) -> tuple[str, float, list[tuple[str, float, str]]]:
+    point = float(arm.untie_step or 0)
+    if arm.name == NEVER:
+        point = -1.0
+    elif arm.is_found:
+        point = math.inf
+    return arm.setting, point, [(key, _number(value), value) for key, value in arm.schedule.items()]
+
+
+def _number(value: str) -> float:
+    """Return the number that an override gives; infinity, which comes last, if it gives a word."""
+    try:
+        return float(value)
+    except ValueError:
+        return math.inf
 
 
 def _arm(setting: str, name: str, runs: pd.DataFrame, endpoint: Endpoint) -> Arm:
@@ -71,17 +104,28 @@ def _arm(setting: str, name: str, runs: pd.DataFrame, endpoint: Endpoint) -> Arm
     return Arm(
         setting=setting,
         name=name,
-        untie_step=_first(runs["untie_step"]),
-        total_steps=_first(runs["total_steps"]),
+        untie_steps=_untie_steps(runs),
+        total_steps=_largest(runs["total_steps"]),
         values={int(done.loc[index, "seed"]): float(value) for index, value in values.items()},
         diverged=tuple(done.loc[done[f"{endpoint.split}_diverged"].astype(bool), "seed"]),
         scores=_scores(done, endpoint.split),
         unfinished={str(status): int(n) for status, n in counts_by_status.items() if status != Status.FINISHED},
-        parameters=_first(runs["parameters"]),
+        parameters=_largest(runs["parameters"]),
         steps=int(_known(done["total_steps"]).sum()),
         own_steps=int(_known(steps_of_its_own).sum()),
         seconds=float(done["seconds"].sum()),
     )
+
+
+def _untie_steps(runs: pd.DataFrame) -> dict[int, int | None]:
+    """Return where each seed's run unties; see `Arm.untie_steps`. One that goes on may find its point yet."""
+    steps: dict[int, int | None] = {}
+    for run in runs.sort_values("seed").to_dict("records"):
+        if not pd.isna(run["untie_step"]):
+            steps[int(run["seed"])] = int(run["untie_step"])
+        elif run["status"] == Status.FINISHED:
+            steps[int(run["seed"])] = None
+    return steps
 
 
 def _scores(done: pd.DataFrame, split: Split) -> dict[str, tuple[float, float | None]]:
@@ -102,9 +146,9 @@ def _known(column: "pd.Series[Any]") -> "pd.Series[float]":
     return column.dropna().astype(float)
 
 
-def _first(column: "pd.Series[Any]") -> int | None:
+def _largest(column: "pd.Series[Any]") -> int | None:
     known = column.dropna()
-    return int(known.iloc[0]) if len(known) else None
+    return int(known.max()) if len(known) else None
 
 
 def tokens_of(results: Results, arm: Arm, seed: int, split: Split) -> TokenScores | None:

@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 
+from tut.arm import overrides
 from tut.config import NEVER
 from tut.errors import TutError, did_you_mean
 from tut.report import document_bootstrap, power, statistics
@@ -88,8 +89,8 @@ def compare(results: Results, endpoint: Endpoint, baseline: str = NEVER) -> Comp
 
 def _arm_name(typed: str) -> str:
     """Return the name of the arm that was asked for as the baseline, as `Arm.name` has it."""
-    name = typed.removeprefix("untie.")
-    return NEVER if name == f"epoch={NEVER}" else name
+    name = " ".join(word.removeprefix("untie.") for word in typed.split())
+    return NEVER if NEVER in overrides(name).values() else name
 
 
 def _baselines(arms: Sequence[Arm], typed: str) -> dict[str, Arm]:

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from tut.config import NEVER
 from tut.report.arms import Arm
 from tut.report.comparison import Comparisons
+from tut.report.endpoint import Endpoint
 
 INK = "#222222"
 MUTED = "#8a8a8a"
@@ -106,6 +107,18 @@ def colours(comparisons: Comparisons) -> dict[str, str]:
         places = np.linspace(0.25, 0.85, len(names))  # neither so dark nor so light that it is lost on the page
         own = {name: mpl.colors.to_hex(scale(place)) for name, place in zip(names, places, strict=True)}
     return {arm.label: own.get(arm.name, INK) for arm in comparisons.arms}
+
+
+def baselines(comparisons: Comparisons) -> str:
+    """Return what arms are compared to, in words."""
+    names = {one.baseline.name for one in comparisons.comparisons}
+    return "the tied run" if names == {NEVER} else ", ".join(sorted(names)) or "the baseline"
+
+
+def better_is(endpoint: Endpoint) -> str:
+    """Return the unit of a difference, and which way is better."""
+    unit = {"loss": "nats", "perplexity": "perplexity", "acc": "accuracy"}[endpoint.metric]
+    return f"{unit}; {'above' if endpoint.sign > 0 else 'below'} 0 is better"
 
 
 def over_seeds(table: pd.DataFrame, by: str, value: str) -> pd.DataFrame:

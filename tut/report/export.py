@@ -44,6 +44,7 @@ def as_json(report: Report) -> dict[str, Any]:
     for arm, line in zip(comparisons.arms, arms, strict=True):
         line["seeds"] = list(arm.values)
         line["values"] = list(arm.values.values())
+        line["untie_steps"] = arm.untie_steps
         comparison = comparisons.of(arm)
         if comparison is not None:
             line["differences"] = {str(seed): change for seed, change in comparison.differences.items()}

@@ -1,5 +1,7 @@
 """The figures of a report, each as one matplotlib figure."""
 
+from collections.abc import Sequence
+
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -8,9 +10,21 @@ from matplotlib.figure import Figure
 
 from tut.config import NEVER
 from tut.report.arms import Arm
-from tut.report.comparison import Comparison, Comparisons
-from tut.report.drawing import INK, MUTED, STYLE, add_legend, colours, draw_line, line_style, over_seeds, panels
-from tut.report.endpoint import Endpoint
+from tut.report.comparison import Comparisons
+from tut.report.drawing import (
+    INK,
+    STYLE,
+    add_legend,
+    baselines,
+    better_is,
+    colours,
+    draw_line,
+    line_style,
+    over_seeds,
+    panels,
+)
+from tut.report.effect import effect
+from tut.report.frequency import within_buckets
 from tut.report.results import Results
 from tut.splits import Split
 
@@ -44,8 +58,8 @@ def _rows_of(results: Results, arm: Arm, split: Split) -> pd.DataFrame:
 
 def _mark_untie_points(axes: Axes, arms: list[Arm], colour: dict[str, str]) -> None:
     for arm in arms:
-        if arm.untie_step:
-            axes.axvline(arm.untie_step, color=colour[arm.label], linestyle=":", linewidth=1.2)
+        for step in sorted({step for step in arm.untie_steps.values() if step}):  # several where each seed has its own
+            axes.axvline(step, color=colour[arm.label], linestyle=":", linewidth=1.2)
 
 
 def curves(results: Results, comparisons: Comparisons) -> Figure | None:
@@ -71,7 +85,7 @@ def difference(results: Results, comparisons: Comparisons) -> Figure | None:
     """Draw the validation metric's paired differences to the baseline over steps, where a small effect can be seen."""
     colour = colours(comparisons)
     metric = comparisons.endpoint.metric
-    figure, (axes,) = panels(3.3, title=f"Difference to {_baselines(comparisons)}, seed by seed")
+    figure, (axes,) = panels(3.3, title=f"Difference to {baselines(comparisons)}, seed by seed")
     drawn = []
     for found in comparisons.comparisons:
         ours = _rows_of(results, found.arm, Split.VALID)
@@ -87,89 +101,9 @@ def difference(results: Results, comparisons: Comparisons) -> Figure | None:
         drawn.append(found.arm)
     axes.axhline(0, color=INK, linewidth=1)
     _mark_untie_points(axes, drawn, colour)
-    axes.set(xlabel="step; dotted: untie points", ylabel=_better_is(comparisons.endpoint))
+    axes.set(xlabel="step; dotted: untie points", ylabel=better_is(comparisons.endpoint))
     add_legend(figure, axes)
     return figure if drawn else None
-
-
-def effect(comparisons: Comparisons) -> Figure | None:
-    """Draw the difference at the end of training against the untie point: the answer of a sweep."""
-    endpoint = comparisons.endpoint
-    colour = colours(comparisons)
-    found = [one for one in comparisons.comparisons if one.paired.mean is not None]
-    if not found:
-        return None
-    figure, (axes,) = panels(3.3, title=f"Change in {endpoint.words} by untying, against {_baselines(comparisons)}")
-    axes.axhline(0, color=INK, linewidth=1, label=_baselines(comparisons))
-    if endpoint.margin is not None:
-        axes.axhspan(-endpoint.margin, endpoint.margin, color=MUTED, alpha=0.25, linewidth=0, label="margin")
-    places = _places(found)
-    _connect_means_of_settings(axes, found, places)
-    width = max(places) - min(places) or 1.0
-    for one, place in zip(found, places, strict=True):
-        _draw_effect(axes, one, place, place_of_seeds=place + width / 60, colour=colour[one.arm.label])
-    ticks = [one.arm.label for one in found]
-    if len(ticks) > 7 or sum(map(len, ticks)) > 60:  # more than a line has room for
-        axes.set_xticks(places, ticks, rotation=35, ha="right", rotation_mode="anchor", fontsize=9)
-    else:
-        axes.set_xticks(places, ticks, fontsize=9)
-    axes.margins(x=0.08)
-    axes.set(xlabel="untie point; bars: 95% CI, small dots: seeds", ylabel=_better_is(endpoint))
-    add_legend(figure, axes)
-    return figure
-
-
-def _places(found: list[Comparison]) -> list[float]:
-    """Return the x of each arm: its untie step, or its index if these are too close or there are several settings."""
-    indices = [float(index) for index in range(len(found))]
-    if len({one.arm.setting for one in found}) > 1:
-        return indices
-    steps = []
-    for one in found:
-        step = one.arm.untie_step
-        steps.append(float(one.arm.total_steps or 0 if step is None else step))  # an arm that never unties: at the end
-    in_order = np.unique(steps)
-    if len(in_order) < len(found):
-        return indices
-    gaps = np.diff(in_order)
-    if len(gaps) and gaps.min() <= 0.08 * (max(steps) - min(steps)):
-        return indices
-    return steps
-
-
-def _connect_means_of_settings(axes: Axes, found: list[Comparison], places: list[float]) -> None:
-    """Draw a line through the mean effects of each setting, in the order of untie points."""
-    for setting in dict.fromkeys(one.arm.setting for one in found):
-        points = []
-        for one, place in zip(found, places, strict=True):
-            mean = one.paired.mean
-            if one.arm.setting == setting and one.arm.name != NEVER and mean is not None:
-                points.append((place, mean))
-        points.sort()
-        axes.plot([x for x, _ in points], [y for _, y in points], color=MUTED, linewidth=1, zorder=1)
-
-
-def _draw_effect(axes: Axes, found: Comparison, place: float, place_of_seeds: float, colour: str) -> None:
-    """Draw one arm's mean difference to its baseline with its interval, and the differences of its seeds beside it."""
-    mean = found.paired.mean
-    assert mean is not None
-    low, high = found.paired.t_interval or (mean, mean)
-    if found.arm.untie_step == 0:
-        axes.axhline(mean, color=colour, linestyle="--", linewidth=1)
-    changes = list(found.differences.values())
-    axes.scatter([place_of_seeds] * len(changes), changes, color=colour, s=14, alpha=0.5, linewidth=0)
-    axes.plot([place, place], [low, high], color=colour, linewidth=2.4, solid_capstyle="butt")
-    axes.plot([place], [mean], color=colour, marker="o", markersize=7)
-
-
-def _baselines(comparisons: Comparisons) -> str:
-    names = {one.baseline.name for one in comparisons.comparisons}
-    return "the tied run" if names == {NEVER} else ", ".join(sorted(names)) or "the baseline"
-
-
-def _better_is(endpoint: Endpoint) -> str:
-    unit = {"loss": "nats", "perplexity": "perplexity", "acc": "accuracy"}[endpoint.metric]
-    return f"{unit}; {'above' if endpoint.sign > 0 else 'below'} 0 is better"
 
 
 def role_gradients(results: Results, comparisons: Comparisons) -> Figure | None:
@@ -200,13 +134,22 @@ def role_gradients(results: Results, comparisons: Comparisons) -> Figure | None:
 
 
 def parting(results: Results, comparisons: Comparisons) -> Figure | None:
-    """Draw how far E and U part over steps once they are untied: their distance, and the mean cosine of their rows."""
+    """Draw how far E and U part over steps once all seeds are untied: their distance, the mean cosine of their rows.
+
+    Where some arm has been between tied and untied, the coupling is drawn as well.
+    """
     distance = "embedding_distance"
     cosine = "embedding_row_cosine"
+    coupling = "coupling"
     if not {distance, cosine} <= set(results.rows):
         return None
+    words = {distance: "‖E − U‖ / ‖E‖", cosine: "cosine of rows"}
+    heights = [2.3, 1.5]
+    if coupling in results.rows and results.rows[coupling].between(0, 1, inclusive="neither").any():
+        words[coupling] = "coupling"
+        heights.append(1.0)
     colour = colours(comparisons)
-    figure, (above, below) = panels(2.3, 1.5, title="How far E and U part, once untied")
+    figure, axes = panels(*heights, title="How far E and U part, once untied")
     drawn = False
     for arm in comparisons.arms:
         rows = _rows_of(results, arm, Split.TRAIN)
@@ -214,11 +157,14 @@ def parting(results: Results, comparisons: Comparisons) -> Figure | None:
         if rows.empty:
             continue
         drawn = True
-        draw_line(above, rows, distance, colour[arm.label], arm.label)
-        draw_line(below, rows, cosine, colour[arm.label], None)
-    above.set(ylabel="‖E − U‖")
-    below.set(xlabel="step", ylabel="cosine of rows")
-    add_legend(figure, above)
+        for panel, column in zip(axes, words, strict=True):
+            draw_line(panel, rows, column, colour[arm.label], arm.label if panel is axes[0] else None)
+    for panel, name in zip(axes, words.values(), strict=True):
+        panel.set(ylabel=name)
+    if coupling in words:
+        axes[-1].set_ylim(-0.1, 1.1)  # from untied to tied
+    axes[-1].set(xlabel="step")
+    add_legend(figure, axes[0])
     return figure if drawn else None
 
 
@@ -251,12 +197,40 @@ def loss_by_frequency(frequency: pd.DataFrame, comparisons: Comparisons) -> Figu
             both["change"] = both["loss"] - both["loss_of_baseline"]
             draw(below, both, "change", shift, arm)
     below.axhline(0, color=INK, linewidth=1)
+    thresholds = _mark_thresholds((above, below), list(names.index), comparisons.arms, colour)
     in_two_lines = [name.replace(" to ", "–\n").replace(" or ", "\nor ") for name in names]
     below.set_xticks(list(place.values()), in_two_lines)
     above.set(ylabel="nats")
-    below.set(xlabel="occurrences of the target in the training text", ylabel="difference (nats)")
+    of_thresholds = "\ndashed: where the tokens that an arm unties begin or end" if thresholds else ""
+    below.set(xlabel=f"occurrences of the target in the training text{of_thresholds}", ylabel="difference (nats)")
     add_legend(figure, above)
     return figure
+
+
+def _mark_thresholds(both: Sequence[Axes], numbers: list[int], arms: Sequence[Arm], colour: dict[str, str]) -> bool:
+    """Mark how often a token must occur for an arm to untie it, or to keep it tied; return whether any arm asks that.
+
+    Args:
+        both: where the buckets are drawn at 0, 1, ...
+        numbers: of these buckets.
+        arms: whose thresholds are marked. Rows drawn at random have none.
+        colour: of each arm, by its label.
+    """
+    by_count: dict[int, list[str]] = {}
+    for arm in arms:
+        if "min_count" in arm.schedule and arm.schedule.get("rows") != "random":
+            own = by_count.setdefault(int(arm.schedule["min_count"]), [])
+            if colour[arm.label] not in own:  # it has the same one in every setting
+                own.append(colour[arm.label])
+    dash = 3.0
+    for count, own in by_count.items():
+        place = within_buckets(count, numbers)
+        for index, one in enumerate(own):  # several take turns on one line
+            style = (dash * index, (dash, dash * max(1, len(own) - 1)))
+            for axes in both:
+                axes.axvline(place, color=one, linestyle=style, linewidth=1.2, zorder=0)
+        both[-1].text(place, 1.0, f"{count:,}", transform=both[-1].get_xaxis_transform(), ha="center", fontsize=8)
+    return bool(by_count)
 
 
 def _of_arm(table: pd.DataFrame, arm: Arm) -> pd.DataFrame:

@@ -1,5 +1,9 @@
 """Loss by how common the target is: untying may do something for rare tokens that it does not do for common ones."""
 
+import math
+from bisect import bisect_left
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -15,6 +19,19 @@ _STARTS = (0, 10, 100, 1_000, 10_000, 100_000, 1_000_000)
 def buckets(train_count: "np.typing.NDArray[np.integer]") -> "np.typing.NDArray[np.intp]":
     """Return the bucket of each token, by how often it occurs in the training split: below 10, below 100, and so on."""
     return np.searchsorted(np.array(_STARTS[1:]), train_count, side="right")
+
+
+def within_buckets(count: float, numbers: Sequence[int]) -> float:
+    """Return where a number of occurrences lies on an axis that has the middles of some buckets at 0, 1, and so on.
+
+    Within its bucket it lies where its logarithm does; if that bucket is not there, between its neighbours.
+    """
+    number = int(buckets(np.array([count]))[0])
+    left_edge = bisect_left(numbers, number) - 0.5
+    if number not in numbers:
+        return left_edge
+    part = count / 10 if number == 0 else math.log10(count) - number
+    return left_edge + min(part, 1.0)
 
 
 def bucket_name(bucket: int) -> str:

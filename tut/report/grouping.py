@@ -7,7 +7,7 @@ it they can be compared. What a key decides is said where it is declared: see `t
 from collections.abc import Sequence
 from typing import Any
 
-from tut.arm import unusual_untying
+from tut.arm import is_found, unusual_untying
 from tut.config import NEVER, marked_keys
 from tut.marks import Decides, KnownBy, Mark
 
@@ -49,7 +49,7 @@ def name_arms(runs: list[dict[str, Any]]) -> None:
     Different words may come to the same: two texts with one fingerprint are one text, whatever files it was read from;
     `trainer.epochs` and `trainer.max_steps` may give one length. Such keys count as equal: those of the first run are
     taken for all. Likewise, runs that untie at the same step are of one arm, whether that was given as an epoch or as a
-    fraction.
+    fraction; runs that have found the step are of the arm that looked for it, wherever and whether they found it.
 
     Args:
         runs: what is known of each run; its keys `setting` and `arm` are replaced. `setting_keys` is what `setting_of`
@@ -62,13 +62,14 @@ def name_arms(runs: list[dict[str, Any]]) -> None:
                 own = {key: run["setting_keys"][key] for key in _keys_known_by(known_by, run["config"])}
                 run["setting_keys"] |= words.setdefault((known_by, fact), own)
     different = varying([run["setting_keys"] for run in runs])
-    points: dict[tuple[str, Any], str] = {}
+    points: dict[tuple[str, int], str] = {}
     for run in runs:
         run["setting"] = " ".join(f"{key}={run['setting_keys'].get(key)}" for key in different)
         if run["arm"] == NEVER:
             continue
-        step = run["arm"] if run["untie_step"] is None else run["untie_step"]
-        point = points.setdefault((run["setting"], step), run["arm"])
+        point = run["arm"]
+        if run["untie_step"] is not None and not is_found(point):
+            point = points.setdefault((run["setting"], run["untie_step"]), point)
         run["arm"] = " ".join([point, *unusual_untying(run["config"])])
 
 

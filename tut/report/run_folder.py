@@ -50,16 +50,16 @@ def read_run(record: Record, notes: list[str]) -> tuple[dict[str, Any], list[Row
         notes.append(f"{folder}: its state.json is not a run's; left out")
         return None
     rows = [row for split in Split for row in _rows(record, split, notes)]
-    arm = state.get("arm", NEVER)
+    untie_step = state.get("untie_step")
     sizes = state.get("parameters") or {}
     about: dict[str, Any] = {
         "folder": str(folder),
         "setting": "",
-        "arm": arm,
+        "arm": state.get("arm", NEVER),
         "seed": seed,
         "status": state.get("status", Status.RUNNING.value),
         "error": state.get("error"),
-        "untie_step": state.get("untie_step"),
+        "untie_step": untie_step,
         "total_steps": state.get("total_steps"),
         "steps_per_epoch": state.get("steps_per_epoch"),
         "steps_of_its_own": steps_of_its_own(folder, state.get("lineage"), state.get("total_steps")),
@@ -69,7 +69,7 @@ def read_run(record: Record, notes: list[str]) -> tuple[dict[str, Any], list[Row
         "margin": (config.get("report") or {}).get("margin"),
         "setting_keys": setting_of(config),
         "facts": facts_of(state),
-        "parameters": sizes.get("tied" if arm == NEVER else "untied"),
+        "parameters": sizes.get("tied" if untie_step is None else "untied"),
         "command": state.get("command"),
         "git_revision": state.get("git_revision"),
         "versions": state.get("versions"),

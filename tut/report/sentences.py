@@ -3,9 +3,9 @@
 import math
 
 from tut.config import NEVER
-from tut.report.arms import Arm
 from tut.report.comparison import Comparison
 from tut.report.endpoint import Endpoint
+from tut.report.schedules import what_was_done
 from tut.report.statistics import ALPHA, Interval
 
 MINUS = "\N{MINUS SIGN}"
@@ -33,24 +33,6 @@ def p_value(p: float) -> str:
 def seeds(count: int) -> str:
     """Return `1 seed` or `3 seeds`."""
     return "1 seed" if count == 1 else f"{count} seeds"
-
-
-def what_was_done(arm: Arm) -> str:
-    """Return an arm's name as the beginning of a sentence: `untying at epoch 6`."""
-    point, *effects = arm.name.split()
-    key, _, value = point.partition("=")
-    if arm.name == NEVER:
-        words = "staying tied"
-    elif arm.untie_step == 0:
-        words = "untying from the start"
-    elif key == "fraction":
-        words = f"untying after {float(value):.3g} of training"
-    else:
-        words = f"untying at {key} {value}"
-    details = [effect.replace("_", " ").replace("=", " ") for effect in effects]
-    if arm.setting:
-        details.append(arm.setting)
-    return f"{words} ({', '.join(details)})" if details else words
 
 
 def sentence(comparison: Comparison, endpoint: Endpoint) -> str:

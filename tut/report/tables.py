@@ -4,6 +4,7 @@ import math
 
 import pandas as pd
 
+from tut.config import NEVER
 from tut.report.arms import Arm
 from tut.report.comparison import Comparison, Comparisons
 from tut.report.endpoint import Endpoint
@@ -39,6 +40,7 @@ def _numbers(arm: Arm, comparisons: Comparisons) -> dict[str, object]:
         "setting": arm.setting,
         "arm": arm.name,
         "untie_step": arm.untie_step,
+        **({"untie_steps": _untie_steps(arm)} if arm.is_found else {}),
         "seeds": len(arm.values),
         "diverged": len(arm.diverged),
         "unfinished": sum(arm.unfinished.values()),
@@ -149,6 +151,7 @@ def more_text(comparisons: Comparisons) -> pd.DataFrame:
     for arm in comparisons.arms:
         line = {
             "untie": arm.label,
+            "untied at step": _untie_steps(arm),
             "parameters": f"{arm.parameters:,}" if arm.parameters else "",
             "steps": f"{arm.steps:,}" if arm.steps else "",
             "of its own": f"{arm.own_steps:,}" if arm.own_steps else "",
@@ -178,6 +181,7 @@ def of_runs(results: Results, endpoint: Endpoint) -> pd.DataFrame:
             "seed": str(run["seed"]),
             "status": run["status"],
             "step": f"{run['step']:,}",
+            "untied at step": "" if pd.isna(run["untie_step"]) else f"{run['untie_step']:,}",
             endpoint.words: number(score, endpoint.metric) if has_score else "",
             "error": run["error"] or "",
             "folder": run["folder"],
@@ -222,6 +226,13 @@ def _finished(arm: Arm) -> str:
         counts["diverged"] = len(arm.diverged)
     others = ", ".join(f"{n} {status}" for status, n in counts.items())
     return f"{len(arm.values)} ({others})" if others else str(len(arm.values))
+
+
+def _untie_steps(arm: Arm) -> str:
+    """Return where its runs untie: `412, 420, never`, in the order of seeds, if each has found its own step."""
+    if not arm.is_found:
+        return "" if arm.untie_step is None else f"{arm.untie_step:,}"
+    return ", ".join(NEVER if step is None else f"{step}" for step in arm.untie_steps.values())
 
 
 def _mean_and_sd(arm: Arm, metric: str) -> str:
