@@ -206,9 +206,9 @@ class UntieConfig:
     """Untie where training itself says so. `plateau`: validation loss has not improved by more than `threshold` in the
     last `patience` evaluations. `conflict`: the cosine of the two roles' gradients, averaged over the last `patience`
     rows of train.jsonl, is below `threshold`. `never`: no point may be given beside it."""
-    threshold: float | None = change(None, known_by=KnownBy.TRIGGER)
+    threshold: float | None = change(None, lambda own: own.trigger in TRIGGERS, KnownBy.TRIGGER)
     """`trigger`: nats of validation loss, or a cosine."""
-    patience: int | None = change(None, known_by=KnownBy.TRIGGER)
+    patience: int | None = change(None, lambda own: own.trigger in TRIGGERS, KnownBy.TRIGGER)
     """`trigger`: how many evaluations, or rows of train.jsonl."""
     over_epochs: float | None = change(None, known_by=KnownBy.RAMP)
     """Coupling falls linearly from 1 (tied) over this many epochs from the untie point on; null: at once. A ramp that

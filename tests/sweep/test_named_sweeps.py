@@ -37,7 +37,10 @@ def test_each_is_planned(name: str, tmp_path: Path) -> None:
 def test_a_misspelt_one(tmp_path: Path) -> None:
     done = command("tut.train", "+sweeps=dmeo", cwd=tmp_path)
     assert done.returncode == 1
-    assert done.stderr == "tut: sweeps=dmeo: choose from between, blog, demo, pydocs, rows, seeds, state; did you mean 'demo'?\n"
+    assert (
+        done.stderr
+        == "tut: sweeps=dmeo: choose from between, blog, demo, pydocs, rows, seeds, state; did you mean 'demo'?\n"
+    )
 
 
 def test_status_from_another_shell(tmp_path: Path) -> None:
