@@ -98,7 +98,7 @@ def test_list_and_check(home: Path, tmp_path: Path) -> None:
     listed = command("tut.store", cwd=tmp_path)
     assert listed.returncode == 0, listed.stderr
     assert "tut_bert seed=0 tied " in listed.stdout
-    assert "tut_bert seed=0 untied at 8 " in listed.stdout
+    assert "tut_bert seed=0 untied from step 8 " in listed.stdout
     assert f"{home}/stages: 2 checkpoints" in listed.stdout
     assert "all whole" in command("tut.store", "check", cwd=tmp_path).stdout
     weights = home / "stages/trunk/step-00000008/model.safetensors"

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from tut import limits
 from tut.errors import TutError
-from tut.marks import Decides, KnownBy, Mark, change, nothing, record, select, state
+from tut.marks import Decides, KnownBy, Mark, change, decay, nothing, record, select, state
 
 NEVER = "never"
 TRAINED = "trained"
@@ -75,13 +75,13 @@ class OptimizerConfig:
     """Factor on the learning rate of the output embedding once it is untied."""
     clip_grad_norm: float | None = state(None)
     """Gradients are scaled down to this total L2 norm; null leaves them alone."""
-    schedule: str = state("constant")
+    schedule: str = decay("constant")
     """Learning rate over steps after warmup: `constant`, `cosine`, `linear`, or `wsd` (constant, then linear)."""
     warmup_steps: int = state(0)
     """Steps over which the learning rate rises linearly from 0 to its peak."""
-    final_lr_fraction: float = state(0.0, counts=lambda own: own.schedule != "constant")
+    final_lr_fraction: float = decay(0.0, counts=lambda own: own.schedule != "constant")
     """Where `cosine`, `linear` and `wsd` end, as a fraction of the peak."""
-    wsd_decay_fraction: float = state(0.2, counts=lambda own: own.schedule == "wsd")
+    wsd_decay_fraction: float = decay(0.2, counts=lambda own: own.schedule == "wsd")
     """`wsd`: the last part of training, as a fraction of all steps, over which the learning rate falls."""
 
     def __post_init__(self) -> None:
@@ -301,9 +301,9 @@ class UntieConfig:
 class TrainerConfig:
     """How long, on what, and how often things are looked at and saved."""
 
-    epochs: int = state(9, known_by=KnownBy.LENGTH)
+    epochs: int = decay(9, known_by=KnownBy.LENGTH)
     """Passes over the training rows."""
-    max_steps: int | None = state(None, known_by=KnownBy.LENGTH)
+    max_steps: int | None = decay(None, known_by=KnownBy.LENGTH)
     """Optimizer steps; if set, it decides the length instead of `epochs`."""
     batch_size: int = state(32)
     """Rows per optimizer step, over all devices."""

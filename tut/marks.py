@@ -2,6 +2,7 @@
 
     lr: float = state(1e-3)                                      the weights, from step 0 on
     output_lr_multiplier: float = change(1.0)                    the weights, from the untie point on
+    final_lr_fraction: float = decay(0.0)                        the weights, from where the learning rate decays
     log_every_steps: int = record(10)                            what is recorded of a run
     keep_checkpoints: int = nothing(2)                           nothing of its result
 
@@ -23,6 +24,7 @@ class Decides(StrEnum):
 
     STATE = "the state, from step 0 on"
     CHANGE = "the state, from the untie point on"
+    DECAY = "the state, from where the learning rate begins to decay"
     RECORD = "what is recorded"
     NOTHING = "nothing of the result"
 
@@ -67,6 +69,11 @@ def state(default: Any, counts: Counts = _always, known_by: KnownBy | None = Non
 def change(default: Any, counts: Counts = _always, known_by: KnownBy | None = None) -> Any:
     """Declare a key that decides nothing up to the untie point, and the weights from there on."""
     return _marked(default, Decides.CHANGE, counts, known_by)
+
+
+def decay(default: Any, counts: Counts = _always, known_by: KnownBy | None = None) -> Any:
+    """Declare a key that decides nothing while the learning rate rises and stands, and the weights from there on."""
+    return _marked(default, Decides.DECAY, counts, known_by)
 
 
 def record(default: Any, counts: Counts = _always, known_by: KnownBy | None = None) -> Any:

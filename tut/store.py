@@ -96,8 +96,8 @@ class Entry:
     def about(self) -> str:
         """Say in a few words which training this is a state of."""
         known = self.manifest.get("determinants", {})
-        model, seed, untied = (known.get(key, "?") for key in ("model.architecture", "seed", "untie.at_step"))
-        return f"{model} seed={seed} " + ("tied" if "untie.at_step" not in known else f"untied at {untied}")
+        model, seed = (known.get(key, "?") for key in ("model.architecture", "seed"))
+        return f"{model} seed={seed} {self.manifest.get('course', '?')}"
 
 
 def entries() -> Iterator[Entry]:

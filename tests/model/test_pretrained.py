@@ -158,7 +158,7 @@ def test_straight_is_resumed_is_forked(name: str, point: int, models: Path, tmp_
 
 
 def lineage(folder: Path, *more: str) -> str:
-    return lineage_name(Inputs(make_config(*words(folder, *more))), {}, tied=True)
+    return lineage_name(Inputs(make_config(*words(folder, *more))), {}, step=0)
 
 
 def test_the_weights_and_the_config_are_what_a_run_is_known_by(models: Path, tmp_path: Path) -> None:
@@ -323,7 +323,7 @@ def test_a_model_of_the_hub_is_found_where_it_was_downloaded(models: Path, tmp_p
     usual = [word for word in words(models / "llama") if "pretrained" not in word]
     config = make_config(*usual, "model.pretrained=someone/small")
     check_model(config.model, config.objective, config.data)
-    assert lineage_name(Inputs(config), {}, tied=True) == lineage(models / "llama")
+    assert lineage_name(Inputs(config), {}, step=0) == lineage(models / "llama")
     assert torch.equal(
         Replica(config).state.pair.input, Replica(make_config(*words(models / "llama"))).state.pair.input
     )

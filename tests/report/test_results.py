@@ -103,6 +103,15 @@ def test_what_differs_beyond_untying_is_a_setting_of_its_own(tmp_path: Path) -> 
     ]
 
 
+def test_how_the_learning_rate_decays_is_of_the_setting(tmp_path: Path) -> None:
+    """Though it is a change on the way, as untying is."""
+    for number, share in enumerate((0.2, 0.4)):
+        changes = {"optimizer.schedule": "wsd", "optimizer.wsd_decay_fraction": share}
+        plant(tmp_path / str(number), "never", 0, 5.0, changes=changes)
+    settings = set(tut.report.load(tmp_path).runs["setting"])
+    assert settings == {"optimizer.wsd_decay_fraction=0.2", "optimizer.wsd_decay_fraction=0.4"}
+
+
 def test_keys_that_change_no_result_do_not_part_runs(tmp_path: Path) -> None:
     plant(tmp_path / "0", "never", 0, 5.0)
     other = {"wandb.mode": "online", "trainer.device": "cuda", "trainer.evaluate_every_steps": 7, "resume": "never"}

@@ -48,7 +48,7 @@ def test_status_from_another_shell(tmp_path: Path) -> None:
     sweep(*TINY, "optimizer.lr=1e-3,1e30", "untie.step=null,8", home=home, folder=folder, code=1)
     shown = command("tut.sweep", "status", str(folder), cwd=Path("/")).stdout
     assert "trunk of 2 runs with optimizer.lr=1e+30  steps 0-8  failed: the loss is nan at step" in shown
-    assert "untie.step=8  steps 8-24  finished" in shown
+    assert "untie.step=8, untied from step 8  steps 8-24  finished" in shown
     assert shown.endswith("3 finished, 1 failed, 2 skipped\n")
     long = (*TINY, "trainer.max_steps=5000", "trainer.checkpoint_every_steps=5000", "untie.step=null,4000")
     process = start(*long, home=home, folder=tmp_path / "long")

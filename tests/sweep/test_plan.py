@@ -11,16 +11,14 @@ from tut.sweep.plan import Plan, RunPath, Segment, Stage, makespan, plan
 
 @st.composite
 def paths(draw: st.DrawFn) -> RunPath:
-    """A run as a sweep makes it: a trunk's name, where it unties and how, where it ends."""
-    trunk = draw(st.sampled_from(["a", "b"]))
-    end = draw(st.integers(1, 12))
-    if draw(st.booleans()):  # a schedule that looks at the end shares nothing with other lengths
-        trunk += f"/{end}"
-    untie = draw(st.none() | st.integers(0, end - 1))
-    if untie is None:
-        return (Segment(trunk, 0, end),)
-    untied = Segment(f"{trunk} untied at {untie} {draw(st.sampled_from(['copy', 'fresh']))}", untie, end)
-    return (untied,) if untie == 0 else (Segment(trunk, 0, untie), untied)
+    """A run as a sweep makes it: a base, any number of changes on the way, of which some may fall together, an end."""
+    base, end = draw(st.sampled_from("ab")), draw(st.integers(1, 12))
+    changes = draw(st.sets(st.tuples(st.integers(0, end - 1), st.sampled_from("uvw")), max_size=4))
+    bounds = sorted({0, *(step for step, _ in changes), end})
+    return tuple(
+        Segment(f"{base} {sorted(change for change in changes if change[0] < until)}", start, until)
+        for start, until in itertools.pairwise(bounds)
+    )
 
 
 def steps(path: RunPath) -> list[tuple[str, int]]:

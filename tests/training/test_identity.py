@@ -15,10 +15,11 @@ from transformers import PreTrainedTokenizerFast
 import tut
 from tut.config import Config
 from tut.errors import TutError
-from tut.marks import Decides, KnownBy, Mark, marks_of, state
+from tut.marks import Decides, Mark, marks_of, state
 from tut.tracking.record import Record
 from tut.training import identity
-from tut.training.identity import code_digest, determinants, difference, environment, lineage_name
+from tut.training.checkpoint import saved, step_of
+from tut.training.identity import changes, code_digest, determinants, difference, environment, lineage_name
 from tut.training.inputs import Inputs
 from tut.training.run import run
 
@@ -27,11 +28,13 @@ BASE = (
     *SMALL,
     "model.config={hidden_size: 16, num_attention_heads: 2, intermediate_size: 32, num_hidden_layers: 1}",
     "optimizer.schedule=wsd",
-    "optimizer.wsd_decay_fraction=0.5",
-    "trainer.max_steps=4",
+    "optimizer.wsd_decay_fraction=0.4",  # from step 3 of 5
+    "trainer.max_steps=5",
     "untie.step=2",
     "trainer.log_every_steps=2",
     "trainer.evaluate_every_steps=2",
+    "trainer.checkpoint_every_steps=1",
+    "trainer.keep_checkpoints=9",
 )
 GPT = tuple(word for word in SMALL_GPT if word.startswith("model"))
 OTHER_TEXT = TEXT.with_name("other.txt")
@@ -73,7 +76,7 @@ FLIPS: dict[str, tuple[str, ...]] = {
     "untie.input_lr_multiplier": ("untie.input_lr_multiplier=2",),
     "untie.output_lr_multiplier": ("untie.output_lr_multiplier=2",),
     "trainer.epochs": ("trainer.epochs=5",),
-    "trainer.max_steps": ("trainer.max_steps=5",),
+    "trainer.max_steps": ("trainer.max_steps=6",),
     "trainer.batch_size": ("trainer.batch_size=4",),
     "trainer.gradient_accumulation": ("trainer.gradient_accumulation=2",),
     "trainer.evaluation_batch_size": ("trainer.evaluation_batch_size=3",),
@@ -84,9 +87,9 @@ FLIPS: dict[str, tuple[str, ...]] = {
     "trainer.log_every_steps": ("trainer.log_every_steps=1",),
     "trainer.evaluate_every_steps": ("trainer.evaluate_every_steps=3",),
     "trainer.evaluate_every_epochs": ("trainer.evaluate_every_epochs=2",),
-    "trainer.checkpoint_every_steps": ("trainer.checkpoint_every_steps=1",),
+    "trainer.checkpoint_every_steps": ("trainer.checkpoint_every_steps=3",),
     "trainer.checkpoint_every_epochs": ("trainer.checkpoint_every_epochs=3",),
-    "trainer.keep_checkpoints": ("trainer.keep_checkpoints=9",),
+    "trainer.keep_checkpoints": ("trainer.keep_checkpoints=8",),
     "wandb.mode": ("wandb.mode=disabled",),
     "wandb.project": ("wandb.project=other",),
     "wandb.entity": ("wandb.entity=someone",),
@@ -123,13 +126,16 @@ ONLY_ELSEWHERE = {
 
 @dataclass
 class Course:
-    """What a run has come to: the names of its lineages, its weights at the untie point and at the end, its rows."""
+    """What a run has come to: its lineage's name and its weights by step, the steps of its changes, its rows."""
 
-    tied_name: str
-    untied_name: str
-    at_fork: dict[str, torch.Tensor]
-    at_end: dict[str, torch.Tensor]
+    names: dict[int, str]
+    weights: dict[int, dict[str, torch.Tensor]]
+    changes: dict[Decides, int]
     rows: dict[str, list]
+
+    def parts_at(self, other: "Course", decides: Decides) -> int:
+        """Return the step up to which two courses are one at the least, if they differ in what a mark says."""
+        return min(self.changes.get(decides, 0), other.changes.get(decides, 0))
 
 
 def config_of(*words: str) -> Config:
@@ -142,12 +148,11 @@ def course(folder: Path, *words: str) -> Course:
     config = config_of(*words)
     run(config, folder)
     inputs = Inputs(config)
-    around = environment(inputs)
-    names = [lineage_name(inputs, around, tied) for tied in (True, False)]
-    fork = folder / f"checkpoints/step-{inputs.timeline.untie_step:08d}/model.safetensors"
-    at_fork = load_file(fork) if fork.exists() else {}
+    around, end = environment(inputs), inputs.timeline.total_steps
+    names = {step: lineage_name(inputs, around, step) for step in range(1, end + 1)}
+    weights = {step_of(path): load_file(path / "model.safetensors") for path in saved(folder / "checkpoints")}
     rows = {split: untimed(folder, split) for split in ("train", "valid", "test")}
-    return Course(*names, at_fork, load_file(folder / "final/model.safetensors"), rows)
+    return Course(names, weights, {change.decides: change.step for change in changes(inputs, end)}, rows)
 
 
 def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
@@ -182,40 +187,39 @@ def test_mark_hash_weights_and_rows_agree(key: str, base: Course, tmp_path: Path
     mark = MARKS[key]
     decided = config_of(*FLIPS[key]).to_dict()
     counts = mark.counts(type("Section", (), decided[key.split(".", maxsplit=1)[0]])) if "." in key else True
-    same_tied, same_untied = flipped.tied_name == base.tied_name, flipped.untied_name == base.untied_name
-    if same_tied:
-        both = min(len(flipped.at_fork), len(base.at_fork))
-        assert not both or mark.known_by == KnownBy.UNTIE_POINT or same(flipped.at_fork, base.at_fork)
-    if same_untied:
-        assert same(flipped.at_end, base.at_end)
+    steps = sorted({*flipped.names} & {*base.names})
+    named_alike = [step for step in steps if flipped.names[step] == base.names[step]]
+    for step in {*named_alike} & {*flipped.weights} & {*base.weights}:
+        assert same(flipped.weights[step], base.weights[step])
+    if named_alike == steps:
         assert flipped.rows == base.rows
     if mark.decides == Decides.NOTHING or not counts:
-        assert same_tied
-        assert same_untied
+        assert named_alike == steps
     elif mark.decides == Decides.RECORD:
-        assert same(flipped.at_end, base.at_end)
+        assert same(flipped.weights[5], base.weights[5])
         if mark.known_by is None:
-            assert not same_tied
-            assert not same_untied
+            assert not named_alike
             assert flipped.rows != base.rows or key in ONLY_ELSEWHERE
-    elif mark.decides == Decides.CHANGE:
-        assert same_tied
-        assert not same_untied
-        assert not same(flipped.at_end, base.at_end)
-    elif mark.known_by is None:
-        assert not same_tied
-        assert not same_untied
-        assert not same(flipped.at_end, base.at_end) or key in ONLY_ELSEWHERE
+    else:
+        parting = flipped.parts_at(base, mark.decides)
+        shared = [step for step in steps if step <= parting]
+        assert named_alike == shared or (mark.known_by is not None and named_alike == steps)
+        if mark.known_by is None:
+            assert not same(flipped.weights[5], base.weights[5]) or key in ONLY_ELSEWHERE
 
 
 @pytest.mark.parametrize(
     ("words", "key"),
     [
         ((), "optimizer.momentum=0.1"),
-        ((), "optimizer.output_lr_multiplier=3"),
+        (("untie.step=null",), "optimizer.output_lr_multiplier=3"),
+        (("untie.step=null",), "untie.init=fresh"),
         (("optimizer.schedule=cosine",), "optimizer.wsd_decay_fraction=0.3"),
         (("optimizer.schedule=constant",), "optimizer.final_lr_fraction=0.3"),
         (("optimizer.schedule=constant",), "trainer.max_steps=9"),
+        (("optimizer.schedule=constant",), "optimizer.wsd_decay_fraction=0.9"),
+        (("optimizer.warmup_steps=9",), "optimizer.schedule=linear"),
+        (("optimizer.wsd_decay_fraction=0",), "optimizer.schedule=constant"),
         (("optimizer=sgd",), "optimizer.betas=[0.1,0.2]"),
         (("optimizer=sgd",), "optimizer.eps=1"),
         (("model.config.hidden_dropout_prob=0.0",), "model.config.hidden_dropout_prob=0"),
@@ -224,8 +228,9 @@ def test_mark_hash_weights_and_rows_agree(key: str, base: Course, tmp_path: Path
 )
 def test_what_means_nothing_in_a_run_is_no_part_of_it(words: tuple[str, ...], key: str) -> None:
     one, other = (Inputs(config_of(*words, *more)) for more in ((), (key,)))
-    assert determinants(one, tied=True) == determinants(other, tied=True)
-    assert lineage_name(one, {}, tied=True) == lineage_name(other, {}, tied=True)
+    for step in (1, 3, 5):
+        assert determinants(one, step) == determinants(other, step)
+        assert lineage_name(one, {}, step) == lineage_name(other, {}, step)
 
 
 def test_a_difference_names_the_key_and_both_values() -> None:
@@ -267,19 +272,19 @@ def test_another_special_token_is_another_lineage(role: str, token: str, tmp_pat
     special = Inputs(make_config(*BASE, tokenizer_folder(tmp_path / "special", **{role: token})))
     if role != "sep_token":  # which stands between documents
         assert usual.corpus.fingerprint == special.corpus.fingerprint
-    for tied in (True, False):
-        assert lineage_name(usual, {}, tied) != lineage_name(special, {}, tied)
+    for step in (2, 3, 5):
+        assert lineage_name(usual, {}, step) != lineage_name(special, {}, step)
 
 
 def test_another_processor_or_number_of_threads_is_another_lineage(monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = Inputs(make_config(*BASE))
-    names = {lineage_name(inputs, environment(inputs, threads), tied=True) for threads in (None, 7)}
+    names = {lineage_name(inputs, environment(inputs, threads), step=1) for threads in (None, 7)}
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
-    names.add(lineage_name(inputs, environment(inputs), tied=True))
+    names.add(lineage_name(inputs, environment(inputs), step=1))
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
-    names.add(lineage_name(inputs, environment(inputs), tied=True))
+    names.add(lineage_name(inputs, environment(inputs), step=1))
     monkeypatch.setattr(identity, "versions", lambda: {"torch": "0"})
-    names.add(lineage_name(inputs, environment(inputs), tied=True))
+    names.add(lineage_name(inputs, environment(inputs), step=1))
     assert len(names) == 5
 
 

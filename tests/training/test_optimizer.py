@@ -8,7 +8,7 @@ from tiny_models import tiny_bert
 
 import tut
 from tut.config import Config, ModelConfig, OptimizerConfig, UntieConfig
-from tut.training.optimizer import build_optimizers, learning_rate, set_rates
+from tut.training.optimizer import build_optimizers, decay_start, learning_rate, set_rates
 
 
 def config(**settings) -> OptimizerConfig:
@@ -31,6 +31,31 @@ def test_schedules_rise_then_fall_to_their_end(name: str, warmup: int, total: in
     assert all(a >= b - 1e-12 for a, b in zip(lrs[warmup:], lrs[warmup + 1 :], strict=False))
     assert lrs[warmup] == pytest.approx(0.5)
     assert lrs[total] == pytest.approx(0.5 * final, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", ["cosine", "linear", "wsd"])
+@given(
+    lr=st.floats(1e-6, 10),
+    warmup=st.integers(0, 400),
+    total=st.integers(1, 300),
+    final=st.floats(0, 1),
+    fraction=st.floats(0, 1),
+)
+def test_up_to_where_decay_starts_all_schedules_are_one(
+    name: str, lr: float, warmup: int, total: int, final: float, fraction: float
+) -> None:
+    """Bit for bit; and beyond, a rate falls that is to end lower."""
+    schedule = OptimizerConfig(
+        lr=lr, warmup_steps=warmup, schedule=name, final_lr_fraction=final, wsd_decay_fraction=fraction
+    )
+    constant = OptimizerConfig(lr=lr, warmup_steps=warmup)
+    start = decay_start(schedule, total)
+    assert start is not None
+    for step in range(start + 1):
+        assert learning_rate(schedule, step, total) == learning_rate(constant, step, total)
+    if start + 1 < total and final < 0.9:
+        assert learning_rate(schedule, total - 1, total) < lr
+    assert decay_start(constant, total) is None
 
 
 def test_known_points() -> None:

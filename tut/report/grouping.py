@@ -14,11 +14,11 @@ from tut.marks import Decides, KnownBy, Mark
 
 def _is_of_a_setting(mark: Mark) -> bool:
     # What is known by the environment is left out: a state depends on it by no more than rounding.
-    return mark.decides == Decides.STATE and mark.known_by != KnownBy.ENVIRONMENT
+    return mark.decides in (Decides.STATE, Decides.DECAY) and mark.known_by != KnownBy.ENVIRONMENT
 
 
 def setting_of(config: dict[str, Any]) -> dict[str, Any]:
-    """Return the part of a run's config that makes its setting, as dotted keys: all that decides its state from step 0.
+    """Return the part of a run's config that makes its setting, as dotted keys: all that decides its state but untying.
 
     The seed is left out: it is what the runs of an arm differ in.
     """

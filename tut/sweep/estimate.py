@@ -24,7 +24,7 @@ class Speeds:
     def seconds_per_step(self, inputs: Inputs) -> float | None:
         """Return the time of one optimizer step of such a run; None if none was trained yet."""
         environment = {"device": inputs.device.type, "processes": inputs.config.trainer.processes}
-        return self._seconds.get(_kind(determinants(inputs, tied=True), environment))
+        return self._seconds.get(_kind(determinants(inputs, step=0), environment))
 
 
 def _kind(determinants: dict[str, Any], environment: dict[str, Any]) -> str:

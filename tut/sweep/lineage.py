@@ -1,9 +1,10 @@
 """The path that a run takes, from its config: which lineages, by name, and the steps where it changes over."""
 
+from itertools import pairwise
 from typing import Any
 
 from tut.sweep.plan import RunPath, Segment
-from tut.training.identity import lineage_name
+from tut.training.identity import changes, lineage_name
 from tut.training.inputs import Inputs
 
 
@@ -14,10 +15,6 @@ def path_of(inputs: Inputs, environment: dict[str, Any]) -> RunPath:
         inputs: the run, on the device and in the number format that it will be trained in.
         environment: as `tut.training.identity.environment` returns it for where it will be trained.
     """
-    untie, end = inputs.timeline.untie_step, inputs.timeline.total_steps
-    if untie is None:
-        return (Segment(lineage_name(inputs, environment, tied=True), 0, end),)
-    untied = Segment(lineage_name(inputs, environment, tied=False), untie, end)
-    if untie == 0:
-        return (untied,)
-    return (Segment(lineage_name(inputs, environment, tied=True), 0, untie), untied)
+    last = inputs.timeline.total_steps
+    bounds = sorted({0, *(change.step for change in changes(inputs, last)), last})
+    return tuple(Segment(lineage_name(inputs, environment, end), start, end) for start, end in pairwise(bounds))

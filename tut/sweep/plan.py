@@ -1,8 +1,8 @@
 """From runs to the tree of stages that trains each shared piece once.
 
-A run is a path through lineages. A lineage is a course that training can take: tied from the start, or untied at
-some step in some way; where it leads at a given step depends on nothing else. So the state of a run is told by a
-lineage and a step, and two runs share all that their paths have in common.
+A run is a path through lineages. A lineage is a course that training can take: a base and the changes so far, such as
+untying at some step in some way; where it leads at a given step depends on nothing else. So the state of a run is told
+by a lineage and a step, and two runs share all that their paths have in common.
 
 Everything here is arithmetic on names and step numbers: no files, no devices, no configs.
 """

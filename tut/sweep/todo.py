@@ -14,7 +14,7 @@ from tut.sweep.plan import Plan, Stage
 from tut.sweep.work import Task
 from tut.training import checkpoint
 from tut.training.assignment import Assignment
-from tut.training.identity import expectation
+from tut.training.identity import changes, expectation
 from tut.training.inputs import Inputs
 
 
@@ -106,6 +106,15 @@ class Todo:
         )
 
     def _label(self, stage: Stage) -> str:
+        """Call a stage after the runs that it is for, and after where the last change of its lineage begins.
+
+        What holds from step 0 is no change on the way.
+        """
+        on_the_way = [change for change in changes(self.run_through(stage).inputs, stage.end) if change.step > 0]
+        last = [str(change) for change in on_the_way if change.step == on_the_way[-1].step]
+        return ", ".join([self._name(stage), *last])
+
+    def _name(self, stage: Stage) -> str:
         """Call a stage after the run that ends there, or else after what all runs through it have in common."""
         if stage.ending is not None:
             return self.runs[stage.ending].label
@@ -124,7 +133,7 @@ class Todo:
             ends_run=self.ends(stage) is not None,
             keep_every=self._keep_every(stage, keep),
             keep_all=keep == "all",
-            expected=expectation(self.run_through(stage).inputs, self._is_tied(stage)),
+            expected=expectation(self.run_through(stage).inputs, stage.end),
         )
 
     def _is_tied(self, stage: Stage) -> bool:

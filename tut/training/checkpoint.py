@@ -39,7 +39,7 @@ def save(folder: Path, state: "State", window: dict[str, Any], about: dict[str, 
         folder: `checkpoints/` of the run, or a lineage of the store.
         state: what to save.
         window: in place of the state's own window, the sums of every process; see `Window.shares`.
-        about: what the manifest says beside: `determinants`, `special_tokens` and `environment` (see
+        about: what the manifest says beside: `course`, `determinants`, `special_tokens` and `environment` (see
             `tut.training.identity`), `keep` (whether `prune` is to leave it alone), and `parent` (the checkpoint that
             the run forked from, or None).
         record: the files of the run's record to keep with it; those that are not there are left out.

@@ -1,9 +1,12 @@
 """What a run is a function of: whether two may share a checkpoint, and the hash that decides it.
 
+A run's path is a base, which holds from step 0, and changes, each of which holds from a step on: the untie point, and
+where the learning rate begins to decay. Two runs are one as far as their bases and the changes so far are the same.
+
 Four things decide the states that a run goes through and the rows that it writes on the way:
 
 * its determinants: the config, as far as its marks say so (see `tut.marks`), and what the config comes to: the tokens
-  of the text, the number format, the untie point;
+  of the text, the number format, the steps of its changes;
 * which tokens its tokenizer calls special: one is put where tokens are masked, none of them is predicted;
 * what is recorded, for a stage that is shared is shared with its rows;
 * its environment, which decides the last bits of sums: versions, code, processor, threads, processes.
@@ -17,6 +20,7 @@ import ast
 import os
 import platform
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +34,7 @@ from tut.model import pretrained
 from tut.model.numerics import USUAL_KERNEL_SETTINGS
 from tut.system.files import digest
 from tut.system.provenance import CODE, cpu_name, versions
+from tut.training.optimizer import decay_start
 
 if TYPE_CHECKING:
     from tut.training.inputs import Inputs
@@ -75,17 +80,48 @@ _KERNEL_SETTINGS = {
 """Environment variables by which a user chooses kernels."""
 
 
-def determinants(inputs: "Inputs", tied: bool) -> dict[str, Any]:
-    """Return all that decides a state of a run, as plain data by dotted names.
+@dataclass(frozen=True)
+class Change:
+    """What makes a run's course differ from a step on."""
 
-    Args:
-        inputs: the run.
-        tied: whether the state is one before the untie point. Then everything about untying is still open, and is
-            left out; and so is, before or after, where the run will end, if its schedule does not look there.
+    step: int
+    """The state at this step is still what it is without the change; those above it are not."""
+    decides: Decides
+    """Which keys have a say from there on."""
+    words: str
+
+    def __str__(self) -> str:
+        return f"{self.words} from step {self.step}"
+
+
+def changes(inputs: "Inputs", step: int) -> list[Change]:
+    """Return the changes that a run's state at a step has behind it, in the order of their steps."""
+    timeline = inputs.timeline
+    points = (
+        (timeline.untie_step, Decides.CHANGE, "untied"),
+        (decay_start(inputs.config.optimizer, timeline.total_steps), Decides.DECAY, "decay"),
+    )
+    behind = [Change(at, decides, words) for at, decides, words in points if at is not None and at < step]
+    return sorted(behind, key=lambda change: change.step)
+
+
+def course(inputs: "Inputs", step: int) -> str:
+    """Say in words which course a run has taken up to a step: `tied`, `untied from step 50, decay from step 80`."""
+    behind = changes(inputs, step)
+    is_tied = all(change.decides != Decides.CHANGE for change in behind)
+    return ", ".join(["tied"] * is_tied + [str(change) for change in behind])
+
+
+def determinants(inputs: "Inputs", step: int) -> dict[str, Any]:
+    """Return all that decides a run's state at a step, as plain data by dotted names.
+
+    A change that is still ahead is open, and left out: how the run will untie, or where it will end, which only a
+    learning rate's decay depends on.
     """
     config = inputs.config
     timeline = inputs.timeline
-    decided = config.deciding(Decides.STATE) if tied else config.deciding(Decides.STATE, Decides.CHANGE)
+    deciding = {change.decides for change in changes(inputs, step)}
+    decided = config.deciding(Decides.STATE, *deciding)
     known = {
         "data.fingerprint": inputs.corpus.fingerprint,
         "data.vocabulary": vocabulary_size(inputs.tokenizer),
@@ -95,11 +131,11 @@ def determinants(inputs: "Inputs", tied: bool) -> dict[str, Any]:
         known["model.architecture"] = pretrained.config_of(config.model.pretrained).model_type
         known["model.pretrained"] = pretrained.digest_of(config.model.pretrained)
         known["model.tokenizer"] = "its own" if config.data.tokenizer == TRAINED else "another"
-    if config.optimizer.schedule != "constant":
-        known["trainer.total_steps"] = timeline.total_steps
-    if not tied:
+    if Decides.CHANGE in deciding:
         known["untie.at_step"] = timeline.untie_step
         known["untie.ramp_steps"] = timeline.ramp_steps
+    if Decides.DECAY in deciding:
+        known["trainer.total_steps"] = timeline.total_steps
     return decided | known
 
 
@@ -140,19 +176,22 @@ def special_tokens(inputs: "Inputs") -> dict[str, Any]:
 
 def result(inputs: "Inputs") -> dict[str, Any]:
     """Return all that decides what a run has come to in the end, to rounding: its last state, its length, its rows."""
-    timeline = inputs.timeline
-    decided = determinants(inputs, tied=timeline.untie_step is None) | special_tokens(inputs) | recorded(inputs)
-    return {**decided, "trainer.total_steps": timeline.total_steps}
+    end = inputs.timeline.total_steps
+    decided = determinants(inputs, end) | special_tokens(inputs) | recorded(inputs)
+    return {**decided, "trainer.total_steps": end}
 
 
-def expectation(inputs: "Inputs", tied: bool) -> dict[str, Any]:
-    """Return what a process that trains a part of a run must find as it was when the part was planned."""
-    return determinants(inputs, tied) | special_tokens(inputs)
+def expectation(inputs: "Inputs", step: int) -> dict[str, Any]:
+    """Return what a process that trains a run up to a step must find as it was when that part was planned."""
+    return determinants(inputs, step) | special_tokens(inputs)
 
 
-def lineage_name(inputs: "Inputs", environment: dict[str, Any], tied: bool) -> str:
-    """Return the name of a lineage, a course that training can take: a hash of all that decides states and rows."""
-    decided = {"state": expectation(inputs, tied), "rows": recorded(inputs), "environment": environment}
+def lineage_name(inputs: "Inputs", environment: dict[str, Any], step: int) -> str:
+    """Return the name of the lineage that a run is in at a step: a hash of all that decides its states and rows there.
+
+    A lineage is a base and the changes so far.
+    """
+    decided = {"state": expectation(inputs, step), "rows": recorded(inputs), "environment": environment}
     return digest(decided)[:16]
 
 

@@ -1,6 +1,7 @@
 """How weights are updated: parameter groups, optimizers, and the learning rate of each step.
 
-To add a schedule, add its name to `tut.config.OptimizerConfig.schedule` and its formula to `learning_rate`.
+To add a schedule, add its name to `tut.config.OptimizerConfig.schedule`, its formula to `learning_rate`, and where it
+leaves the peak to `decay_start`: up to there, runs of all schedules are one.
 """
 
 import math
@@ -87,11 +88,21 @@ def learning_rate(config: OptimizerConfig, step: int, total_steps: int) -> float
     """
     if step < config.warmup_steps:
         return config.lr * (step + 1) / config.warmup_steps
-    if config.schedule == "constant":
+    start = decay_start(config, total_steps)
+    if start is None:
         return config.lr
-    start = config.warmup_steps
-    if config.schedule == "wsd":
-        start = max(start, round(total_steps * (1 - config.wsd_decay_fraction)))
     done = min(1.0, max(0.0, (step - start) / max(1, total_steps - start)))
     left = (1 + math.cos(math.pi * done)) / 2 if config.schedule == "cosine" else 1 - done
     return config.lr * (config.final_lr_fraction + (1 - config.final_lr_fraction) * left)
+
+
+def decay_start(config: OptimizerConfig, total_steps: int) -> int | None:
+    """Return the step from which the learning rate falls; None if it never does.
+
+    Up to and including this step's, learning rates depend on neither the schedule nor the length of the run.
+    """
+    if config.schedule == "constant":
+        return None
+    if config.schedule == "wsd":
+        return max(config.warmup_steps, round(total_steps * (1 - config.wsd_decay_fraction)))
+    return config.warmup_steps

@@ -17,7 +17,7 @@ from tut.tracking.token_scores import TokenScores
 from tut.tracking.tracker import start_tracker
 from tut.training import checkpoint, resume
 from tut.training.assignment import Assignment
-from tut.training.identity import determinants, difference, environment, expectation, result, special_tokens
+from tut.training.identity import course, determinants, difference, environment, expectation, result, special_tokens
 from tut.training.replica import Replica
 from tut.training.scoring import targets_of
 
@@ -57,15 +57,13 @@ class RecordedRun(Replica):
         """Say in what the stage at hand differs from what its lineage is named after; None if in nothing."""
         if not assignment.expected:
             return None
-        is_tied = "untie.at_step" not in assignment.expected  # what is said of a tied stage leaves its untie step open
-        met = expectation(self.inputs, is_tied)
-        return difference(assignment.expected, met)
+        return difference(assignment.expected, expectation(self.inputs, assignment.end))
 
     def call(self, resumed_from: Path | None) -> dict[str, Any]:
         """Return what other processes have to know to do the same; see `tut.training.follower`."""
         return {
             "config": self.config.to_dict(),
-            "planned": expectation(self.inputs, tied=False),
+            "planned": expectation(self.inputs, self.inputs.timeline.total_steps),
             "checkpoint": None if resumed_from is None else str(resumed_from.absolute()),
             "until": self.until,
             "save_every": self.save_every,
@@ -117,7 +115,8 @@ class RecordedRun(Replica):
         state = self.state
         parent = self._fork
         about = {
-            "determinants": determinants(self.inputs, state.pair.tied),
+            "course": course(self.inputs, state.step),
+            "determinants": determinants(self.inputs, state.step),
             "environment": self._environment,
             "special_tokens": special_tokens(self.inputs),
             "keep": self._is_kept(state.step),
@@ -163,7 +162,7 @@ class RecordedRun(Replica):
             self.inputs.tokenizer.save_pretrained(temporary)
 
     def _run_id(self) -> str:
-        known = determinants(self.inputs, tied=False)
+        known = determinants(self.inputs, self.inputs.timeline.total_steps)
         return digest([known, str(self.record.folder.absolute())])[:16]
 
     def _describe(self, resumed_from: Path | None) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from tut.errors import TutError
 from tut.system.files import Busy, only_one, set_aside
 from tut.training import checkpoint
-from tut.training.identity import determinants, difference, special_tokens
+from tut.training.identity import course, determinants, difference, special_tokens
 from tut.training.inputs import Inputs
 
 log = logging.getLogger(__name__)
@@ -89,15 +89,16 @@ def named(resume: str, inputs: Inputs) -> Start:
 
 def _obstacle(manifest: dict[str, Any], inputs: Inputs) -> str | None:
     """Say why a run cannot go on from a checkpoint; None if it can."""
-    if "environment" not in manifest:
+    if "course" not in manifest:
         return "it was written by an earlier version of TUT"
-    tied, step = manifest["tied"], manifest["step"]
-    timeline = inputs.timeline
-    if step > timeline.total_steps:
-        return f"its step {step} is past the end of this run, step {timeline.total_steps}"
-    if tied and timeline.untie_step is not None and step > timeline.untie_step:
-        return f"it is tied at step {step}, and this run unties at step {timeline.untie_step}"
-    return difference(manifest["determinants"], determinants(inputs, tied))
+    step, end = manifest["step"], inputs.timeline.total_steps
+    if step > end:
+        return f"its step {step} is past the end of this run, step {end}"
+    changed = difference(manifest["determinants"], determinants(inputs, step))
+    there, here = manifest["course"], course(inputs, step)
+    if changed and there != here:
+        return f"its course up to step {step} is {there}, and this run's is {here}"
+    return changed
 
 
 def change(manifest: dict[str, Any], inputs: Inputs, environment: dict[str, Any]) -> str | None:
