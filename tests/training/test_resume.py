@@ -32,7 +32,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     [
         ("", "untie.step=8", "its course up to step 12 is tied, and this run's is untied from step 8"),
         ("untie.step=8", "", "its course up to step 12 is untied from step 8, and this run's is tied"),
-        ("untie.step=8", "untie.step=7", "is untied from step 8, and this run's is untied from step 7"),
+        ("untie.step=8", "untie.step=7", "untie.at_step is 8 there and 7 here"),
         ("untie.step=8", "untie.step=8 untie.init=fresh", "untie.init is copy there and fresh here"),
         ("", f"{WSD} trainer.max_steps=20", "is tied, and this run's is tied, decay from step 10"),
         (

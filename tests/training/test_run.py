@@ -270,7 +270,7 @@ def test_resuming_with_another_config_is_refused_by_name(tmp_path: Path) -> None
 def test_forks_that_cannot_be_are_refused(finished_run: Path, tmp_path: Path) -> None:
     fork = checkpoint.saved(finished_run / "checkpoints")[-1]
     common = (*SMALL, "trainer.evaluate_every_steps=5", f"resume={fork}")
-    with pytest.raises(TutError, match="tied at step 10, and this run unties at step 9"):
+    with pytest.raises(TutError, match="up to step 10 is tied, and this run's is untied from step 9"):
         run(make_config(*common, "trainer.max_steps=20", "untie.step=9"), tmp_path)
     with pytest.raises(TutError, match="step 10 is past the end of this run, step 8"):
         run(make_config(*common, "trainer.max_steps=8"), tmp_path)

@@ -94,11 +94,11 @@ def _obstacle(manifest: dict[str, Any], inputs: Inputs) -> str | None:
     step, end = manifest["step"], inputs.timeline.total_steps
     if step > end:
         return f"its step {step} is past the end of this run, step {end}"
-    changed = difference(manifest["determinants"], determinants(inputs, step))
-    there, here = manifest["course"], course(inputs, step)
-    if changed and there != here:
-        return f"its course up to step {step} is {there}, and this run's is {here}"
-    return changed
+    there, here = manifest["determinants"], determinants(inputs, step)
+    taken, own = manifest["course"], course(inputs, step)
+    if taken != own and there.keys() != here.keys():  # one has a change behind it that the other has not
+        return f"its course up to step {step} is {taken}, and this run's is {own}"
+    return difference(there, here)
 
 
 def change(manifest: dict[str, Any], inputs: Inputs, environment: dict[str, Any]) -> str | None:
