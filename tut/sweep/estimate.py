@@ -7,7 +7,7 @@ from tut import store
 from tut.training.identity import determinants
 from tut.training.inputs import Inputs
 
-_FREE = ("seed", "data.fingerprint", "optimizer.", "untie.", "trainer.total_steps")
+_FREE = ("seed", "data.fingerprint", "optimizer.", "tie.", "untie.", "trainer.total_steps")
 """How the determinants start that say nothing of what a step costs."""
 
 
