@@ -72,7 +72,7 @@ def test_runs_share_what_they_have_in_common(runs: list[str], steps: int, tmp_pa
     assert planned(tmp_path, *runs).plan.steps == steps
 
 
-def test_a_stage_is_called_after_the_last_change_on_its_way(tmp_path: Path) -> None:
+def test_a_stage_says_where_the_last_change_on_its_way_begins(tmp_path: Path) -> None:
     todo = planned(
         tmp_path,
         f"{WSD} trainer.max_steps=10 untie.step=8",
@@ -80,7 +80,7 @@ def test_a_stage_is_called_after_the_last_change_on_its_way(tmp_path: Path) -> N
         f"{WSD} trainer.max_steps=20 untie.step=5",
         "trainer.max_steps=10 untie.step=0",
     )
-    said = {(stage.start, stage.end, stage.runs): todo._label(stage).partition(", ")[2] for stage in todo.plan.stages}
+    said = {(stage.start, stage.end, stage.runs): todo._last_change(stage) for stage in todo.plan.stages}
     assert said == {
         (0, 5, (0, 1, 2)): "",
         (5, 8, (0, 1)): "",

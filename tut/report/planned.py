@@ -45,16 +45,21 @@ def _not_started(sweep: Path) -> list[str]:
 
 
 def steps_of_its_own(folder: Path, lineage: str | None, end: int | None) -> int | None:
-    """Return the steps of a run's last stage, which its sweep trained for it alone; None if it has no stages.
+    """Return the steps that a sweep trained for a run alone, which end in its last stage; None if it has no stages.
 
     Args:
         folder: the run's folder, which is in its sweep's.
         lineage: the hash of the last stage, as the run's state.json has it; it names the stage's folder in the store.
         end: the step at which the run ends.
     """
-    for task in planned(folder.parent).get("tasks", []):
+    tasks = planned(folder.parent).get("tasks", [])
+    by_name = {task["name"]: task for task in tasks}
+    for task in tasks:
         if task["end"] == end and task["checkpoint"] and Path(task["checkpoint"]).parent.name == lineage:
-            return int(task["end"] - task["start"])
+            first = task
+            while (parent := by_name.get(first["parent"])) is not None and parent.get("runs") == 1:
+                first = parent
+            return int(task["end"] - first["start"])
     return None
 
 

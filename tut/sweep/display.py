@@ -41,7 +41,7 @@ def print_tree(tasks: list[Task], describe: Callable[[Task], str]) -> None:
     root = Tree("initialisation", guide_style="dim")
     branches: dict[str | None, Tree] = {None: root}
     for task in tasks:
-        line = f"{escape(task.label)}  [dim]steps[/dim] {task.start}-{task.end}  {describe(task)}"
+        line = f"{escape(task.title)}  [dim]steps[/dim] {task.start}-{task.end}  {describe(task)}"
         branches[task.name] = branches.get(task.parent, root).add(line)
     console().print(root)
 
@@ -91,7 +91,7 @@ def print_failures(folder: SweepFolder, failed: Sequence[Task], command: str) ->
         if outcome["status"] == Status.FAILED:
             for line in tail(folder.log(task.name), 3):
                 why.append(f"\n  {line}", "dim")
-        table.add_row(task.label, why, str(folder.log(task.name)) if folder.log(task.name).exists() else "")
+        table.add_row(task.title, why, str(folder.log(task.name)) if folder.log(task.name).exists() else "")
     console().print(table)
     print(f"\nto train what is missing: {command}", flush=True)
 
@@ -130,16 +130,16 @@ class Watch:
         elif status in (Status.FAILED, Status.SKIPPED):
             error = self._folder.outcome(name)["error"]
             detail = f": {error}" if error else ""
-        log.info("%s: %s%s", self._tasks[name].label, status, detail)
+        log.info("%s: %s%s", self._tasks[name].title, status, detail)
 
     def _table(self, summary: str, running: list[tuple[str, str]]) -> RenderableType:
         table = Table(box=None, show_header=False, pad_edge=False)
         for name, where in running:
-            table.add_row(where, self._tasks[name].label, *self._progress(name))
+            table.add_row(where, self._tasks[name].title, *self._progress(name))
         return Group(table, Text(f"stages: {summary}", "bold"))
 
     def _line(self, name: str) -> str:
-        return f"{self._tasks[name].label}: {', '.join(filter(None, self._progress(name)))}"
+        return f"{self._tasks[name].title}: {', '.join(filter(None, self._progress(name)))}"
 
     def _progress(self, name: str) -> tuple[str, str, str]:
         """Return a running stage's step, speed and time left."""

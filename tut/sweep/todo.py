@@ -97,6 +97,8 @@ class Todo:
         return Task(
             name=stage.name,
             label=self._label(stage),
+            runs=len(stage.runs),
+            change=self._last_change(stage),
             checkpoint=str(checkpoint.path_of(store.stages() / stage.lineage, stage.end)),
             start=stage.start,
             end=stage.end,
@@ -106,15 +108,6 @@ class Todo:
         )
 
     def _label(self, stage: Stage) -> str:
-        """Call a stage after the runs that it is for, and after where the last change of its lineage begins.
-
-        What holds from step 0 is no change on the way.
-        """
-        on_the_way = [change for change in changes(self.run_through(stage).inputs, stage.end) if change.step > 0]
-        last = [str(change) for change in on_the_way if change.step == on_the_way[-1].step]
-        return ", ".join([self._name(stage), *last])
-
-    def _name(self, stage: Stage) -> str:
         """Call a stage after the run that ends there, or else after what all runs through it have in common."""
         if stage.ending is not None:
             return self.runs[stage.ending].label
@@ -123,6 +116,11 @@ class Todo:
         number = "a run" if len(through) == 1 else f"{len(through)} runs"
         label = f"trunk of {number}"
         return f"{label} with {' '.join(common)}" if common else label
+
+    def _last_change(self, stage: Stage) -> str:
+        """Say where the last change of a stage's lineage begins. What holds from step 0 is none on the way."""
+        on_the_way = [change for change in changes(self.run_through(stage).inputs, stage.end) if change.step > 0]
+        return ", ".join(str(change) for change in on_the_way if change.step == on_the_way[-1].step)
 
     def assignment(self, stage: Stage, keep: str) -> Assignment:
         """Return which part of a run a stage is, and where in the store. `keep` is as in the launcher's settings."""

@@ -18,7 +18,7 @@ class Task:
     name: str
     """What files are called after: see `tut.sweep.plan.Stage.name`."""
     label: str
-    """What a person calls it."""
+    """What a person calls it, after the runs that go through it."""
     checkpoint: str
     """Where the store keeps its end."""
     start: int
@@ -30,8 +30,17 @@ class Task:
     """The folder of its metric rows: a run's, or its own."""
     ends_run: bool
     """Whether its process is to finish a run that ends there. If not, it is a trunk only."""
+    runs: int = 1
+    """How many runs of the sweep go through it."""
+    change: str = ""
+    """Where the last change of its lineage begins, as `untied from step 50`; empty if there is none on the way."""
     job: str | None = None
     """Its job in SLURM."""
+
+    @property
+    def title(self) -> str:
+        """Tell it from all others in words: two trunks may have equal labels."""
+        return f"{self.label}, {self.change}" if self.change else self.label
 
 
 @dataclass(frozen=True, kw_only=True)

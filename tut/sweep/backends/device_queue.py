@@ -167,7 +167,7 @@ def _skip(queue: dict[str, Queued]) -> None:
             will_not_land = parent.status in (Status.FAILED, Status.SKIPPED) and not has_landed(parent.work)
             if will_not_land:
                 stage.status = Status.SKIPPED
-                stage.error = f"the stage before it is not finished: {parent.work.label}"
+                stage.error = f"the stage before it is not finished: {parent.work.title}"
 
 
 def _give_up(queue: dict[str, Queued]) -> None:
@@ -176,7 +176,7 @@ def _give_up(queue: dict[str, Queued]) -> None:
         parent = _parent(stage, queue)
         if stage.status == Status.WAITING and parent is not None:
             stage.status = Status.SKIPPED
-            stage.error = f"the stage before it left no checkpoint: {parent.work.label}"
+            stage.error = f"the stage before it left no checkpoint: {parent.work.title}"
 
 
 def _ask_to_stop(running: list[StageProcess]) -> None:

@@ -117,7 +117,7 @@ class Slurm(Backend):
             if self._settings.wait:
                 return self._follow(work, folder, jobs, stop)
         for item in work:
-            print(f"job {jobs[item.name]}: {item.label}, steps {item.start}-{item.end}")
+            print(f"job {jobs[item.name]}: {item.title}, steps {item.start}-{item.end}")
         print(f"to watch: python -m tut.sweep status {folder.path}")
         print(f"to stop:  python -m tut.sweep cancel {folder.path}")
         print(f"to see what came of it, at any time: python -m tut.report {folder.path}")
@@ -248,7 +248,7 @@ def _outcome(folder: SweepFolder, task: Task, job: str) -> Outcome:
         return Outcome(Status.FAILED, said["error"])
     parent = next((one for one in folder.tasks() if one.name == task.parent), None)
     if said["status"] == Status.WAITING and parent is not None and not folder.is_done(parent):
-        outcome = Outcome(Status.SKIPPED, f"the stage before it is not finished: {parent.label}")
+        outcome = Outcome(Status.SKIPPED, f"the stage before it is not finished: {parent.title}")
     else:
         outcome = Outcome(Status.FAILED, f"its job {job} is {last_state(job)}")
     folder.set_outcome(task.name, outcome.status, error=outcome.error)
