@@ -171,7 +171,9 @@ def test_runs_that_have_not_started_are_named(tmp_path: Path) -> None:
     plant(tmp_path / "0", "epoch=3", 0, 5.0)
     tasks = [
         {
+            "name": f"stage {n}",
             "label": f"run {n}",
+            "parent": None,
             "record": str(tmp_path / str(n)),
             "ends_run": n < 6,
             "start": 0,
@@ -184,6 +186,21 @@ def test_runs_that_have_not_started_are_named(tmp_path: Path) -> None:
     (tmp_path / "sweep.json").write_text(json.dumps(plan))
     assert tut.report.load(tmp_path).notes == (f"{tmp_path}: 5 of its runs have not started: run 1, run 2, run 3, ...",)
     assert tut.report.load(tmp_path / "0").notes == ()
+
+
+def test_steps_of_its_own_go_back_to_where_a_run_parts_from_others(tmp_path: Path) -> None:
+    """Not only to the last change on its way: it may be alone for longer."""
+    plant(tmp_path / "0", "epoch=3", 0, 5.0)
+    Record(tmp_path / "0").update_state(lineage="decay")
+    bounds = {"trunk": (None, 0, 300, 2), "untied": ("trunk", 300, 700, 1), "decay": ("untied", 700, 900, 1)}
+    tasks = [
+        {"name": name, "label": name, "parent": parent, "start": start, "end": end, "runs": runs}
+        | {"checkpoint": f"/store/{name}/step-{end:08d}", "record": str(tmp_path / "0"), "ends_run": name == "decay"}
+        for name, (parent, start, end, runs) in bounds.items()
+    ]
+    plan = {"tasks": tasks, "steps": {"planned": 10, "without_sharing": 20}}
+    (tmp_path / "sweep.json").write_text(json.dumps(plan))
+    assert tut.report.load(tmp_path).runs["steps_of_its_own"].tolist() == [600]
 
 
 def test_the_same_data_in_other_words_is_one_setting(tmp_path: Path) -> None:
