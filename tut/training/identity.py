@@ -97,8 +97,9 @@ class Change:
 def changes(inputs: "Inputs", step: int) -> list[Change]:
     """Return the changes that a run's state at a step has behind it, in the order of their steps."""
     timeline = inputs.timeline
+    untied = f"untied ramp over {timeline.ramp_steps}" if timeline.ramp_steps else "untied"
     points = (
-        (timeline.untie_step, Decides.CHANGE, "untied"),
+        (timeline.untie_step, Decides.CHANGE, untied),
         (decay_start(inputs.config.optimizer, timeline.total_steps), Decides.DECAY, "decay"),
     )
     behind = [Change(at, decides, words) for at, decides, words in points if at is not None and at < step]
