@@ -1,5 +1,6 @@
 """Everything between tied and untied: each schedule at its ends is what it should be there, bit for bit."""
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
 
+from tut.cli.preflight import preflight
+from tut.system.provenance import CONF_DIR
 from tut.tracking.record import Record
 from tut.training.inputs import Inputs
 from tut.training.run import run
@@ -64,6 +67,26 @@ def assert_same_numbers(a: Path, b: Path) -> None:
         assert torch.equal(value, here[name]), name
     for split in ("train", "valid", "test"):
         assert untimed(a, split) == untimed(b, split)
+
+
+OPTIONS = sorted((CONF_DIR / "untie").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", OPTIONS, ids=lambda path: path.stem)
+def test_each_option_opens_with_a_command_that_takes_it(path: Path) -> None:
+    command, why, *_ = path.read_text().splitlines()
+    program, words = command.split("tut.train ")
+    assert program == "# python -m "
+    assert why.startswith("# ")
+    assert preflight(shlex.split(words))
+    assert path.stem in MEMBERS or path.stem in ("never", "plateau", "conflict")
+
+
+def test_an_option_of_ones_own(tmp_path: Path) -> None:
+    own = tmp_path / "untie/mine.yaml"
+    own.parent.mkdir()
+    own.write_text("epoch: 1\nmin_count: 5\npull: 2\n")
+    assert preflight([f"--config-dir={tmp_path}", "-m", "untie=never,mine,frequent", *MLM[:2]])
 
 
 MEMBERS = {

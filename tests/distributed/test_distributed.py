@@ -39,7 +39,9 @@ COMMON = (
     "untie.step=9",
     "tracker=none",
 )
-MLM = (*SMALL, *COMMON, "model.config.hidden_dropout_prob=0.1", "objective.masking=bernoulli", "data.packing=lines")
+BETWEEN = ("untie=ramp", "untie.over_steps=6", "untie.min_count=20", "untie.pull=2", "tie.input_weight=2")
+MLM = (*SMALL, "model.config.hidden_dropout_prob=0.1", "objective.masking=bernoulli", "data.packing=lines")
+MLM = (*MLM, *COMMON, *BETWEEN)
 CLM = (*SMALL_GPT, *COMMON, "optimizer=muon", "untie.init=fresh", "untie.optimizer_state=zero")
 CPU = torch.device("cpu")
 
