@@ -42,7 +42,7 @@ def test_rows_carry_what_is_promised(finished_run: Path) -> None:
     train, valid, test = (rows(finished_run, split) for split in ("train", "valid", "test"))
     for row in train:
         while_tied = {"input_grad_norm", "output_grad_norm", "role_grad_cosine"}
-        after = {"embedding_distance", "embedding_row_cosine"}
+        after = {"coupling", "untied_rows", "embedding_distance", "embedding_row_cosine"}
         assert row.keys() == common | (while_tied if row["tied"] else after)
     assert [row["step"] for row in train] == [3, 6, 9, 12, 15, 18, 20]
     assert [row["tied"] for row in train] == [True] * 3 + [False] * 4
