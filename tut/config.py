@@ -186,6 +186,8 @@ class TieConfig:
 
     def __post_init__(self) -> None:
         limits.at_least(0, "tie", self, "input_weight", "output_weight")
+        ok = self.input_weight > 0 or self.output_weight > 0
+        limits.check(ok, "tie.output_weight", self.output_weight, "above 0 where tie.input_weight=0")
 
 
 @dataclass
@@ -218,14 +220,14 @@ class UntieConfig:
     over_fraction: float | None = change(None, known_by=KnownBy.RAMP)
     """Likewise, as a fraction of all steps."""
     coupling: float = change(0.0)
-    """What coupling falls to: each role of an untied row gets its own gradient and this share of the other's. 0 is
-    untied, 1 stays tied."""
+    """What coupling falls to: each role of an untied row gets its own gradient and this share of the other's, both
+    after clipping. 0 is untied, 1 stays tied."""
     min_count: int = change(0)
-    """Rows are parted by how often their token occurs in the training split: at least this often is common, else rare.
-    0: all rows untie."""
+    """Rows are parted by how often their token occurs in the training split: at least this often is common, else rare,
+    as the mask is, which does not occur there. 0: all rows untie."""
     rows: str = change("common", counts=lambda own: own.min_count)
-    """With `min_count`, which rows untie: `common`, `rare`, or `random`, as many as are common, drawn by the seed. The
-    others stay tied, equal to the end, at the input embedding's learning rate and decay."""
+    """With `min_count`, which rows untie: `common`, `rare`, or `random`, as many as are common, drawn by the seed from
+    those that occur. The others stay tied, equal to the end, at the input embedding's learning rate and decay."""
     pull: float = change(0.0)
     """Pull on E - U: at each step both matrices move towards each other by their learning rates times this times E - U,
     which is the gradient of half its squared norm, apart from the optimizer's moments, as AdamW's decay is."""
@@ -285,6 +287,11 @@ class UntieConfig:
         given = [f"untie.{name}={getattr(self, name)}" for name in RAMPS if getattr(self, name) is not None]
         if len(given) > 1:
             raise TutError(f"{' and '.join(given)}: a ramp is given by one key; set the others to null")
+        is_whole = isinstance(self.over_steps, int | None)
+        limits.check(is_whole, "untie.over_steps", self.over_steps, "a whole number")
+        for name in (*RAMPS, "coupling", "pull"):
+            value = getattr(self, name)
+            limits.check(isinstance(value, int | float | None), f"untie.{name}", value, "a number")
         limits.at_least(0, "untie", self, *RAMPS)
 
     def _points(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ A row's coupling is a number from 1 (tied) to 0 (untied). Coupled by c, the grad
 
 With c = 1, equal rows stay equal: they are one row, and are kept as one. E's gradient is then the sum and U's is
 nothing, so that whoever reads norms, clips or steps meets the row once; after the step U's row is a copy. Between 0 and
-1 each role's gradient stands by itself until the optimizer's step.
+1 each role's gradient stands by itself until the optimizer's step, as it does untied: what is clipped are the two.
 
 Everywhere, `rows` are those that are not tied, (vocabulary, 1), True or False, divided among processes as E is; None
 are all of them. A gradient that is not there is zero.
@@ -50,11 +50,11 @@ def weigh(parameter: nn.Parameter, weight: float, coupling: float, rows: Tensor 
     """Multiply the gradient of a role by a weight, as far as its rows are coupled: by 1 where they are untied."""
     if weight == 1 or parameter.grad is None:
         return
-    untied = 1 + coupling * (weight - 1)
+    where_untied = 1 + coupling * (weight - 1)
     if rows is None:
-        parameter.grad.mul_(untied)
+        parameter.grad.mul_(where_untied)
     else:
-        parameter.grad.mul_(rows * untied + ~rows * weight)
+        parameter.grad.mul_(rows * where_untied + ~rows * weight)
 
 
 @torch.no_grad()

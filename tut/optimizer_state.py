@@ -15,8 +15,15 @@ def updates(optimizer: Optimizer, parameter: nn.Parameter) -> bool:
 
 
 def learning_rate_of(optimizer: Optimizer, parameter: nn.Parameter) -> float:
-    """Return the learning rate with which an optimizer updates a Parameter."""
-    return next(float(group["lr"]) for group in optimizer.param_groups if _has(group, parameter))
+    """Return the learning rate with which an optimizer updates a Parameter.
+
+    Raises:
+        TutError: it finds its own, as Adafactor can.
+    """
+    rate = next(group["lr"] for group in optimizer.param_groups if _has(group, parameter))
+    if rate is None:
+        raise TutError(f"{type(optimizer).__name__} has no learning rate to pull by; give it one")
+    return float(rate)
 
 
 def hand_over(optimizers: list[Optimizer], e: nn.Parameter, u: nn.Parameter, name: str, copied: bool) -> None:

@@ -27,13 +27,17 @@ class TiedPair(Embeddings):
     """The embeddings of one model, tied, coupled or untied. A copy of the model has a pair of its own."""
 
     pull = 0.0
-    """Pull on E - U: each step moves both matrices by their learning rates times this, before the optimizer does."""
+    """Pull on E - U: each step moves both matrices by their learning rates times this, before the optimizer does. It
+    may be set from step to step."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__(model)
         self._explicit_join = False
         self._coupling = 0.0
         self._spread: Tensor | None = None  # the rows that are untied, as E is laid out
+        self._spread_from: Tensor | None = None
+        self._coupled = False  # the gradients that are there
+        self._pulled = False  # before the step that has begun
         self.waits = False  # for the step of the optimizer that has E
         vars(model).update(_tied_pair=self)
         _pairs.add(self)
@@ -63,7 +67,6 @@ class TiedPair(Embeddings):
             self.follow()
         self.tied = False
         self.rows = None if rows is None or rows.all() else rows
-        self._spread = None
         self.coupling = coupling
         self.pull = pull
         self.tell_config()
@@ -101,6 +104,10 @@ class TiedPair(Embeddings):
         Raises:
             TutError: something has made of E and U what can no longer have one update.
         """
+        self._coupled = False  # a backward pass has just ended
+        self._join()
+
+    def _join(self) -> None:
         e, u = self.input, self.output
         if not self.has_tied_rows:
             return
@@ -124,7 +131,14 @@ class TiedPair(Embeddings):
         """Multiply both role gradients by weights, once a step, before they are joined.
 
         It is done as far as rows are coupled: in full where they are tied, not at all where they are untied.
+
+        Raises:
+            TutError: they are joined as soon as they are there.
         """
+        if not self._explicit_join:
+            raise TutError(
+                "the gradients of both roles have been joined already; call tut.tie(model, explicit_join=True)"
+            )
         if self.has_tied_rows or self.coupling > 0:
             for parameter, weight in ((self.input, of_input), (self.output, of_output)):
                 weigh(parameter, weight, self.coupling, self._rows())
@@ -141,23 +155,36 @@ class TiedPair(Embeddings):
         """
         if self.has_tied_rows:
             self._check_one_update(optimizer)
-            self.join()
-        if not self.tied and (self.coupling > 0 or self.pull > 0):
-            if not (updates(optimizer, self.input) and updates(optimizer, self.output)):
-                raise TutError("coupling or pull: one optimizer has to update both embeddings")
-            if has_gradients:
-                self.couple()
-            if not getattr(optimizer, "found_inf", False):  # a GradScaler's word that this step is none
-                rates = (learning_rate_of(optimizer, parameter) for parameter in (self.input, self.output))
-                pull_together(self.input, self.output, *(rate * self.pull for rate in rates))
+            self._join()
+        if self.tied or not (self.coupling or self.pull):
+            return
+        if not (updates(optimizer, self.input) and updates(optimizer, self.output)):
+            raise TutError("coupling or pull: one optimizer has to update both embeddings")
+        if self.input.requires_grad != self.output.requires_grad:
+            raise TutError("coupling or pull: one of the embeddings is frozen: freeze both, or none")
+        if has_gradients:
+            self.couple()
+        if self.pull and self.input.requires_grad and not self._pulled:
+            self._pull_together(optimizer)
 
     def couple(self) -> None:
-        """Give each role its share of the other's gradient, for one step of an optimizer."""
-        if not self.tied:
+        """Give each role its share of the other's gradient, once, for one step of an optimizer."""
+        if not (self.tied or self._coupled):
             couple(self.input, self.output, self.coupling, self._rows())
+            self._coupled = True
+
+    def _pull_together(self, optimizer: Optimizer) -> None:
+        if getattr(optimizer, "found_inf", False):  # a GradScaler's word that this step is none
+            return
+        of_e, of_u = (learning_rate_of(optimizer, each) * self.pull for each in (self.input, self.output))
+        if not 0 <= of_e + of_u <= 1:
+            raise TutError(f"pull={self.pull}: must be from 0 to one over the sum of both embeddings' learning rates")
+        pull_together(self.input, self.output, of_e, of_u)
+        self._pulled = True  # an optimizer may have another one step within its own step
 
     def after_step(self, optimizer: Optimizer) -> None:
         """Make what is tied equal again."""
+        self._coupled = self._pulled = False
         if updates(optimizer, self.input):
             self.waits = False
         elif self.tied:
@@ -175,31 +202,45 @@ class TiedPair(Embeddings):
 
     def _rows(self) -> Tensor | None:
         """Return the untied rows as `tut.coupling` takes them."""
+        e = self.input
         if self.rows is None:
             return None
-        e = self.input
-        if len(self.rows) != len(e):
-            raise TutError(f"the embeddings have {len(e)} rows, but it was said of {len(self.rows)} which are untied")
+        if len(self.rows) != len(e):  # they have been resized: what is new is tied
+            resized = torch.zeros(len(e), dtype=torch.bool)
+            kept = min(len(e), len(self.rows))
+            resized[:kept] = self.rows[:kept]
+            self.rows = resized
         known = self._spread
-        if known is None or known.device != e.device or is_sharded(known) != is_sharded(e):
-            self._spread = known = spread(self.rows[:, None], e)
-        return known
+        is_new = self._spread_from is not self.rows
+        if known is None or is_new or known.device != e.device or is_sharded(known) != is_sharded(e):
+            self._spread, self._spread_from = spread(self.rows[:, None], e), self.rows
+        return self._spread
 
     def _check_one_update(self, optimizer: Optimizer) -> None:
         """Check that what is tied still has one update."""
-        if self.waits and not updates(optimizer, self.input):
+        if self.tied and self.waits and not updates(optimizer, self.input):
             raise TutError("the model is tied, but no optimizer updates its input embedding, only one its output's")
         self.waits = True
-        if self.was_loaded and self._has_parted():
-            raise TutError("the model is tied, but the weights that it has loaded are not; call tut.untie(model) first")
+        self.check_loaded(self.rows)
         self.was_loaded = False
         if not self._explicit_join and self._watch not in self.model.get_input_embeddings()._forward_hooks.values():
             raise TutError("the input embedding has been replaced since tut.tie; call tut.tie(model) again")
 
-    def _has_parted(self) -> bool:
-        """Return whether rows that are tied differ."""
-        tied = slice(None) if self.rows is None else ~self.rows
-        return not torch.equal(whole(self.input)[tied], whole(self.output)[tied])
+    def check_loaded(self, rows: Tensor | None) -> None:
+        """Check that weights which were loaded are one matrix where they are to be.
+
+        Args:
+            rows: those that are not, as `untie` takes them; while tied, None.
+
+        Raises:
+            TutError: they are not; the message says what to do.
+        """
+        tied = slice(None) if rows is None else ~rows
+        if not self.was_loaded or torch.equal(whole(self.input)[tied], whole(self.output)[tied]):
+            return
+        if rows is None:
+            raise TutError("the model is tied, but the weights that it has loaded are not; call tut.untie(model) first")
+        raise TutError("the weights that the model has loaded differ in rows that are to be tied; untie these as well")
 
     def _watch_embedding(self) -> None:
         """Have the gradients joined at the end of every backward pass, before anybody clips them."""

@@ -1,11 +1,11 @@
 """When and how fast a run unties, in optimizer steps."""
 
-from tut.config import NEVER, UntieConfig
+from tut.config import NEVER, RAMPS, UntieConfig
 from tut.errors import TutError
 
 
 def untie_step(config: UntieConfig, steps_per_epoch: int | None, total_steps: int) -> int | None:
-    """Return the optimizer step before which a run unties; None if it never does.
+    """Return the optimizer step before which a run unties; None if it never does, or its coupling stays at 1.
 
     Args:
         config: the point, as it was asked for.
@@ -31,11 +31,11 @@ def untie_step(config: UntieConfig, steps_per_epoch: int | None, total_steps: in
             f"untie.{config.arm}: that is step {step}, past the end of training at step {total_steps}{length}; "
             f"choose an earlier point, or 'untie.epoch={NEVER}'"
         )
-    return step
+    return None if config.coupling == 1 else step
 
 
 def ramp_steps(config: UntieConfig, steps_per_epoch: int | None, total_steps: int) -> int:
-    """Return over how many steps coupling falls from the untie point on; 0 is at once.
+    """Return over how many steps coupling falls from the untie point on; 0 is at once, and so is one step.
 
     Args:
         config: as it was asked for.
@@ -43,16 +43,18 @@ def ramp_steps(config: UntieConfig, steps_per_epoch: int | None, total_steps: in
         total_steps: where training ends.
 
     Raises:
-        TutError: it is asked for in epochs and nobody knows how long one is.
+        TutError: it is asked for in epochs and nobody knows how long one is, or it comes to no step.
     """
-    if config.over_epochs is not None:
-        if steps_per_epoch is None:
-            asked = f"untie.over_epochs={config.over_epochs}"
-            raise TutError(f"{asked}: it is not known how long an epoch is; give over_steps or over_fraction")
-        return round(config.over_epochs * steps_per_epoch)
-    if config.over_fraction is not None:
-        return round(config.over_fraction * total_steps)
-    return config.over_steps or 0
+    name, asked = next(((name, getattr(config, name)) for name in RAMPS if getattr(config, name)), ("", 0))
+    if not asked:
+        return 0
+    if name == "over_epochs" and steps_per_epoch is None:
+        raise TutError(f"untie.{name}={asked}: it is not known how long an epoch is; give over_steps or over_fraction")
+    unit = {"over_epochs": steps_per_epoch or 0, "over_steps": 1, "over_fraction": total_steps}[name]
+    steps = round(asked * unit)
+    if steps == 0:
+        raise TutError(f"untie.{name}={asked}: comes to less than a step; null unties at once")
+    return 0 if steps == 1 else steps
 
 
 def coupling_at(config: UntieConfig, ramp: int, steps: int) -> float:

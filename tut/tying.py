@@ -83,9 +83,10 @@ def untie(
         generator: source of the fresh values, on the CPU; None is torch's own. Several processes need one, with one
             seed.
         coupling: what each role of an untied row has of the other's gradient, from 0 to 1. It can be changed from step
-            to step: `pair.coupling = 0.5`. With 1 the model stays tied, to be untied later.
+            to step: `pair.coupling = 0.5`. Clipping comes before it, and meets both gradients as they are. With 1 the
+            model stays tied, to be untied later.
         rows: which rows are untied, (vocabulary,), True or False, or their numbers, the same in all processes; None are
-            all. The others stay tied, equal bit for bit.
+            all. The others stay tied, equal bit for bit. With none at all the model stays tied.
         pull: at each step, both matrices are moved towards each other by their learning rate times this times E - U:
             half of its squared norm decays, apart from the optimizer's moments, as weight decay does (Loshchilov &
             Hutter, 2019).
@@ -97,23 +98,27 @@ def untie(
     """
     network = unwrapped(model)
     pair = pair_of(network)
-    if pair is None or not pair.tied:
+    if pair is None:
         raise TutError("untie: the model is not tied; call tut.tie(model) first")
+    if not pair.tied:
+        raise TutError("untie: the model has been untied already")
     _one_of("init", init, "copy", "fresh", "zero")
     _one_of("optimizer_state", optimizer_state, "copy", "zero")
-    if not 0 <= coupling <= 1:
-        raise TutError(f"untie: coupling={coupling} is not from 0 (untied) to 1 (tied)")
-    if not 0 <= pull < float("inf"):
-        raise TutError(f"untie: pull={pull} is not a number of at least 0")
-    untied = None if rows is None else _mask(rows, len(pair.input))
+    if not isinstance(coupling, int | float) or not 0 <= coupling <= 1:
+        raise TutError(f"untie: coupling={coupling!r} is not a number from 0 (untied) to 1 (tied)")
+    if not isinstance(pull, int | float) or not 0 <= pull < float("inf"):
+        raise TutError(f"untie: pull={pull!r} is not a number of at least 0")
+    untied = None if rows is None else mask_of(rows, len(pair.input))
     if coupling == 1 or (untied is not None and not untied.any()):
         return pair
+    if untied is not None:
+        pair.check_loaded(untied)
     reshard(network)
     values = _initial(network, pair.output.shape, init, generator)
     optimizers = [optimizer] if isinstance(optimizer, Optimizer) else list(optimizer)
     if optimizers:
         if coupling or pull:
-            _check_one_updates_both(optimizers, pair)
+            check_one_updates_both(optimizers, pair)
         hand_over(optimizers, pair.input, pair.output, pair.output_name, copied=optimizer_state == "copy")
     pair.untie(untied, coupling, pull)
     if values is not None:
@@ -132,22 +137,39 @@ def _one_of(name: str, value: str, *choices: str) -> None:
         raise TutError(f"untie: {name}={value!r} is not one of {', '.join(choices)}")
 
 
-def _check_one_updates_both(optimizers: list[Optimizer], pair: TiedPair) -> None:
+def check_one_updates_both(optimizers: Sequence[Optimizer], pair: TiedPair) -> None:
+    """Check that U is not updated by another optimizer than E.
+
+    Raises:
+        TutError: it is.
+    """
     apart = [one for one in optimizers if updates(one, pair.output) and not updates(one, pair.input)]
     if apart:
         raise TutError("untie: with a coupling or a pull, one optimizer has to update both embeddings")
 
 
-def _mask(rows: Tensor | Sequence[int], count: int) -> Tensor:
-    """Return which rows of a matrix are meant, (count,), on the CPU."""
-    chosen = torch.as_tensor(rows).cpu()
+def mask_of(rows: Tensor | Sequence[int], count: int) -> Tensor:
+    """Return which rows of a matrix are meant, (count,), True or False, on the CPU.
+
+    Args:
+        rows: as `untie` takes them.
+        count: rows of the matrix.
+
+    Raises:
+        TutError: they are no rows of it, or one is named twice, as in a mask of zeros and ones.
+    """
+    wrong = TutError(f"untie: rows must be True or False for each of {count} rows, or numbers of some, each once")
+    try:
+        chosen = torch.as_tensor(rows).cpu()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise wrong from error
     if chosen.dtype == torch.bool and chosen.shape == (count,):
         return chosen.clone()
-    is_numbers = chosen.ndim == 1 and (chosen.numel() == 0 or chosen.dtype in (torch.int32, torch.int64))
-    if not is_numbers or any(not 0 <= number < count for number in chosen.tolist()):
-        raise TutError(f"untie: rows must be True or False for each of {count} rows, or numbers of some of them")
+    numbers = chosen.tolist() if chosen.ndim == 1 else [None]
+    if len(set(numbers)) < len(numbers) or not all(isinstance(one, int) and 0 <= one < count for one in numbers):
+        raise wrong
     mask = torch.zeros(count, dtype=torch.bool)
-    mask[chosen.long()] = True
+    mask[numbers] = True
     return mask
 
 

@@ -331,6 +331,85 @@ def test_coupling_falls_from_step_to_step() -> None:
         pair.coupling = 1
 
 
+class Wrapper(Optimizer):
+    """One whose step is another's, as those are that average, look ahead or divide their state."""
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        super().__init__(optimizer.param_groups, {})
+        self.optimizer = optimizer
+        self.state = optimizer.state
+
+    def step(self, closure: Any = None) -> None:
+        self.optimizer.step(closure)
+
+
+def test_a_step_within_a_step_is_one() -> None:
+    expected, norms = natively_between()
+    model = tied_llama()
+    optimizer = Wrapper(adamw(model))
+    assert train(model, [optimizer], lambda: tut.untie(model, optimizer, **BETWEEN)) == pytest.approx(norms, rel=1e-6)
+    assert_near(weights(model), weights(expected))
+
+
+@pytest.mark.parametrize("how", [{"coupling": 0.5}, {"pull": 5.0}], ids=str)
+def test_frozen_matrices_stay_and_half_of_them_is_refused(how: dict[str, Any]) -> None:
+    model = tied_llama()
+    optimizer = adamw(model)
+    pair = tut.untie(model, optimizer, init="zero", **how)
+    pair.output.requires_grad_(False)
+    with pytest.raises(TutError, match="one of the embeddings is frozen"):
+        train(model, [optimizer], lambda: None, steps=range(1))
+    pair.input.requires_grad_(False)
+    model.zero_grad()
+    before = weights(model)
+    train(model, [optimizer], lambda: None, steps=range(1))
+    for name in ("model.embed_tokens.weight", "lm_head.weight"):
+        assert torch.equal(weights(model)[name], before[name])
+
+
+def test_a_pull_past_each_other_is_refused() -> None:
+    model = tied_llama()
+    optimizer = adamw(model)
+    pair = tut.untie(model, optimizer, pull=51.0)
+    for pull in (51.0, -1.0, float("nan")):
+        pair.pull = pull
+        with pytest.raises(TutError, match="must be from 0 to one over the sum of both embeddings' learning rates"):
+            train(model, [optimizer], lambda: None, steps=range(1))
+        model.zero_grad()
+
+
+def test_rows_that_come_with_a_larger_vocabulary_are_tied() -> None:
+    model = tied_llama()
+    tut.untie(model, adamw(model), rows=range(0, VOCABULARY, 2))
+    model.resize_token_embeddings(VOCABULARY + 4)
+    train(model, [adamw(model)], lambda: None, steps=range(2))
+    e, u = model.get_input_embeddings().weight, model.get_output_embeddings().weight
+    assert (e != u).any(dim=1).nonzero().flatten().tolist() == [*range(0, VOCABULARY, 2)]
+
+
+def test_rows_may_be_said_anew_but_loaded_ones_are_not_given_up() -> None:
+    model = tied_llama()
+    optimizer = adamw(model)
+    pair = tut.untie(model, optimizer, rows=range(10))
+    train(model, [optimizer], lambda: None, steps=range(1))
+    pair.rows = tut.tying.mask_of(range(20), VOCABULARY)
+    train(model, [optimizer], lambda: None, steps=range(1))
+    assert (pair.input != pair.output).any(dim=1).sum() == 20
+    with pytest.raises(TutError, match="the model has been untied already"):
+        tut.untie(model, optimizer)
+    other = tied_llama()
+    other.load_state_dict(model.state_dict())
+    with pytest.raises(TutError, match="differ in rows that are to be tied"):
+        tut.untie(other, adamw(other), rows=range(10), init="zero")
+
+
+def test_weights_of_roles_are_for_gradients_that_stand_apart() -> None:
+    model = tied_llama()
+    backward(model, ids_of(0))
+    with pytest.raises(TutError, match="have been joined already"):
+        tut.tie(model).weigh(5, 1)
+
+
 def test_a_step_that_a_scaler_skips_pulls_nothing() -> None:
     model = tied_llama()
     optimizer = AdamW(model.parameters(), lr=1e-2, fused=True)
@@ -348,7 +427,10 @@ def test_a_step_that_a_scaler_skips_pulls_nothing() -> None:
 @pytest.mark.parametrize(
     ("how", "said"),
     [
-        ({"coupling": 1.5}, "coupling=1.5 is not from 0"),
+        ({"coupling": 1.5}, "coupling=1.5 is not a number from 0"),
+        ({"coupling": "0.5"}, "coupling='0.5' is not a number from 0"),
+        ({"rows": {1, 2}}, "rows must be True or False for each"),
+        ({"rows": [0, 1] * 50 + [1]}, "numbers of some, each once"),
         ({"pull": -1}, "pull=-1 is not a number of at least 0"),
         ({"rows": [0, VOCABULARY]}, f"rows must be True or False for each of {VOCABULARY} rows, or numbers"),
         ({"rows": torch.ones(3, dtype=torch.bool)}, "rows must be True or False for each"),

@@ -7,13 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import SMALL, SMALL_GPT, assert_same_run, interrupted, make_config, rows, untimed
+from omegaconf.errors import OmegaConfBaseException
 from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
 
+from tut.cli.overrides import explain
 from tut.cli.preflight import preflight
+from tut.errors import TutError
 from tut.system.provenance import CONF_DIR
 from tut.tracking.record import Record
+from tut.training.identity import lineage_name
 from tut.training.inputs import Inputs
 from tut.training.run import run
 
@@ -197,6 +201,78 @@ def test_coupling_falls_and_is_recorded(trained: Run) -> None:
     assert [found[step] for step in range(3, 10)] == [None, None, 0.75, 0.5, 0.25, 0.0, 0.0]
     held = trained(*MLM, "untie.step=4", "untie.coupling=0.5", "trainer.log_every_steps=1")
     assert {row["coupling"] for row in rows(held, "train") if not row["tied"]} == {0.5}
+
+
+def test_a_ramp_s_last_row_is_of_its_last_step(tmp_path: Path) -> None:
+    """Be the row made where the run has come to its end, or where it is taken up there."""
+    words = (*MLM, "untie.step=2", "untie.over_steps=40", "trainer.log_every_steps=7")
+    run(make_config(*words), tmp_path / "straight")
+    run(make_config(*words, f"resume={tmp_path}/straight"), tmp_path / "resumed")
+    assert untimed(tmp_path / "straight", "train") == untimed(tmp_path / "resumed", "train")
+    assert rows(tmp_path / "resumed", "train")[-1]["coupling"] == 0.75
+
+
+def test_what_comes_to_the_same_is_the_same_stage() -> None:
+    def name(*words: str) -> str:
+        inputs = Inputs(make_config(*MLM, *words))
+        return lineage_name(inputs, {}, inputs.timeline.total_steps)
+
+    assert name("untie.step=5", "untie.coupling=1") == name()
+    assert name("untie.step=3", "untie.over_steps=1") == name("untie.step=3")
+    assert name("untie.step=3", "untie.over_steps=6") == name("untie.step=3", "untie.over_fraction=0.5")
+    assert name("untie.step=3", "untie.over_steps=6") != name("untie.step=3", "untie.over_steps=5")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["untie=ramp", "untie.step=null", "untie.fraction=null"], None),
+        (["untie=ramp", "untie.step=null"], "fraction=0.25"),
+        (["untie=ramp", "untie.step=4"], "step=4"),
+        (["untie=start", "++untie.fraction=0.5"], "fraction=0.5"),
+        (["untie=start", "untie.epoch=never"], None),
+    ],
+    ids=str,
+)
+def test_a_point_replaces_that_of_its_option(words: list[str], said: str | None) -> None:
+    assert make_config(*MLM, *words).untie.arm == (said or "never")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["untie=never", "untie.epoch=3"], "untie=never has no untie point; in a sweep, write 'untie.epoch=...,never'"),
+        (
+            ["untie=plateau", "untie.step=3"],
+            "untie.trigger=plateau: an untie point is given by one key",
+        ),
+        (["untie.step=never", "untie.epoch=3"], "untie.epoch=3 and untie.step=never"),
+        (["untie.step=x"], "untie.step=x: must be a whole number or 'never'"),
+        (["untie.fraction=1.5"], "untie.fraction=1.5: must be at least 0 and below 1"),
+        (["untie.step=3", "untie.over_steps=2", "untie.over_epochs=1"], "a ramp is given by one key"),
+        (["untie.step=3", "untie.over_epochs=0.0001"], "untie.over_epochs=0.0001: comes to less than a step"),
+        (["untie.step=3", "untie.rows=rare"], "untie.rows=rare: must be common as long as untie.min_count=0"),
+        (["untie.step=3", "untie.pull=501"], "untie.pull=501.0: must be at most 500"),
+        (["untie.step=3", "untie.coupling=2"], "untie.coupling=2.0: must be from 0"),
+        (
+            ["untie.trigger=plateau", "untie.patience=2"],
+            "untie.threshold=null: must be given with",
+        ),
+        (["tie.input_weight=0", "tie.output_weight=0"], "tie.output_weight=0.0: must be above 0 where"),
+    ],
+    ids=str,
+)
+def test_what_means_nothing_is_refused(words: list[str], said: str) -> None:
+    with pytest.raises((TutError, OmegaConfBaseException)) as error:
+        Inputs(make_config(*MLM, *words))
+    told = error.value if isinstance(error.value, TutError) else explain(error.value)
+    assert said in str(told)
+
+
+def test_a_run_that_unties_nothing_says_so(trained: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("WARNING"):
+        run(make_config(*MLM, "untie.step=5", "untie.min_count=1000000"), tmp_path / "run")
+    assert "step 5: nothing unties, for untie.min_count=1000000 leaves no row to" in caplog.text
 
 
 def test_what_pulls_and_couples_stays_nearer(trained: Run) -> None:

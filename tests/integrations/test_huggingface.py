@@ -230,6 +230,12 @@ def test_points_that_cannot_be(tmp_path: Path) -> None:
         UntieCallback(epoch=1, step=4)
     with pytest.raises(TutError, match="untie.init=random"):
         UntieCallback(epoch=1, init="random")
+    with pytest.raises(TutError, match="pull=1 says how to untie, but no untie point is given"):
+        UntieCallback(pull=1.0)
+    with pytest.raises(TutError, match="untie.over_steps=2.5: must be a whole number"):
+        UntieCallback(step=4, over_steps=2.5)
+    with pytest.raises(TutError, match="rows must be True or False for each of 54 rows"):
+        trainer(tmp_path, UntieCallback(step=4, rows=[54])).train()
     with pytest.raises(TutError, match="untie.epoch=9: that is step 54, past the end of training at step 30"):
         trainer(tmp_path, UntieCallback(epoch=9)).train()
 

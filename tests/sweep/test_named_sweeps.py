@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from conftest import SMALL, command
+from omegaconf import OmegaConf
 from small_sweeps import TINY, kill_everything, start, sweep
 
 from tut.system.provenance import SWEEPS_DIR
@@ -22,6 +23,13 @@ EXPECTED = {
 
 def test_all_are_known_here() -> None:
     assert {path.stem for path in SWEEPS_DIR.glob("*.yaml")} == set(EXPECTED)
+
+
+def test_all_arms_of_a_sweep_are_run() -> None:
+    for path in SWEEPS_DIR.glob("*.yaml"):
+        sweep = OmegaConf.load(path)
+        run = "".join(sweep.hydra.sweeper.params.get("untie", "").split()).split(",")
+        assert {f"{path.stem}/{arm}" for arm in sweep.get("arms", {})} == {arm for arm in run if "/" in arm}
 
 
 @pytest.mark.parametrize("name", EXPECTED)

@@ -64,14 +64,15 @@ def normalise(overrides: list[str]) -> list[str]:
     An untie point, or the length of a ramp, replaces the one that its `untie` option comes with under another key.
     A named sweep is one without `-m`: its file cannot say so, for Hydra 1.4 reads the mode from the command line alone.
     """
+    given = dict(text.lstrip("+").partition("=")[::2] for text in overrides)
     keys = [text.partition("=")[0] for text in overrides]
     names_one = "model.architecture" in keys or "model.pretrained" in keys
     extra = ["model=custom"] if names_one and "model" not in keys else []
     if "+sweeps" in keys:
         extra.append("hydra.mode=MULTIRUN")
     for alternatives in (POINTS, RAMPS):
-        given = [name for name in alternatives if f"untie.{name}" in keys]
-        extra += [f"untie.{name}=null" for name in alternatives if given and name not in given]
+        named = [name for name in alternatives if given.get(f"untie.{name}", "null") != "null"]
+        extra += [f"untie.{name}=null" for name in alternatives if named and f"untie.{name}" not in given]
     free = ("model.config.", "model.config=", "hydra.launcher.sbatch.")
     return [f"++{text}" if text.startswith(free) else text for text in overrides] + extra
 

@@ -3,17 +3,19 @@
 import logging
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 
-from tut.config import UntieConfig
+from tut.arm import unusual_untying
+from tut.config import NEVER, UntieConfig
 from tut.errors import TutError
 from tut.randomness import derived_seed
 from tut.schedule import coupling_at
 from tut.sharded import whole
-from tut.tying import pair_of, tie, untie
+from tut.tying import check_one_updates_both, mask_of, pair_of, tie, untie
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +63,9 @@ class Untying:
             pull=pull,
         )
         self._rows = rows
+        unusual = unusual_untying({"untie": asdict(self._point)}) + ["rows"] * (rows is not None)
+        if unusual and self._point.arm == NEVER:
+            raise TutError(f"UntieCallback: {unusual[0]} says how to untie, but no untie point is given")
 
     def _tie(self, model: nn.Module) -> None:
         """Tie a model, but not one that has been untied: what that means, `_start` will know."""
@@ -96,6 +101,7 @@ class Untying:
         """
         self._at = math.inf if point is None or self._point.coupling == 1 else point
         self._ramp, self._since = ramp, since
+        how = self._point
         pair = pair_of(model)
         if pair is None:
             if here > 0:
@@ -104,6 +110,9 @@ class Untying:
                     "it is made, or give the callback to the Trainer from the start"
                 )
             pair = tie(model)
+        rows = None if self._rows is None else mask_of(self._rows, len(pair.input))
+        if how.pull or how.coupling or ramp:
+            check_one_updates_both(optimizers, pair)
         differ = not torch.equal(whole(pair.input), whole(pair.output))
         were_two = differ or any(pair.output in optimizer.state for optimizer in optimizers)
         if here < self._at and differ:
@@ -124,7 +133,10 @@ class Untying:
         if here < self._at or not were_two:
             tie(model)
         elif pair.tied:
-            untie(model, rows=self._rows, pull=self._point.pull)
+            untie(model, rows=self._rows, pull=how.pull)
+        else:
+            pair.untie(rows, 0.0, how.pull)
+            pair.follow()
 
     def _is_due(self, model: nn.Module, here: int) -> bool:
         """Return whether a model has reached the point and is still tied."""
@@ -137,7 +149,16 @@ class Untying:
         how = self._point
         self._since = step
         coupling = coupling_at(how, self._ramp, 0)
-        untie(model, optimizers, how.init, how.optimizer_state, random, coupling, self._rows, how.pull)
+        untie(
+            model,
+            optimizers,
+            init=how.init,
+            optimizer_state=how.optimizer_state,
+            generator=random,
+            coupling=coupling,
+            rows=self._rows,
+            pull=how.pull,
+        )
 
     def _couple(self, model: nn.Module, step: int) -> None:
         """Set the coupling of a step, once untied."""

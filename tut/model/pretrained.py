@@ -237,7 +237,7 @@ def tie_as_it_comes(network: PreTrainedModel, keeps_its_own: bool) -> TiedPair:
         pair = untie(network)
         with torch.no_grad():
             pair.output.copy_(own)
-        log.info("the model comes untied and unties at step 0: its output embedding keeps its own values")
+        log.info("the model comes untied and unties at step 0: rows that untie keep the output embedding's own values")
         return pair
     log.warning("the model comes untied, and is tied: its output embedding's own values are lost")
     return tie(network, explicit_join=True)

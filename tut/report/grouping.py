@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tut.arm import is_found, unusual_untying
-from tut.config import NEVER, marked_keys
+from tut.config import NEVER, RAMPS, marked_keys
 from tut.marks import Decides, KnownBy, Mark
 
 
@@ -49,7 +49,8 @@ def name_arms(runs: list[dict[str, Any]]) -> None:
     Different words may come to the same: two texts with one fingerprint are one text, whatever files it was read from;
     `trainer.epochs` and `trainer.max_steps` may give one length. Such keys count as equal: those of the first run are
     taken for all. Likewise, runs that untie at the same step are of one arm, whether that was given as an epoch or as a
-    fraction; runs that have found the step are of the arm that looked for it, wherever and whether they found it.
+    fraction, and likewise the length of a ramp; runs that have found the step are of the arm that looked for it,
+    wherever and whether they found it.
 
     Args:
         runs: what is known of each run; its keys `setting` and `arm` are replaced. `setting_keys` is what `setting_of`
@@ -63,6 +64,7 @@ def name_arms(runs: list[dict[str, Any]]) -> None:
                 run["setting_keys"] |= words.setdefault((known_by, fact), own)
     different = varying([run["setting_keys"] for run in runs])
     points: dict[tuple[str, int], str] = {}
+    ramps: dict[tuple[str, int], list[str]] = {}
     for run in runs:
         run["setting"] = " ".join(f"{key}={run['setting_keys'].get(key)}" for key in different)
         if run["arm"] == NEVER:
@@ -70,7 +72,12 @@ def name_arms(runs: list[dict[str, Any]]) -> None:
         point = run["arm"]
         if run["untie_step"] is not None and not is_found(point):
             point = points.setdefault((run["setting"], run["untie_step"]), point)
-        run["arm"] = " ".join([point, *unusual_untying(run["config"])])
+        unusual = unusual_untying(run["config"])
+        ramp = [word for word in unusual if word.partition("=")[0] in RAMPS]
+        rest = [word for word in unusual if word not in ramp]
+        if run["ramp_steps"] is not None:
+            ramp = ramps.setdefault((run["setting"], run["ramp_steps"]), ramp) if run["ramp_steps"] else []
+        run["arm"] = " ".join([point, *ramp, *rest])
 
 
 def _keys_known_by(known_by: KnownBy, config: dict[str, Any]) -> list[str]:

@@ -19,7 +19,7 @@ from tut.splits import EVALUATED, Split
 from tut.tracking.record import Record, Status
 from tut.tracking.token_scores import TokenScores, load_token_scores
 
-_WHOLE = ("untie_step", "total_steps", "steps_per_epoch", "steps_of_its_own", "parameters")
+_WHOLE = ("untie_step", "ramp_steps", "total_steps", "steps_per_epoch", "steps_of_its_own", "parameters")
 """The columns of runs that are whole numbers, or missing."""
 
 

@@ -60,6 +60,7 @@ def read_run(record: Record, notes: list[str]) -> tuple[dict[str, Any], list[Row
         "status": state.get("status", Status.RUNNING.value),
         "error": state.get("error"),
         "untie_step": untie_step,
+        "ramp_steps": state.get("ramp_steps"),
         "total_steps": state.get("total_steps"),
         "steps_per_epoch": state.get("steps_per_epoch"),
         "steps_of_its_own": steps_of_its_own(folder, state.get("lineage"), state.get("total_steps")),

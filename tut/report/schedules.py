@@ -52,7 +52,7 @@ def _which_tokens(schedule: dict[str, str]) -> str:
     times = "once" if count == 1 else f"{count:,} times"
     match schedule.get("rows"):
         case "rare":
-            return f"only tokens seen fewer than {times}"
+            return "only tokens never seen" if count == 1 else f"only tokens seen fewer than {times}"
         case "random":
             return f"as many random tokens as are seen at least {times}"
         case _:

@@ -179,7 +179,9 @@ class RecordedRun(Replica):
         self.record.update_state(
             result=result(inputs),
             environment=self._environment,
+            course=course(inputs, timeline.total_steps),
             untie_step=timeline.untie_step,
+            ramp_steps=timeline.ramp_steps,
             steps_per_epoch=timeline.steps_per_epoch,
             total_steps=timeline.total_steps,
             step=self.state.step,

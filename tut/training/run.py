@@ -19,7 +19,7 @@ from tut.system.provenance import git_revision, versions
 from tut.system.signals import Stopped, StopRequest, stop_request
 from tut.tracking.record import Record, Status
 from tut.training.assignment import Assignment
-from tut.training.identity import difference, result
+from tut.training.identity import course, difference, result
 from tut.training.inputs import Inputs
 from tut.training.recorded_run import RecordedRun
 
@@ -96,6 +96,9 @@ def finished_loss(inputs: Inputs, record: Record) -> float | None:
     if inputs.config.trainer.precision == "auto":  # whatever it chose where the run was trained
         here["trainer.precision"] = there.get("trainer.precision")
     if changed := difference(there, here):
+        taken, asked = state.get("course"), course(inputs, inputs.timeline.total_steps)
+        if taken not in (None, asked):
+            changed = f"its course was {taken}, and this run's is {asked}"
         raise TutError(
             f"{record.folder}: holds a finished run with another config or text ({changed}); use another folder"
         )

@@ -66,7 +66,7 @@ class Trainer:
         self._agreement = collectives.Agreement()
         self._roles: dict[str, float] = {}
         if not self.state.pair.tied:  # what is loaded, or comes untied, does not say how
-            self.state.pair.untie(self.untied_rows, self._coupling(), self.config.untie.pull)
+            self.state.pair.untie(self.untied_rows, self._coupling(self.state.step), self.config.untie.pull)
             self.state.pair.follow()
         if self.state.resumed_window is not None:
             self.state.window.take(self.state.resumed_window)
@@ -100,7 +100,7 @@ class Trainer:
         lr = learning_rate(config.optimizer, state.step, self.timeline.total_steps)
         set_rates(config, state.optimizers, lr, state.pair.tied)
         if not state.pair.tied:
-            state.pair.coupling = self._coupling()
+            state.pair.coupling = self._coupling(state.step)
         self.model.train()
         parts = self.batches[state.step]
         predictions = sum(part.n_predictions for part in parts)
@@ -153,21 +153,23 @@ class Trainer:
         untie(
             state.network,
             state.optimizers,
-            how.init,
-            how.optimizer_state,
-            random,
-            self._coupling(),
-            self.untied_rows,
-            how.pull,
+            init=how.init,
+            optimizer_state=how.optimizer_state,
+            generator=random,
+            coupling=self._coupling(state.step),
+            rows=self.untied_rows,
+            pull=how.pull,
         )
+        if state.pair.tied:
+            log.warning("step %d: nothing unties, for untie.min_count=%d leaves no row to", state.step, how.min_count)
+            return
         rows = f"{state.pair.untied_rows:,} of {len(state.pair.input):,} rows"
         log.info("step %d: untied %s (init=%s, optimizer_state=%s)", state.step, rows, how.init, how.optimizer_state)
 
-    def _coupling(self) -> float:
-        """Return the coupling of the next step, which is one after the untie point."""
+    def _coupling(self, step: int) -> float:
+        """Return the coupling of the step that begins there, the untie point or one after it."""
         assert self.timeline.untie_step is not None
-        since = self.state.step - self.timeline.untie_step
-        return coupling_at(self.config.untie, self.timeline.ramp_steps, since)
+        return coupling_at(self.config.untie, self.timeline.ramp_steps, step - self.timeline.untie_step)
 
     def _open_window(self) -> None:
         self._window_started = time.perf_counter()
@@ -187,10 +189,10 @@ class Trainer:
         return row
 
     def _parting(self) -> Row:
-        """Return how untied E and U are, and how far they have parted."""
+        """Return how untied E and U were in the last step, and how far they have parted."""
         pair = self.state.pair
         share = pair.untied_rows / len(pair.input)
-        return {"coupling": pair.coupling, "untied_rows": share, **pair.distance()}
+        return {"coupling": self._coupling(self.state.step - 1), "untied_rows": share, **pair.distance()}
 
     def _log_validation(self) -> None:
         result = self.evaluate()

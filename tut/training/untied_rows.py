@@ -16,19 +16,22 @@ def rows_to_untie(config: UntieConfig, counts: npt.NDArray[np.integer], n_rows: 
         config: `min_count`, `rows`, and a `coupling`, of which 1 unties none.
         counts: how often each token occurs in the training split, (vocabulary,).
         n_rows: rows of the matrix. Those beyond the vocabulary belong to no token, and are rare.
-        seed: decides which are drawn at random.
+        seed: decides which are drawn at random, of those whose tokens occur.
     """
     if config.coupling == 1:
         return torch.zeros(n_rows, dtype=torch.bool)
     if config.min_count == 0:
         return torch.ones(n_rows, dtype=torch.bool)
-    is_common = torch.zeros(n_rows, dtype=torch.bool)
-    is_common[: len(counts)] = torch.from_numpy(counts >= config.min_count)[:n_rows]
+    of_rows = torch.zeros(n_rows, dtype=torch.int64)
+    of_rows[: len(counts)] = torch.from_numpy(counts.astype(np.int64))[:n_rows]
+    is_common = of_rows >= config.min_count
     if config.rows == "common":
         return is_common
     if config.rows == "rare":
         return ~is_common
     random = Generator().manual_seed(derived_seed(seed, "untied rows"))
+    occurring = of_rows.nonzero().flatten()
+    shuffled = occurring[torch.randperm(len(occurring), generator=random)]
     drawn = torch.zeros(n_rows, dtype=torch.bool)
-    drawn[torch.randperm(n_rows, generator=random)[: int(is_common.sum())]] = True
+    drawn[shuffled[: int(is_common.sum())]] = True
     return drawn
