@@ -8,8 +8,9 @@ With c = 1, equal rows stay equal: they are one row, and are kept as one. E's gr
 nothing, so that whoever reads norms, clips or steps meets the row once; after the step U's row is a copy. Between 0 and
 1 each role's gradient stands by itself until the optimizer's step, as it does untied: what is clipped are the two.
 
-Everywhere, `rows` are those that are not tied, (vocabulary, 1), True or False, divided among processes as E is; None
-are all of them. A gradient that is not there is zero.
+Everywhere, `rows` is 1 for a row that is untied and 0 for one that is tied, (vocabulary, 1), in the format of the
+matrices and divided among processes as they are; None unties all. A gradient that is not there is zero. What is done at
+every step is done in place: on a CPU, another matrix would cost more than the optimizer's step.
 """
 
 import torch
@@ -19,10 +20,9 @@ from torch import Tensor, nn
 @torch.no_grad()
 def join_rows(e: nn.Parameter, u: nn.Parameter, rows: Tensor) -> None:
     """Make one gradient, E's, of the gradients of tied rows. Done a second time, it changes nothing."""
-    if u.grad is None:
-        return
-    gradient_of(e).add_(_only(~rows, u.grad))
-    u.grad.copy_(_only(rows, u.grad))
+    if u.grad is not None:
+        gradient_of(e).addcmul_(u.grad, 1 - rows)
+        u.grad.mul_(rows)
 
 
 @torch.no_grad()
@@ -31,10 +31,12 @@ def couple(e: nn.Parameter, u: nn.Parameter, coupling: float, rows: Tensor | Non
     if coupling == 0 or (e.grad is None and u.grad is None):
         return
     of_e, of_u = gradient_of(e), gradient_of(u)
-    own = of_e if rows is None else _only(rows, of_e)
-    share = own * coupling
     of_e.add_(of_u, alpha=coupling)
-    of_u.add_(share)
+    of_u.mul_(1 - coupling**2)  # g_U + c g_E = (1 - c^2) g_U + c (g_E + c g_U), and the last term is there
+    if rows is None:
+        of_u.add_(of_e, alpha=coupling)
+    else:
+        of_u.addcmul_(of_e, rows, value=coupling)
 
 
 @torch.no_grad()
@@ -51,16 +53,13 @@ def weigh(parameter: nn.Parameter, weight: float, coupling: float, rows: Tensor 
     if weight == 1 or parameter.grad is None:
         return
     where_untied = 1 + coupling * (weight - 1)
-    if rows is None:
-        parameter.grad.mul_(where_untied)
-    else:
-        parameter.grad.mul_(rows * where_untied + ~rows * weight)
+    parameter.grad.mul_(where_untied if rows is None else rows * where_untied + (1 - rows) * weight)
 
 
 @torch.no_grad()
 def follow_rows(e: nn.Parameter, u: nn.Parameter, rows: Tensor) -> None:
     """Make the tied rows of U equal to those of E."""
-    u.copy_(torch.where(rows, u, e))
+    torch.where(rows > 0, u, e, out=u)
 
 
 def gradient_of(parameter: nn.Parameter) -> Tensor:
@@ -68,8 +67,3 @@ def gradient_of(parameter: nn.Parameter) -> Tensor:
     if parameter.grad is None:
         parameter.grad = torch.zeros_like(parameter)
     return parameter.grad
-
-
-def _only(rows: Tensor, matrix: Tensor) -> Tensor:
-    """Return a matrix with zeros in all other rows."""
-    return torch.where(rows, matrix, torch.zeros_like(matrix))

@@ -212,8 +212,12 @@ class TiedPair(Embeddings):
             self.rows = resized
         known = self._spread
         is_new = self._spread_from is not self.rows
-        if known is None or is_new or known.device != e.device or is_sharded(known) != is_sharded(e):
-            self._spread, self._spread_from = spread(self.rows[:, None], e), self.rows
+        if (
+            known is None
+            or is_new
+            or (known.device, known.dtype, is_sharded(known)) != (e.device, e.dtype, is_sharded(e))
+        ):
+            self._spread, self._spread_from = spread(self.rows[:, None].to(e.dtype), e), self.rows
         return self._spread
 
     def _check_one_update(self, optimizer: Optimizer) -> None:
