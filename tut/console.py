@@ -88,7 +88,8 @@ def complain(error: Exception) -> NoReturn:
     """End the process with one line and exit code 1; with HYDRA_FULL_ERROR=1, with the whole traceback."""
     if os.environ.get("HYDRA_FULL_ERROR", "0") != "0":
         raise error
-    print(f"tut: {error}", file=sys.stderr)
+    line = str(error).replace("\n", "\\n")  # as what was typed may have one
+    print(f"tut: {line}", file=sys.stderr)
     sys.exit(1)
 
 
@@ -101,5 +102,48 @@ def command_to_go_on(key: str, folder: Path | str) -> str:
         key: the key that names the folder: `hydra.run.dir` or `hydra.sweep.dir`.
         folder: its value.
     """
-    words = [word for word in sys.argv[1:] if not word.startswith((key, "resume=never"))]
-    return shlex.join(["python", "-m", "tut.train", *words, f"{key}={folder}"])
+    words = [word for word in sys.argv[1:] if word.lstrip("+").partition("=")[0] != key]
+    kept = [word for word in words if word.lstrip("+") != "resume=never"]
+    return shlex.join([*_program(), *kept, as_override(key, str(folder))])
+
+
+def as_override(key: str, text: str) -> str:
+    """Return an override that gives a key a text, with quotes if Hydra's grammar would read something else without.
+
+    The shell takes quotes away: for it, quote the whole override.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    as_it_is = f"{key}={text}"
+    with suppress(HydraException):
+        if "${" not in text and OverridesParser.create().parse_override(as_it_is).value() == text:
+            return as_it_is
+    literal = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)  # no interpolation
+    inside = re.sub(r'(\\*)("|\Z)', _quote_escaped, literal)
+    return f'{key}="{inside}"'
+
+
+def _quote_escaped(found: re.Match[str]) -> str:
+    """Escape a quote and the backslashes before it, or before the closing quote."""
+    backslashes, quote = found.groups()
+    return backslashes * 2 + (f"\\{quote}" if quote else "")
+
+
+def _program() -> list[str]:
+    """Return the words that this process was started with, up to its arguments: another app may use TUT's launchers."""
+    spec = sys.modules["__main__"].__spec__
+    if spec is not None:
+        return ["python", "-m", spec.name.removesuffix(".__main__")]
+    script = Path(sys.argv[0])
+    if script.suffix == ".py":
+        return ["python", str(script)]
+    return ["python", "-m", "tut.train"] if script.name in ("tut-train", "-c", "") else [script.name]
+
+
+def arguments_of(command: str) -> list[str]:
+    """Return the arguments of a command line that `command_to_go_on` has made."""
+    words = shlex.split(command)
+    if words[0] != "python":
+        return words[1:]
+    return words[3:] if words[1] == "-m" else words[2:]

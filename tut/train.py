@@ -21,6 +21,7 @@ from tut.config import Config
 from tut.console import command_to_go_on, complain, ends_for_people
 from tut.errors import TutError
 from tut.system.background import work_dropped_at_exit
+from tut.system.files import remove_if_only
 from tut.system.provenance import CONF_DIR
 from tut.system.signals import Stopped
 
@@ -33,12 +34,16 @@ def _task(composed: DictConfig) -> float | None:
 
     config = Config.from_hydra(composed)
     settings = HydraConfig.get()
+    os.chdir(settings.runtime.cwd)  # with hydra.job.chdir Hydra has gone elsewhere: paths mean what they did when typed
     sweep = settings.mode == RunMode.MULTIRUN
     if sweep and config.wandb.group is None:
         config.wandb.group = Path(settings.sweep.dir).name
     try:
         return run(config, Path(settings.runtime.output_dir))
     except TutError as error:
+        made_by_hydra = (settings.output_subdir or "", f"{settings.job.name}.log")
+        remove_if_only(Path(settings.runtime.output_dir), made_by_hydra)
+        remove_if_only(Path(settings.sweep.dir), ["multirun.yaml"])
         complain(error)
     except Stopped as stop:
         if sweep:

@@ -3,12 +3,13 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from conftest import SHARED, TEXT, command
+from conftest import SHARED, TEXT, UNREPORTED, command
 
 TRAIN = "tut.train"
 SMALL_TEXT = ("data=text", f"data.files={TEXT}", "data.vocab_size=500")
@@ -29,7 +30,7 @@ BAD = [
     ("untie.epoch=1 untie.step=4", ["untie.epoch=1 and untie.step=4", "one key"]),
     ("untie.init=random", ["untie.init=random: choose from copy, fresh"]),
     ("untie.optimizer_state=zeros", ["untie.optimizer_state=zeros: choose from copy, zero; did you mean 'zero'?"]),
-    ("untie=null", ["untie=null: must be a mapping"]),
+    ("untie=null", ["untie=null: choose from conflict"]),
     ("model=brt", ["model=brt: choose from", "did you mean 'bert'?"]),
     ("model=null", ["model=null: choose from"]),
     ("model=custom", ["model.architecture: must be given"]),
@@ -80,7 +81,9 @@ BAD = [
     ("seed=-1", ["seed=-1: must be at least 0"]),
     ("resume=nevr", ["resume=nevr", "did you mean 'never'?"]),
     ("experiment=dmo", ["experiment=dmo: choose from blog, demo, seed; did you mean 'demo'?"]),
-    ("experiment=null", ["experiment=null: choose from blog, demo, seed"]),
+    ("-m experiment=null,demo", ["experiment=null: choose from blog, demo, seed"]),
+    ("-m model=bert,null", ["model=null: choose from", "bert"]),
+    ("model=3", ["model=3: choose from", "bert"]),
     ("optimizer.weight_decay=inf", ["optimizer.weight_decay=inf: must be at least 0"]),
     ("-m model=glob(b*) untie.epoch=99", ["untie.epoch=99", "before the end of training"]),
     ("model.config.dtype=float16", ["model.config.dtype", "trainer.precision"]),
@@ -88,6 +91,41 @@ BAD = [
     ("hydra/launcher=nowhere", ["hydra/launcher=nowhere: choose from basic"]),
     ("untie.epoch", ["untie.epoch: not an override; write key=value"]),
     ("=3", ["=3: not an override"]),
+    ("seed=0,1,", ["seed=0,1,: a value is missing beside a comma; write seed=0,1"]),
+    ("-m untie.step=choice(0,3,null)", ["choice takes no null; write untie.step=0,3,null"]),
+    ("hydra.run.dir=out/lr=1,b=2", ["= has a meaning of its own", "'hydra.run.dir=\"out/lr=1,b=2\"'"]),
+    ("data.files=a,b.txt", ["start it with -m; as one text, it is 'data.files=\"a,b.txt\"'"]),
+    ("data=text data.files=~/nowhere/*.txt", ["data.files=~/nowhere/*.txt: no such file"]),
+    ("seed=${oc.env:UNSET}", ["seed=${oc.env:UNSET}: the variable UNSET is not set"]),
+    ("wandb.tags=[a,${oc.env:UNSET}]", ["wandb.tags[1]=${oc.env:UNSET}: the variable UNSET is not set"]),
+    ("trainer.epochs=${trainer.max_step}", ["there is no key trainer.max_step; did you mean 'trainer.max_steps'?"]),
+    ("wandb.project=x${nosuch}", ["wandb.project=x${nosuch}: there is no key nosuch"]),
+    ("seed=${trainer.max_steps}", ["seed=${trainer.max_steps}: comes to null, and must be a whole number"]),
+    ("hydra.run.dir=runs/${nosuch}", ["hydra.run.dir=runs/${nosuch}: there is no key nosuch"]),
+    ("hydra.verbose=[${oc.env:UNSET}]", ["hydra.verbose[0]=${oc.env:UNSET}: the variable UNSET is not set"]),
+    ("-m hydra.sweep.subdir=${nosuch}", ["hydra.sweep.subdir=${nosuch}: there is no key nosuch"]),
+    ("-m hydra.sweep.dir=${trainer.max_step}", ["hydra.sweep.dir=", "there is no key trainer.max_step"]),
+    ("hydra.run.dir=FILE", ["hydra.run.dir=", "is no folder"]),
+    ("hydra.run.dir=FILE/deep/er", ["hydra.run.dir=", "is no folder"]),
+    ("-m hydra.sweep.dir=FILE", ["hydra.sweep.dir=", "is no folder"]),
+    ("-m hydra.sweep.dir=EMPTY hydra.sweep.subdir=FILE", ["hydra.sweep.subdir=", "is no folder"]),
+    ("--experimental-rerun FILE", ["--experimental-rerun", "cannot be read"]),
+    ("-m seed=range(0)", ["seed=range(0): comes to no value"]),
+    ("-m seed=range(0,3,0)", ["seed=range(0,3,0): range() arg 3 must not be zero"]),
+    ("-m model=glob(zzz*)", ["model=glob(zzz*): comes to no value", "choose from bert"]),
+    ("-m seed=glob(*)", ["seed=glob(*): comes to no value"]),
+    ("--experimental-rerun nothere.pickle", ["--experimental-rerun nothere.pickle: no such file"]),
+    ("--experimental-rerun EMPTY", ["--experimental-rerun", "no such file"]),
+    ("--resolve", ["--resolve: goes with --cfg alone"]),
+    ("untie.epoc=5 --info", ["did you mean 'untie.epoch'?"]),
+    ("-m +sweeps=pydocs,demo", ["+sweeps=pydocs,demo: a value comes with its own hydra.sweeper"]),
+    ("-m +sweeps=glob(s*) seed=0", ["+sweeps=glob(s*): a value comes with its own hydra.sweeper"]),
+    ("-m hydra.launcher.workers_per_device=1,2", ["Sweeping over Hydra's configuration is not supported"]),
+    ("untie.epoch=1e3", ["untie.epoch=1000: must be before the end of training"]),
+    (
+        "optimizer.warmup_steps=51 trainer.max_steps=50",
+        ["optimizer.warmup_steps=51: must be at most trainer.max_steps=50"],
+    ),
     ("untie.epoch=1,2", ["untie.epoch=1,2: several values make a sweep; start it with -m"]),
     ("-m untie.epoch=1,2,99", ["untie.epoch=99", "before the end of training"]),
     ("-m --cfg job", ["--multirun and --cfg: only one of these"]),
@@ -96,7 +134,7 @@ BAD = [
     ("--config-dir /nowhere", ["--config-dir /nowhere: no such folder"]),
     ("--config-name nowhere", ["nowhere"]),
 ]
-# Only the data tells: then Hydra has made its folder and log, and nothing else is in it.
+# Only the data tells: then Hydra has made its folder and log, which are taken away.
 BAD_FOR_THE_DATA = [
     ("untie.step=1000000", ["untie.step=1000000: that is step 1000000, past the end of training", "untie.epoch=never"]),
     ("trainer.batch_size=100000", ["trainer.batch_size=100000: the training split has only"]),
@@ -114,7 +152,8 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     saved, empty = tmp_path_factory.mktemp("saved"), tmp_path_factory.mktemp("empty")
     table = Dataset.from_dict({"text": ["some words"] * 40})
     DatasetDict(train=table, validation=table, test=table).save_to_disk(saved)
-    return {"SAVED": str(saved), "EMPTY": str(empty)}
+    (saved / "file").touch()
+    return {"SAVED": str(saved), "EMPTY": str(empty), "FILE": str(saved / "file")}
 
 
 def arguments(typed: str, places: dict[str, str]) -> list[str]:
@@ -167,14 +206,112 @@ def test_bad_input_in_a_real_process(typed: str, tmp_path: Path) -> None:
 def test_bad_input_that_only_the_data_shows(
     typed: str, said: list[str], places: dict[str, str], tmp_path: Path
 ) -> None:
-    words = [*SMALL_TEXT, "trainer.precision=fp32", *arguments(typed, places), "hydra.run.dir=run"]
+    words = [*SMALL_TEXT, "trainer.precision=fp32", *arguments(typed, places), "hydra.run.dir=runs/run"]
     done = command(TRAIN, *words, cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr.startswith("tut: ")
     assert done.stderr.count("\n") == 1
     for part in said:
         assert part in done.stderr
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [".hydra", "train.log"]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "hydra.run.dir=FILE",
+        "-m seed=range(0)",
+        "-m model=glob(zzz*)",
+        "-m hydra.sweep.subdir=${nosuch}",
+        "--experimental-rerun FILE",
+        "-m +sweeps=pydocs,demo",
+        "-m SMALL untie.step=3,1000000",
+        "-m SMALL untie.step=1000000 hydra/launcher=basic",
+    ],
+)
+def test_what_hydra_would_tell_by_a_traceback(typed: str, places: dict[str, str], tmp_path: Path) -> None:
+    done = command(TRAIN, *arguments(typed, {**places, "SMALL": " ".join(SMALL_TEXT)}), cwd=tmp_path)
+    assert done.returncode == 1
+    *notes, error = done.stderr.splitlines()
+    assert error.startswith("tut: ")
+    assert all(note.startswith("tut: -m: ") for note in notes)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_info_looks_at_the_config_that_was_typed(tmp_path: Path) -> None:
+    for words in (
+        ["untie.epoch=5", "--info", "config"],
+        ["--info=config", "untie.epoch=5"],
+        ["untie.epoch=5", "--info"],
+    ):
+        done = command(TRAIN, *words, cwd=tmp_path)
+        assert done.returncode == 0
+        assert "  epoch: 5\n" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+TINY = (*SMALL_TEXT, "data.seq_len=32", "trainer.batch_size=4", "tracker=none", "model=mini")
+
+
+def test_what_is_printed_can_be_pasted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command that goes on with a stopped run, and a sweep's, in folders that are named after overrides."""
+    import tut.training.trainer
+
+    words = (*TINY, "experiment=null", "trainer.max_steps=6", "trainer.epochs=2", "untie.step=2")
+    names = ("out/seed=1,untie.step=2", "sw/lr=1,b=2 x")
+    calls, original = iter(range(6)), tut.training.trainer.autocast
+
+    def stopping(*given):
+        if next(calls, None) == 3:
+            signal.raise_signal(signal.SIGINT)
+        return original(*given)
+
+    with monkeypatch.context() as patched:  # what is forked has it too
+        patched.setattr(tut.training.trainer, "autocast", stopping)
+        stopped = command(TRAIN, *words, f'hydra.run.dir="{names[0]}"', cwd=tmp_path)
+    assert stopped.returncode == 130
+    assert "tut: trainer.epochs=2 does not count: trainer.max_steps=6 decides instead\n" in stopped.stderr
+    done = command(TRAIN, *pasted(stopped.stdout.partition("to go on: ")[2].splitlines()[0]), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / names[0] / "state.json").read_text())["status"] == "finished"
+
+    first = command(TRAIN, "-m", *words, f"hydra.sweep.dir='{names[1]}'", UNREPORTED, cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    assert "tut: -m: no key has several values, so this sweep is one run\n" in first.stderr
+    again = command(
+        TRAIN, *pasted(json.loads((tmp_path / names[1] / "sweep.json").read_text())["command"]), cwd=tmp_path
+    )
+    assert again.returncode == 0, again.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "sw"]
+    assert [path.name for path in (tmp_path / "sw").iterdir()] == ["lr=1,b=2 x"]
+
+
+def pasted(line: str) -> list[str]:
+    """Return the arguments that bash makes of a command line of tut.train."""
+    done = subprocess.run(["bash", "-c", f"printf '%s\\0' {line}"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("python\0-m\0tut.train\0")
+    return done.stdout.split("\0")[3:-1]
+
+
+@pytest.mark.parametrize("launcher", [(), ("-m", "seed=0,1"), ("-m", "seed=0", "hydra/launcher=basic")])
+def test_paths_mean_what_they_did_where_they_were_typed(launcher: tuple[str, ...], tmp_path: Path) -> None:
+    """Whatever the current folder is in a job. One name is a glob's pattern, one is none that Hydra's grammar reads."""
+    for name in ("a[1].txt", "a1.txt", "données.txt"):
+        shutil.copy(TEXT, tmp_path / name)
+    words = (
+        *TINY,
+        "data.files=['a[1].txt', données.txt]",
+        "trainer.max_steps=2",
+        "untie.step=1",
+        "hydra.job.chdir=true",
+    )
+    folders = ("hydra.run.dir=runs", "hydra.sweep.dir=runs")
+    done = command(TRAIN, *launcher, *words, *folders, UNREPORTED, cwd=tmp_path, TUT_HOME="home")
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a1.txt", "a[1].txt", "données.txt", "home", "runs"]
+    states = [json.loads(path.read_text()) for path in (tmp_path / "runs").rglob("state.json")]
+    assert [state["status"] for state in states] == ["finished"] * (2 if "seed=0,1" in launcher else 1)
+    assert not [*(tmp_path / "runs").rglob("runs"), *(tmp_path / "runs").rglob("home")]
 
 
 def test_full_error_shows_the_traceback(tmp_path: Path) -> None:

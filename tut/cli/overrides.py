@@ -1,5 +1,6 @@
 """Overrides, one by one: whether a key exists, what its value may be, and what to say if it is not so."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import is_dataclass
 from types import NoneType, UnionType
@@ -7,35 +8,23 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl  # private; see tut.cli.preflight
 from hydra.core.object_type import ObjectType
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+from hydra.core.override_parser.types import ChoiceSweep, Glob, IntervalSweep, Override, QuotedString, RangeSweep
 from hydra.errors import HydraException
-from omegaconf.errors import MissingMandatoryValue
+from omegaconf import OmegaConf
+from omegaconf.errors import (
+    GrammarParseError,
+    InterpolationResolutionError,
+    InterpolationValidationError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+)
 
 from tut.config import POINTS, Config
 from tut.errors import TutError, did_you_mean, one_line
 from tut.sweep.config import SETTINGS
 
 _LAUNCHER = "hydra.launcher."
-_NOT_AN_OVERRIDE = "not an override; write key=value (in the shell, quote what has spaces)"
 _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-
-
-def parse_overrides(lines: list[str], loader: ConfigLoaderImpl) -> list[Override]:
-    """Return overrides as Hydra reads them.
-
-    Raises:
-        TutError: a line is none.
-    """
-    parsed = []
-    for line in lines:
-        try:
-            parsed += OverridesParser.create(loader).parse_overrides([line])
-        except HydraException as error:
-            raise TutError(f"{line}: {_NOT_AN_OVERRIDE}") from error
-        if not parsed[-1].key_or_group:
-            raise TutError(f"{line}: {_NOT_AN_OVERRIDE}")
-    return parsed
 
 
 def check_override(override: Override, loader: ConfigLoaderImpl, launcher: str) -> None:
@@ -49,13 +38,12 @@ def check_override(override: Override, loader: ConfigLoaderImpl, launcher: str) 
     groups = [group for group in there.get_group_options("", ObjectType.GROUP) if group != "hydra"]
     options = there.get_group_options(key, ObjectType.CONFIG)
     if key in groups or options:
-        if override.value() is None:
-            raise no_such_option(key, "null", options)
+        _check_choices(override, options)
         return
     is_setting = key.startswith(_LAUNCHER) and launcher in SETTINGS
     if key.startswith("hydra.") and not is_setting:
         return
-    known = [*_keys(SETTINGS[launcher], _LAUNCHER)] if is_setting else [*groups, *_keys(Config)]
+    known = [*keys_of(SETTINGS[launcher], _LAUNCHER)] if is_setting else [*groups, *keys_of(Config)]
     missing = ".".join(key.split(".")[:3]) not in known if is_setting else type_of(key) is None
     if missing:
         same_leaf = [name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]]
@@ -63,6 +51,36 @@ def check_override(override: Override, loader: ConfigLoaderImpl, launcher: str) 
         raise TutError(f"{line}: there is no key {key}{near}")
     if override.is_delete():
         raise TutError(f"{line}: a key cannot be taken away; set it to null")
+
+
+def _check_choices(override: Override, options: list[str]) -> None:
+    """Check that what is chosen from a group are names: Hydra's words for anything else are a traceback."""
+    value = override.value()
+    if isinstance(value, Glob):
+        return
+    for choice in value.list if isinstance(value, ChoiceSweep) else [value]:
+        name = choice.text if isinstance(choice, QuotedString) else choice
+        if not isinstance(name, str | list):
+            words = "null" if name is None else override.get_value_string()
+            raise no_such_option(override.key_or_group, words, options)
+
+
+def check_sweep(override: Override, loader: ConfigLoaderImpl) -> None:
+    """Check that an override with several values has one at least.
+
+    Raises:
+        TutError: it has none.
+    """
+    if not override.is_discrete_sweep():
+        return
+    try:
+        is_empty = next(override.sweep_string_iterator(), None) is None
+    except (HydraException, ValueError) as error:  # a range in steps of 0
+        raise TutError(f"{override.input_line}: {one_line(error)}") from error
+    if is_empty:
+        options = loader.repository.get_group_options(override.key_or_group, ObjectType.CONFIG)
+        choose = f"; choose from {', '.join(options)}" if options else ""
+        raise TutError(f"{override.input_line}: comes to no value at all{choose}")
 
 
 def examples(swept: list[Override]) -> list[list[str]]:
@@ -105,11 +123,12 @@ def type_of(key: str) -> Any:
     return kind
 
 
-def _keys(section: type, prefix: str = "") -> Iterator[str]:
+def keys_of(section: type, prefix: str = "") -> Iterator[str]:
+    """Yield the keys of a section of the schema, and of its sections."""
     for name, kind in get_type_hints(section).items():
         if is_dataclass(kind):
             assert isinstance(kind, type)
-            yield from _keys(kind, f"{prefix}{name}.")
+            yield from keys_of(kind, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}"
 
@@ -120,6 +139,10 @@ def explain(error: BaseException) -> str:
     if isinstance(error, MissingMandatoryValue):
         return f"{key}: must be given"
     message = str(error).split("\n")[0]
+    if isinstance(error, InterpolationResolutionError):
+        return _explain_interpolation(error, message)
+    if isinstance(error, GrammarParseError):
+        return f"{key}={error.value}: {message}"
     name, bracket, _ = (key or "").partition("[")
     kind = type_of(name)
     if bracket and get_origin(kind) is list:
@@ -127,10 +150,30 @@ def explain(error: BaseException) -> str:
     if kind is None or kind is Any:
         return f"{key}: {message}" if key else one_line(error)
     value = getattr(error, "value", None)
-    given = f"{key}={'null' if value is None else value}"
+    return f"{key}={'null' if value is None else value}: must be {_allowed(key, kind)}"
+
+
+def _explain_interpolation(error: OmegaConfBaseException, message: str) -> str:
+    """Say what is wrong with a value that refers to another one, to a variable of the environment, or to anything."""
+    plain = OmegaConf.to_container(error.parent_node, resolve=False)
+    given = f"{error.full_key}={plain[error.key]}"  # type: ignore[index]
+    missing = re.fullmatch("Interpolation key '(.*)' not found", message)
+    if missing is not None:
+        return f"{given}: there is no key {missing[1]}{did_you_mean(missing[1], keys_of(Config))}"
+    unset = re.search(r"Environment variable '(.*)' not found", message)
+    if unset is not None:
+        return f"{given}: the variable {unset[1]} is not set in the environment"
+    if isinstance(error, InterpolationValidationError):
+        comes_to = "null" if error.value is None else error.value
+        kind = type_of(error.full_key or "")
+        return f"{given}: comes to {comes_to}, and must be {_allowed(error.full_key or '', kind)}"
+    return f"{given}: {message}"
+
+
+def _allowed(key: str | None, kind: Any) -> str:
     section, _, leaf = key.rpartition(".") if key else ("", "", "")
     of_point = POINTS.get(leaf) if section == "untie" else None
-    return f"{given}: must be {of_point or _in_words(kind)}"
+    return of_point or _in_words(kind)
 
 
 def _in_words(kind: Any) -> str:

@@ -21,15 +21,19 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, ValueType
 from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
+from tut import limits
+from tut.cli.grammar import parse_overrides, quoted_form
+from tut.cli.hydra_settings import check_hydra, check_job, check_output, check_rerun
 from tut.cli.hydra_versions import REPLACE, VERSION_BASE
-from tut.cli.overrides import check_override, examples, explain, no_such_option, parse_overrides
-from tut.config import POINTS, RAMPS, RESUME_WORDS, Config
+from tut.cli.overrides import check_override, check_sweep, examples, explain, no_such_option
+from tut.cli.shorthands import idle, normalise
+from tut.config import RESUME_WORDS, Config
 from tut.console import complain
 from tut.errors import TutError, did_you_mean, one_line
 from tut.sweep.config import LauncherConfig, settings_of
@@ -56,27 +60,6 @@ def register_schema() -> None:
         store.store(group="sweeps", name=path.stem, node=sweep, package="_global_", **REPLACE)
 
 
-def normalise(overrides: list[str]) -> list[str]:
-    """Spell out what five shorthands mean to Hydra.
-
-    `model.architecture=X` without `model=` starts from X's own sizes, not from the default model's, and so does
-    `model.pretrained=X`. A value of `model.config`, or of what sbatch takes, may be set whether or not it has one yet.
-    An untie point, or the length of a ramp, replaces the one that its `untie` option comes with under another key.
-    A named sweep is one without `-m`: its file cannot say so, for Hydra 1.4 reads the mode from the command line alone.
-    """
-    given = dict(text.lstrip("+").partition("=")[::2] for text in overrides)
-    keys = [text.partition("=")[0] for text in overrides]
-    names_one = "model.architecture" in keys or "model.pretrained" in keys
-    extra = ["model=custom"] if names_one and "model" not in keys else []
-    if "+sweeps" in keys:
-        extra.append("hydra.mode=MULTIRUN")
-    for alternatives in (POINTS, RAMPS):
-        named = [name for name in alternatives if given.get(f"untie.{name}", "null") != "null"]
-        extra += [f"untie.{name}=null" for name in alternatives if named and f"untie.{name}" not in given]
-    free = ("model.config.", "model.config=", "hydra.launcher.sbatch.")
-    return [f"++{text}" if text.startswith(free) else text for text in overrides] + extra
-
-
 def preflight(arguments: list[str]) -> list[str]:
     """Check a whole command line, and return it as Hydra is to have it: options first, then overrides.
 
@@ -90,16 +73,35 @@ def preflight(arguments: list[str]) -> list[str]:
         options = list(arguments)
         for override in asked.overrides:
             options.remove(override)
+        if asked.experimental_rerun:
+            check_rerun(asked.experimental_rerun, asked.overrides)
+            return options
         asked.overrides = normalise(asked.overrides)
-        only_asks = asked.hydra_help or asked.info or asked.shell_completion or asked.experimental_rerun
+        only_asks = asked.hydra_help or asked.shell_completion
         if not only_asks:
             passed: set[str] = set()
+            runs = 0
             for config, launcher in _configs(asked):
-                if not asked.cfg:
+                runs += 1
+                if not _only_shows(asked):
                     check(config, launcher, passed)
+            if asked.multirun and runs == 1:
+                _tell("-m: no key has several values, so this sweep is one run")
+            for line in idle(asked.overrides):
+                _tell(line)
     except TutError as error:
         complain(error)
+    if asked.info:
+        return [*asked.overrides, *options]  # for the option takes the next word for its value
     return [*options, *asked.overrides]
+
+
+def _only_shows(asked: Namespace) -> bool:
+    return bool(asked.cfg or asked.info)
+
+
+def _tell(line: str) -> None:
+    print(f"tut: {line}", file=sys.stderr)
 
 
 def check(config: Config, launcher: type[LauncherConfig] | None, passed: set[str]) -> None:
@@ -124,6 +126,7 @@ def check(config: Config, launcher: type[LauncherConfig] | None, passed: set[str
 
     checks: list[tuple[Callable[..., None], list[Any]]] = [
         (_check_resume, [config.resume]),
+        (_check_warmup, [config.optimizer.warmup_steps, config.trainer.max_steps]),
         (check_tracker, [config.tracker]),
         (check_source, [config.data]),
         (check_folder, ["data.tokenizer", config.data.tokenizer]),
@@ -145,6 +148,11 @@ def _check_resume(resume: str) -> None:
     if resume not in RESUME_WORDS and not Path(resume).is_dir():
         near = did_you_mean(resume, RESUME_WORDS)
         raise TutError(f"resume={resume}: must be auto, never, or the folder of a checkpoint or run{near}")
+
+
+def _check_warmup(warmup_steps: int, max_steps: int | None) -> None:
+    ok = max_steps is None or warmup_steps <= max_steps
+    limits.check(ok, "optimizer.warmup_steps", warmup_steps, f"at most trainer.max_steps={max_steps}")
 
 
 def _help() -> str:
@@ -171,6 +179,8 @@ def _parse(arguments: list[str]) -> Namespace:
         raise TutError(f"{unknown[0]}: no such option{did_you_mean(unknown[0], flags)}")
     names = ("run", "multirun", "cfg", "info", "shell_completion")
     commands = [f"--{name}" for name in names if getattr(asked, name)]
+    if asked.resolve and not asked.cfg:
+        raise TutError("--resolve: goes with --cfg alone")
     if len(commands) > 1:
         raise TutError(f"{' and '.join(commands)}: only one of these at a time")
     return asked
@@ -191,19 +201,35 @@ def _configs(asked: Namespace) -> Iterator[tuple[Config, type[LauncherConfig] | 
         overrides = parse_overrides(asked.overrides, loader)
         for override in overrides:
             check_override(override, loader, _launcher(overrides))
-        several = [override.input_line for override in overrides if override.is_sweep_override()]
+        several = [override for override in overrides if override.is_sweep_override()]
+        for override in several:
+            check_sweep(override, loader)
         # An override with several values cannot be composed as a single run, not even to see whether it is one.
         mode = RunMode.MULTIRUN if asked.multirun or several else RunMode.RUN
         base = _compose(loader, name, [*asked.overrides, *extra], mode)
         is_sweep = asked.multirun or base.hydra.mode == RunMode.MULTIRUN
         if several and not is_sweep:
-            raise TutError(f"{several[0]}: several values make a sweep; start it with -m")
+            raise _no_sweep(several[0])
+        check_hydra(base)
         if not is_sweep:
+            if not _only_shows(asked):
+                check_output("hydra.run.dir", base.hydra.run.dir)
             yield _typed(base), None
             return
+        if not _only_shows(asked):
+            check_output("hydra.sweep.dir", base.hydra.sweep.dir)
         launcher = settings_of(base.hydra.launcher._target_)
-        for job in _jobs(base, asked.overrides, loader):
-            yield _typed(_compose(loader, name, [*job, *extra], RunMode.RUN)), launcher
+        for number, job in enumerate(_jobs(base, asked.overrides, loader)):
+            composed = _compose(loader, name, [*job, *extra], RunMode.RUN)
+            check_job(composed, base, number, [str(override.input_line) for override in several] or job)
+            yield _typed(composed), launcher
+
+
+def _no_sweep(override: Override) -> TutError:
+    line = str(override.input_line)
+    form = quoted_form(line) if override.value_type == ValueType.SIMPLE_CHOICE_SWEEP and "'" not in line else None
+    as_text = "" if form is None else f"; as one text, it is {form}"
+    return TutError(f"{line}: several values make a sweep; start it with -m{as_text}")
 
 
 def _check_folder(flag: str, folder: Path) -> None:

@@ -229,10 +229,19 @@ def _expand(key: str, patterns: str | list[str] | None) -> list[Path]:
     found: set[Path] = set()
     for pattern in [patterns] if isinstance(patterns, str) else patterns or []:
         wanted = os.path.expanduser(pattern)
-        files = {Path(name).absolute() for name in glob.glob(wanted, recursive=True) if os.path.isfile(name)}
+        names = glob.glob(_with_literal_brackets(wanted), recursive=True)
+        files = {Path(name).absolute() for name in names if os.path.isfile(name)}
         if not files:
             folder = os.path.dirname(wanted) or "."
             near = did_you_mean(os.path.basename(wanted), os.listdir(folder) if os.path.isdir(folder) else [])
             raise TutError(f"{key}={pattern}: no such file (seen from {Path.cwd()}){near}")
         found |= files
     return sorted(found)
+
+
+def _with_literal_brackets(pattern: str) -> str:
+    """Return a glob with the brackets escaped of the longest beginning that is the path of something."""
+    there = pattern
+    while there and not os.path.lexists(there):
+        there = os.path.dirname(there)
+    return there.replace("[", "[[]") + pattern[len(there) :]

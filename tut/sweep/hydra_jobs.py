@@ -60,8 +60,14 @@ def run_packed(packed: bytes, train: Callable[[], float | None]) -> JobReturn:
     state, context, composed = cloudpickle.loads(packed)
     setup_globals()
     Singleton.set_state(state)
+    here = os.getcwd()
+
+    def task(_: DictConfig) -> float | None:
+        os.chdir(here)  # with hydra.job.chdir Hydra has gone elsewhere, and relative paths would mean other files
+        return train()
+
     finished = run_job(
-        lambda _: train(),
+        task,
         composed,
         job_dir_key="hydra.sweep.dir",
         job_subdir_key="hydra.sweep.subdir",

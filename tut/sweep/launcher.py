@@ -16,7 +16,6 @@ A signal to stop is obeyed at once in all of this, for nothing is trained in thi
 
 import logging
 import os
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,6 +42,7 @@ from tut.sweep.plan import Stage, plan
 from tut.sweep.preview import preview
 from tut.sweep.todo import Run, Todo
 from tut.sweep.work import Work
+from tut.system.files import remove_if_only
 from tut.system.signals import Stopped, StopRequest, stop_request
 from tut.tracking.record import Record, Status
 from tut.training import identity
@@ -90,6 +90,7 @@ def launch(
             outcomes = _carry_out(todo, settings, context, folder, backend, command, stop)
             return _results(todo, outcomes)
     except TutError as error:
+        _leave_nothing(Path(config.hydra.sweep.dir))
         complain(error)
     except OSError as error:
         complain(TutError(one_line(error)))
@@ -156,9 +157,13 @@ def _check_folders(todo: Todo, backend: Backend) -> None:
 
 def _only_show(todo: Todo, folder: SweepFolder, backend: Backend) -> NoReturn:
     preview(todo, folder, backend)
-    if folder.path.is_dir() and os.listdir(folder.path) == ["multirun.yaml"]:
-        shutil.rmtree(folder.path)  # Hydra has just made it
+    _leave_nothing(folder.path)
     sys.exit(0)
+
+
+def _leave_nothing(folder: Path) -> None:
+    """Remove a sweep's folder if nothing has come of the sweep: Hydra has just made it."""
+    remove_if_only(folder, ["multirun.yaml"])
 
 
 def _carry_out(

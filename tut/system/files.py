@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ _NO_FSYNC = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP)  # some network file
 
 def home() -> Path:
     """Return the folder for what runs share: `TUT_HOME`, or `.tut` in the current folder."""
-    return Path(os.environ.get("TUT_HOME") or ".tut").absolute()
+    return Path(os.environ.get("TUT_HOME") or ".tut").expanduser().absolute()
 
 
 def digest(determinants: Any) -> str:
@@ -90,6 +90,21 @@ def remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+def remove_if_only(folder: Path, names: Iterable[str]) -> None:
+    """Remove a folder with nothing in it but what has one of these names, and what is then empty around it.
+
+    That is looked for below the current folder alone.
+    """
+    here, there = Path.cwd(), folder.absolute()
+    if here.is_relative_to(there) or not there.is_dir() or not {*os.listdir(there)} <= {*names}:
+        return
+    remove(there)
+    around = (parent for parent in there.parents if parent.is_relative_to(here) and parent != here)
+    with suppress(OSError):  # one that is not empty ends it
+        for parent in around:
+            parent.rmdir()
 
 
 def _follow_umask(paths: list[Path]) -> None:

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from submitit.helpers import TorchDistributedEnvironment
 
+from tut.console import arguments_of
 from tut.sweep.folder import SweepFolder
 from tut.sweep.work import Work
 from tut.sweep.worker import begin, exit_code, perform
@@ -37,7 +38,7 @@ def train_in_job(work: Work) -> Any:
         if distributed.rank > 0:
             follow()  # with warnings still held back: rank 0 gets the same ones, and stops them all
     folder = SweepFolder(work.sweep)
-    sys.argv[1:] = shlex.split(folder.plan["command"])[3:]  # what the run's record is to name as its command
+    sys.argv[1:] = arguments_of(folder.plan["command"])  # what the run's record is to name as its command
     try:
         begin(folder.log(work.name))  # its handlers take the place of submitit's, which act inside the handler
         signal.pthread_sigmask(signal.SIG_UNBLOCK, WARNINGS)  # from here on, one that came while importing too

@@ -1,0 +1,64 @@
+"""What people type, spelt out as Hydra reads it, and what of it does not count."""
+
+import os
+import re
+from collections.abc import Iterator
+
+from tut.cli.grammar import readable
+from tut.config import POINTS, RAMPS
+
+_FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "resume")
+"""Keys of folders that do not stand among data: in these a `~` is expanded before Hydra reads them."""
+_DECIDES_INSTEAD = {
+    "trainer.epochs": "trainer.max_steps",
+    "trainer.evaluate_every_epochs": "trainer.evaluate_every_steps",
+    "trainer.checkpoint_every_epochs": "trainer.checkpoint_every_steps",
+}
+
+
+def normalise(overrides: list[str]) -> list[str]:
+    """Spell out what Hydra does not read, and what some shorthands mean to it.
+
+    What its grammar cannot read stands in quotes; `~` is somebody's home; `experiment=null` is the default, which Hydra
+    does not take as an override.
+
+    `model.architecture=X` without `model=` starts from X's own sizes, not from the default model's, and so does
+    `model.pretrained=X`. A value of `model.config`, or of what sbatch takes, may be set whether or not it has one yet.
+    An untie point, or the length of a ramp, replaces the one that its `untie` option comes with under another key.
+    A named sweep is one without `-m`: its file cannot say so, for Hydra 1.4 reads the mode from the command line alone.
+
+    Raises:
+        TutError: one is no override.
+    """
+    overrides = [readable(_at_home(text)) for text in overrides if text != "experiment=null"]
+    given = _typed(overrides)
+    keys = [text.partition("=")[0] for text in overrides]
+    names_one = "model.architecture" in keys or "model.pretrained" in keys
+    extra = ["model=custom"] if names_one and "model" not in keys else []
+    if "+sweeps" in keys:
+        extra.append("hydra.mode=MULTIRUN")
+    for alternatives in (POINTS, RAMPS):
+        named = [name for name in alternatives if given.get(f"untie.{name}", "null") != "null"]
+        extra += [f"untie.{name}=null" for name in alternatives if named and f"untie.{name}" not in given]
+    free = ("model.config.", "model.config=", "hydra.launcher.sbatch.")
+    return [f"++{text}" if text.startswith(free) else text for text in overrides] + extra
+
+
+def _at_home(text: str) -> str:
+    key, equals, value = text.partition("=")
+    if key in _FOLDERS:
+        value = re.sub(r"""^(['"]?)(~[^/'"]*)""", lambda found: found[1] + os.path.expanduser(found[2]), value)
+    return f"{key}{equals}{value}"
+
+
+def idle(overrides: list[str]) -> Iterator[str]:
+    """Yield a line for each key that was typed and does not count, beside another that was typed."""
+    typed = _typed(overrides)
+    for key, instead in _DECIDES_INSTEAD.items():
+        if key in typed and typed.get(instead, "null") != "null":
+            yield f"{key}={typed[key]} does not count: {instead}={typed[instead]} decides instead"
+
+
+def _typed(overrides: list[str]) -> dict[str, str]:
+    """Return the values by their keys, as they were typed."""
+    return dict(text.lstrip("+").partition("=")[::2] for text in overrides)
