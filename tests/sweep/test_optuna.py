@@ -120,4 +120,4 @@ def test_what_cannot_be_searched_is_said_first(
 
 def test_what_can_be_searched_is_let_through() -> None:
     words = ["hydra/sweeper=optuna", "hydra/sweeper/sampler=random", *SEARCH, "optimizer=choice(adamw,sgd)"]
-    assert preflight(["-m", *SMALL_GPT, *words])[-4:] == words[-4:]
+    assert [word for word in preflight(["-m", *SMALL_GPT, *words]) if word in words] == words
