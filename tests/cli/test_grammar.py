@@ -41,6 +41,7 @@ def in_bash(line: str) -> list[str]:
         ("wandb.project=a\nb", "a\nb"),
         (r"wandb.project=größe\,\ klein", "größe, klein"),
         ("data.files=~/x/*.txt", "~/x/*.txt"),
+        ("data.files=  ", ""),
         ("data.files=C:/données.txt", "C:/données.txt"),
         ("data.files=${oc.env:HOME}/données.txt", "${oc.env:HOME}/données.txt"),
         ("data.files=[~/a.txt, b.txt]", ["~/a.txt", "b.txt"]),
@@ -109,6 +110,16 @@ def test_a_name_that_means_something_else_is_shown_as_bash_takes_it(name: str) -
         ("seed=range(1,2,3,4)", "range: too many positional arguments"),
         ("seed=0,1,", "a value is missing beside a comma; write seed=0,1"),
         ("seed=0,,1", "a value is missing beside a comma; write seed=0,1"),
+        (
+            "data.files=[a.txt,b=c.txt]",
+            "= has a meaning of its own here, and quotes take that away; as text, it is "
+            "'data.files=[a.txt,\"b=c.txt\"]'",
+        ),
+        (
+            "wandb.tags=[a (1).x, b]",
+            "( has a meaning of its own here, and quotes take that away; as text, it is 'wandb.tags=[\"a (1).x\",b]'",
+        ),
+        ("model.config={a: b=c}", "= has a meaning of its own here, and quotes take that away"),
         ("seed=[0", "[ has a meaning of its own here, and quotes take that away"),
         ("wandb.project=${oc.env:HOME", "what begins with ${ must end with }"),
         ("seed=３", "３ is none of the digits 0 to 9; write seed=3"),

@@ -6,7 +6,6 @@ away. So quotes are put around what needs them and holds nothing that has a mean
 
 import re
 import shlex
-from collections.abc import Iterator
 from decimal import Decimal
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
@@ -60,6 +59,8 @@ def readable(line: str) -> str:
     Raises:
         TutError: it cannot be read so either.
     """
+    if not line.isascii() and line.encode(errors="replace").decode() != line:
+        raise TutError(f"{line}: is not text in UTF-8")
     if _fault(line) is not None:
         quoted = _with_quotes(line)
         if _fault(quoted) is not None:
@@ -78,11 +79,21 @@ def quoted_form(line: str) -> str | None:
     None if its key takes no text.
     """
     key, _, value = line.partition("=")
+    if value.startswith("[") and value.endswith("]"):
+        return _quoted_list(key, value)
     kinds = _kinds(key)
     takes_text = not kinds or Any in kinds or (str in kinds and int not in kinds)
     if not takes_text or "${" in value or not value.isprintable():
         return None
     return shlex.quote(as_override(key, value))
+
+
+def _quoted_list(key: str, value: str) -> str | None:
+    """Return such a form for a list of texts, each in quotes if it needs them."""
+    elements = [element.strip() for element in value[1:-1].split(",")]
+    quoted = [as_override("", element).removeprefix("=") for element in elements]
+    line = f"{key}=[{','.join(quoted)}]"
+    return None if _fault(line) else shlex.quote(line)
 
 
 def _fault(line: str) -> HydraException | None:
@@ -162,8 +173,7 @@ def _in_the_way(key: str, value: str) -> str:
     without = _without_stray_commas(value)
     if without != value and _fault(f"{key}={without}") is None:
         return f"a value is missing beside a comma; write {shlex.quote(f'{key}={without}')}"
-    own = next(_own(value), None)
-    return _NOT_AN_OVERRIDE if own is None else f"{own} has a meaning of its own here, and quotes take that away"
+    return f"{_in_question(key, value)} has a meaning of its own here, and quotes take that away"
 
 
 def _of_call(key: str, value: str, name: str, why: str) -> str:
@@ -180,8 +190,10 @@ def _without_stray_commas(value: str) -> str:
     return re.sub(r",(\s*,)+", ",", value).strip(", ")
 
 
-def _own(value: str) -> Iterator[str]:
-    """Yield the characters of a value that mean something to the grammar."""
-    for piece in _PIECES.finditer(value):
-        if piece.lastgroup != "element":
-            yield piece[0][0]
+def _in_question(key: str, value: str) -> str:
+    """Return the character without whose meaning a value could be read, or else the first that has one."""
+    own = [piece for piece in _PIECES.finditer(value) if piece.lastgroup != "element"]
+    for piece in own:
+        if _fault(f"{key}={value[: piece.start()]}\\{value[piece.start() :]}") is None:
+            return piece[0][0]
+    return own[0][0][0] if own else value

@@ -227,7 +227,8 @@ def _configs(asked: Namespace) -> Iterator[tuple[Config, type[LauncherConfig] | 
 
 def _no_sweep(override: Override) -> TutError:
     line = str(override.input_line)
-    form = quoted_form(line) if override.value_type == ValueType.SIMPLE_CHOICE_SWEEP and "'" not in line else None
+    is_simple = override.value_type == ValueType.SIMPLE_CHOICE_SWEEP and not {"'", '"'} & {*line}
+    form = quoted_form(line) if is_simple else None
     as_text = "" if form is None else f"; as one text, it is {form}"
     return TutError(f"{line}: several values make a sweep; start it with -m{as_text}")
 
