@@ -38,6 +38,7 @@ def in_bash(line: str) -> list[str]:
         ("wandb.project=größe", "größe"),
         ("wandb.project=a;b!c#d&<e>^`", "a;b!c#d&<e>^`"),
         ("wandb.project=第１回", "第１回"),
+        ("data.files=１２", "１２"),
         ("wandb.project=a\nb", "a\nb"),
         (r"wandb.project=größe\,\ klein", "größe, klein"),
         ("data.files=~/x/*.txt", "~/x/*.txt"),

@@ -81,9 +81,7 @@ def quoted_form(line: str) -> str | None:
     key, _, value = line.partition("=")
     if value.startswith("[") and value.endswith("]"):
         return _quoted_list(key, value)
-    kinds = _kinds(key)
-    takes_text = not kinds or Any in kinds or (str in kinds and int not in kinds)
-    if not takes_text or "${" in value or not value.isprintable():
+    if not _takes_text(key) or "${" in value or not value.isprintable():
         return None
     return shlex.quote(as_override(key, value))
 
@@ -119,7 +117,8 @@ def _with_quotes(line: str) -> str:
         if piece.lastgroup == "element" and not _READABLE.fullmatch(text):
             is_pair = braces > 0 and ":" in text
             name, colon, element = text.partition(":") if is_pair else ("", "", text)
-            _refuse_other_digits(line, element)
+            if not _takes_text(key):
+                _refuse_other_digits(line, element)
             bare = re.sub(_ESCAPED, lambda escaped: escaped[0][1], element.strip())
             text = f"{name}{colon}{QuotedString(bare, Quote.single).with_quotes()}"
         respelt.append(text)
@@ -149,6 +148,12 @@ def _kinds(key: str) -> tuple[Any, ...]:
     if kind is None:
         return ()
     return get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+
+
+def _takes_text(key: str) -> bool:
+    """Return whether a key may have any text; one that takes a number or a certain word does not."""
+    kinds = _kinds(key)
+    return not kinds or Any in kinds or (str in kinds and {int, float}.isdisjoint(kinds))
 
 
 def _why_not(line: str) -> str:
@@ -196,4 +201,5 @@ def _in_question(key: str, value: str) -> str:
     for piece in own:
         if _fault(f"{key}={value[: piece.start()]}\\{value[piece.start() :]}") is None:
             return piece[0][0]
-    return own[0][0][0] if own else value
+    is_wrapped = value[:1] + value[-1:] in ("[]", "{}")  # by what makes it a list or a mapping
+    return own[is_wrapped][0][0]
