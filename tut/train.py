@@ -43,7 +43,8 @@ def _task(composed: DictConfig) -> float | None:
     except TutError as error:
         made_by_hydra = (settings.output_subdir or "", f"{settings.job.name}.log")
         remove_if_only(Path(settings.runtime.output_dir), made_by_hydra)
-        remove_if_only(Path(settings.sweep.dir), ["multirun.yaml"])
+        if sweep:
+            remove_if_only(Path(settings.sweep.dir), ["multirun.yaml"])
         complain(error)
     except Stopped as stop:
         if sweep:

@@ -93,7 +93,7 @@ BAD = [
     ("=3", ["=3: not an override"]),
     ("seed=0,1,", ["seed=0,1,: a value is missing beside a comma; write seed=0,1"]),
     ("-m untie.step=choice(0,3,null)", ["choice takes no null; write untie.step=0,3,null"]),
-    ("hydra.run.dir=out/lr=1,b=2", ["= has a meaning of its own", "'hydra.run.dir=\"out/lr=1,b=2\"'"]),
+    ("hydra.run.dir=out/lr=1,b=2", ["= cannot stand here outside of quotes", "'hydra.run.dir=\"out/lr=1,b=2\"'"]),
     ("data.files=a,b.txt", ["start it with -m; as one text, it is 'data.files=\"a,b.txt\"'"]),
     ("data=text data.files=~/nowhere/*.txt", ["data.files=~/nowhere/*.txt: no such file"]),
     ("seed=${oc.env:UNSET}", ["seed=${oc.env:UNSET}: the variable UNSET is not set"]),

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from tut.cli.grammar import readable
+from tut.cli.grammar import parse_overrides, readable
 from tut.cli.shorthands import idle, normalise
 from tut.console import as_override, command_to_go_on
 from tut.errors import TutError
@@ -90,7 +90,7 @@ def test_a_name_that_means_something_else_is_shown_as_bash_takes_it(name: str) -
     """The line says which character is in the way, and the form that it shows gives that name."""
     with pytest.raises(TutError) as error:
         readable(f"data.files={name}")
-    said = re.fullmatch(r".*: (.) has a meaning of its own here, and .* as text, it is (.*)", str(error.value))
+    said = re.fullmatch(r".*: (.) cannot stand here outside of quotes; as text, it is (.*)", str(error.value))
     assert said is not None
     assert said[1] == next(character for character in name if character in "()[]{},='\"")
     (word,) = in_bash(said[2])
@@ -113,15 +113,14 @@ def test_a_name_that_means_something_else_is_shown_as_bash_takes_it(name: str) -
         ("seed=0,,1", "a value is missing beside a comma; write seed=0,1"),
         (
             "data.files=[a.txt,b=c.txt]",
-            "= has a meaning of its own here, and quotes take that away; as text, it is "
-            "'data.files=[a.txt,\"b=c.txt\"]'",
+            "= cannot stand here outside of quotes; as text, it is 'data.files=[a.txt,\"b=c.txt\"]'",
         ),
         (
             "wandb.tags=[a (1).x, b]",
-            "( has a meaning of its own here, and quotes take that away; as text, it is 'wandb.tags=[\"a (1).x\",b]'",
+            "( cannot stand here outside of quotes; as text, it is 'wandb.tags=[\"a (1).x\",b]'",
         ),
-        ("model.config={a: b=c}", "= has a meaning of its own here, and quotes take that away"),
-        ("seed=[0", "[ has a meaning of its own here, and quotes take that away"),
+        ("model.config={a: b=c}", "= cannot stand here outside of quotes"),
+        ("seed=[0", "[ cannot stand here outside of quotes"),
         ("wandb.project=${oc.env:HOME", "what begins with ${ must end with }"),
         ("seed=３", "３ is none of the digits 0 to 9; write seed=3"),
         ("untie.epoch=１,２", "１ is none of the digits 0 to 9; write untie.epoch=1,2"),
@@ -136,6 +135,11 @@ def test_what_cannot_be_read_is_told_in_the_words_of_its_fault(typed: str, said:
     with pytest.raises(TutError) as error:
         readable(typed)
     assert str(error.value) == f"{typed}: {said}"
+
+
+def test_a_line_of_a_sweeps_file_is_explained_as_one_that_is_typed() -> None:
+    with pytest.raises(TutError, match="^wandb.project=größe: ö cannot stand here outside of quotes; as text, it is "):
+        parse_overrides(["wandb.project=größe"], None)  # type: ignore[arg-type]  # which only glob() asks
 
 
 @given(text=st.text(alphabet="a1/. ,=[](){}'\"\\$é~\n:#x-", max_size=12), end=st.sampled_from(["", "${a}", "\\", "\n"]))

@@ -178,7 +178,7 @@ def _in_the_way(key: str, value: str) -> str:
     without = _without_stray_commas(value)
     if without != value and _fault(f"{key}={without}") is None:
         return f"a value is missing beside a comma; write {shlex.quote(f'{key}={without}')}"
-    return f"{_in_question(key, value)} has a meaning of its own here, and quotes take that away"
+    return f"{_in_question(key, value)} cannot stand here outside of quotes"
 
 
 def _of_call(key: str, value: str, name: str, why: str) -> str:
@@ -196,10 +196,15 @@ def _without_stray_commas(value: str) -> str:
 
 
 def _in_question(key: str, value: str) -> str:
-    """Return the character without whose meaning a value could be read, or else the first that has one."""
+    """Return the character without whose meaning a value could be read, or else the first that has one.
+
+    Of a value without such a character, it is the first that the grammar does not know.
+    """
     own = [piece for piece in _PIECES.finditer(value) if piece.lastgroup != "element"]
     for piece in own:
         if _fault(f"{key}={value[: piece.start()]}\\{value[piece.start() :]}") is None:
             return piece[0][0]
+    if not own:
+        return next((character for character in value if not _READABLE.fullmatch(character)), value)
     is_wrapped = value[:1] + value[-1:] in ("[]", "{}")  # by what makes it a list or a mapping
     return own[is_wrapped][0][0]
