@@ -273,6 +273,11 @@ class UntieConfig:
             for name in ("threshold", "patience"):
                 value = getattr(self, name)
                 limits.check(value is not None, f"untie.{name}", value, f"given with untie.trigger={self.trigger}")
+        if self.trigger == "plateau":
+            limits.at_least(0, "untie", self, "threshold")
+        if self.trigger == "conflict" and self.threshold is not None:
+            ok = -1 < self.threshold <= 1
+            limits.check(ok, "untie.threshold", self.threshold, "above -1 and at most 1, as a cosine is")
         limits.at_least(1, "untie", self, "patience")
         points = {name: point for name, point in self._points().items() if point is not None}
         given = " and ".join(f"untie.{name}={point}" for name, point in points.items())

@@ -11,14 +11,19 @@ from tut.sweep.plan import Plan, RunPath, Segment, Stage, makespan, plan
 
 @st.composite
 def paths(draw: st.DrawFn) -> RunPath:
-    """A run as a sweep makes it: a base, any number of changes on the way, of which some may fall together, an end."""
+    """A run as a sweep makes it: a base, any number of changes on the way, of which some may fall together, an end.
+
+    And perhaps a last segment that is open: it begins at any step, for it is not known yet at which.
+    """
     base, end = draw(st.sampled_from("ab")), draw(st.integers(1, 12))
     changes = draw(st.sets(st.tuples(st.integers(0, end - 1), st.sampled_from("uvw")), max_size=4))
     bounds = sorted({0, *(step for step, _ in changes), end})
-    return tuple(
+    known = tuple(
         Segment(f"{base} {sorted(change for change in changes if change[0] < until)}", start, until)
         for start, until in itertools.pairwise(bounds)
     )
+    earliest = draw(st.none() | st.integers(1, end))
+    return known if earliest is None else (*known, Segment(f"open {known} {earliest}", earliest, end, is_open=True))
 
 
 def steps(path: RunPath) -> list[tuple[str, int]]:
@@ -35,8 +40,10 @@ def test_plan(runs: list[RunPath]) -> None:
     planned = plan(runs)
     places = {stage: place for place, stage in enumerate(planned.stages)}
     for stage, place in places.items():
-        assert stage.start < stage.end
-        assert stage.parent is None or (places[stage.parent] < place and stage.parent.end == stage.start)
+        assert stage.start < stage.end or stage.is_open
+        assert stage.parent is None or places[stage.parent] < place
+        if stage.parent is not None:  # one that is open follows where the run would end without it
+            assert stage.parent.end == (stage.end if stage.is_open else stage.start)
         assert (stage.parent is None) == (stage.start == 0)
     last = {stage.ending: stage for stage in planned.stages if stage.ending is not None}
     for run, path in enumerate(runs):
@@ -90,7 +97,7 @@ def test_a_shorter_run_of_the_same_lineage_is_a_prefix() -> None:
 def test_makespan_is_possible_and_near_the_best(runs: list[RunPath], workers: int) -> None:
     stages = plan(runs).stages
     took = makespan(stages, lambda stage: float(stage.steps), workers)
-    longest = max(path[-1].end for path in runs)
+    longest = max(len(steps(path)) for path in runs)
     total = sum(stage.steps for stage in stages)
     assert max(longest, total / workers) <= took <= longest + total / workers
     assert makespan(stages, lambda stage: float(stage.steps), 1) == total

@@ -44,17 +44,20 @@ def _not_started(sweep: Path) -> list[str]:
     return [run["label"] for run in runs if not (Path(run["record"]) / "state.json").exists()]
 
 
-def steps_of_its_own(folder: Path, lineage: str | None, end: int | None) -> int | None:
+def steps_of_its_own(folder: Path, lineage: str | None, untie_step: int | None, end: int | None) -> int | None:
     """Return the steps that a sweep trained for a run alone, which end in its last stage; None if it has no stages.
 
     Args:
         folder: the run's folder, which is in its sweep's.
         lineage: the hash of the last stage, as the run's state.json has it; it names the stage's folder in the store.
+        untie_step: where the run unties, for it alone if it has found that itself; None for never.
         end: the step at which the run ends.
     """
     tasks = planned(folder.parent).get("tasks", [])
     by_name = {task["name"]: task for task in tasks}
     for task in tasks:
+        if _is_open(task) and Path(task["record"]).name == folder.name and end is not None:
+            return 0 if untie_step is None else end - untie_step
         if task["end"] == end and task["checkpoint"] and Path(task["checkpoint"]).parent.name == lineage:
             first = task
             while (parent := by_name.get(first["parent"])) is not None and parent.get("runs") == 1:
@@ -63,14 +66,22 @@ def steps_of_its_own(folder: Path, lineage: str | None, end: int | None) -> int 
     return None
 
 
+def _is_open(task: dict[str, Any]) -> bool:
+    """Return whether a stage was planned before it was known where it starts; its steps are then at most so many."""
+    return task["checkpoint"] is None and task["start"] < task["end"]
+
+
 def sharing(sweeps: Iterable[Path]) -> list[str]:
     """Say for each sweep how many steps it has saved by training shared stages once."""
     said = []
     for sweep in sweeps:
-        steps = planned(sweep)["steps"]
+        plan = planned(sweep)
+        steps = plan["steps"]
         if steps:
             of_stages = steps["planned"]
             of_runs = steps["without_sharing"]
             saved = 1 - of_stages / of_runs
-            said.append(f"{of_stages:,} steps of stages for {of_runs:,} steps of runs: {saved:.0%} saved by sharing")
+            most, least = ("at most ", "at least ") if any(map(_is_open, plan["tasks"])) else ("", "")
+            shared = f"{most}{of_stages:,} steps of stages for {of_runs:,} steps of runs"
+            said.append(f"{shared}: {least}{saved:.0%} saved by sharing")
     return said

@@ -63,7 +63,7 @@ def read_run(record: Record, notes: list[str]) -> tuple[dict[str, Any], list[Row
         "ramp_steps": state.get("ramp_steps"),
         "total_steps": state.get("total_steps"),
         "steps_per_epoch": state.get("steps_per_epoch"),
-        "steps_of_its_own": steps_of_its_own(folder, state.get("lineage"), state.get("total_steps")),
+        "steps_of_its_own": steps_of_its_own(folder, state.get("lineage"), untie_step, state.get("total_steps")),
         "step": max((row["step"] for row in rows), default=state.get("step", 0)),
         "seconds": max((row.get("seconds", 0.0) for row in rows), default=0.0),
         "data": (state.get("data") or {}).get("fingerprint"),

@@ -35,8 +35,18 @@ class SweepFolder:
         return self.stage(name) / "log.txt"
 
     def write(self, command: str, tasks: list[Task], steps: dict[str, int]) -> None:
-        """Record what is planned. Stages of an earlier plan in the same folder stay in the list, with their jobs."""
-        known = {task.name: task for task in self.tasks()} if (self.path / PLANNED).exists() else {}
+        """Record what is planned.
+
+        Stages of an earlier plan in the same folder stay in the list, with their jobs; but not an open one, once it is
+        known which stages it stood for.
+        """
+        earlier = self.tasks() if (self.path / PLANNED).exists() else []
+        ended = {task.record for task in tasks if task.ends_run}
+        known = {
+            task.name: task
+            for task in earlier
+            if task.checkpoint is not None or not (task.record in ended or self.is_done(task))
+        }
         for task in tasks:
             job = known[task.name].job if task.name in known else None
             known[task.name] = replace(task, job=job)
@@ -80,14 +90,14 @@ class SweepFolder:
 
     def is_done(self, task: Task) -> bool:
         """Return whether a stage is in the store, and the run that ends there, if one does, is finished."""
-        if not has_landed(task):
+        if task.checkpoint is not None and not has_landed(task):
             return False
         return not task.ends_run or Record(Path(task.record)).state.get("status") == Status.FINISHED
 
 
 def has_landed(task: Task) -> bool:
-    """Return whether the end of a stage is in the store."""
-    return checkpoint.is_kept(Path(task.checkpoint))
+    """Return whether the end of a stage is in the store, for others to fork from."""
+    return task.checkpoint is not None and checkpoint.is_kept(Path(task.checkpoint))
 
 
 def is_alive(process: str) -> bool:

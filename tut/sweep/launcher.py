@@ -5,6 +5,7 @@ What happens in which order, and why:
 1. Every job is composed and typed, and its data is opened where it will be trained. So a mistake in any run is told
    before the first is started, and its steps are known: epochs are counted in the data.
 2. Each run becomes a path through lineages, and the paths become the tree of stages that trains each shared piece once.
+   An untie point that training has to find is taken from the store, if that has it already.
 3. A run that is finished in its folder must be the same down to its data and code; else its folder is not to be used.
 4. A dry run ends here: it shows the tree, and has written nothing.
 5. The lineages are reserved in the store before it is seen what is there, so that nothing of it is pruned meanwhile.
@@ -32,20 +33,22 @@ from tut.config import Config
 from tut.console import command_to_go_on, complain
 from tut.errors import TutError, one_line
 from tut.report.callback import show
+from tut.sweep import found
 from tut.sweep.backends.base import Backend, Outcome
 from tut.sweep.config import LauncherConfig, check_settings
 from tut.sweep.display import print_failures
 from tut.sweep.folder import SweepFolder
 from tut.sweep.hydra_jobs import compose, labels, pack, result, typed
-from tut.sweep.lineage import path_of
+from tut.sweep.lineage import paths_of
 from tut.sweep.plan import Stage, plan
 from tut.sweep.preview import preview
 from tut.sweep.todo import Run, Todo
-from tut.sweep.work import Work
+from tut.sweep.work import Open, Work
 from tut.system.files import remove_if_only
 from tut.system.signals import Stopped, StopRequest, stop_request
 from tut.tracking.record import Record, Status
 from tut.training import identity
+from tut.training.assignment import Assignment
 from tut.training.run import finished_loss
 
 log = logging.getLogger(__name__)
@@ -83,7 +86,7 @@ def launch(
             configs = [_config_of(job, folder) for job in jobs]
             backend = _backend(settings, configs)
             runs = _runs(jobs, configs, labels(job_overrides), backend)
-            todo = Todo(runs, plan([path_of(run.inputs, backend.environment(run.inputs)) for run in runs]))
+            todo = Todo(runs, plan(paths_of([(run.inputs, backend.environment(run.inputs)) for run in runs])))
             _check_folders(todo, backend)
             if settings.dry_run:
                 _only_show(todo, folder, backend)
@@ -129,6 +132,11 @@ def _runs(jobs: list[DictConfig], configs: list[Config], names: list[str], backe
         folder = Path(composed.hydra.sweep.dir) / composed.hydra.sweep.subdir
         inputs = backend.inputs(config)
         loss = finished_loss(inputs, Record(folder))
+        if loss is None:
+            found.settle(inputs, backend.environment(inputs))
+        else:
+            inputs = inputs.as_recorded(Record(folder))
+            inputs.timeline.settle(inputs.timeline.untie_step)
         runs.append(Run(label, composed, config, folder, inputs, loss))
     return runs
 
@@ -139,9 +147,9 @@ def _check_folders(todo: Todo, backend: Backend) -> None:
     Its config and its text have been compared by `finished_loss`. A run that was not a stage's has no lineage, and
     counts however it was computed.
     """
-    for run, path in zip(todo.runs, todo.plan.paths, strict=True):
+    for run in todo.runs:
         state = Record(run.folder).state
-        lineage = path[-1].lineage
+        lineage = identity.lineage_name(run.inputs, backend.environment(run.inputs), run.inputs.timeline.total_steps)
         if run.loss is None or state.get("lineage") in (None, lineage):
             continue
         there, here = dict(state["result"]), identity.result(run.inputs)
@@ -182,9 +190,10 @@ def _carry_out(
     for line in todo.repeats():
         log.info("%s", line)
     log.info(
-        "%d runs in %d stages: %s steps to train, %s without sharing; on %s",
+        "%d runs in %d stages: %s%s steps to train, %s without sharing; on %s",
         len(todo.runs),
         len(todo.plan.stages),
+        "at most " if todo.is_open else "",
         f"{steps['to_train']:,}",
         f"{steps['without_sharing']:,}",
         backend,
@@ -208,6 +217,9 @@ def _work(
 ) -> Work:
     run = todo.run_through(stage)
     trainer = run.config.trainer
+    assignment: Assignment | Open = todo.assignment(stage, keep)
+    if stage.is_open:
+        assignment = Open(backend.environment(run.inputs), keep_all=keep == "all")
     return Work(
         **vars(todo.task(stage, folder)),
         sweep=folder.path,
@@ -219,7 +231,7 @@ def _work(
         devices=trainer.devices,
         threads=backend.threads_of(run.inputs),
         config=run.config.to_dict(),
-        assignment=todo.assignment(stage, keep),
+        assignment=assignment,
         hydra=None if todo.ends(stage) is None else pack(context, run.composed),
     )
 

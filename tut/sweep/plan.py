@@ -4,13 +4,18 @@ A run is a path through lineages. A lineage is a course that training can take: 
 untying at some step in some way; where it leads at a given step depends on nothing else. So the state of a run is told
 by a lineage and a step, and two runs share all that their paths have in common.
 
+Where a run unties may be known only when its tied part is trained. Such a path is open: it goes on tied to the end, and
+then has one more segment, which begins where it unties, at the earliest step that this may be. What is open is named
+after the run, and shared with none. Its steps are the most that there may be.
+
 Everything here is arithmetic on names and step numbers: no files, no devices, no configs.
 """
 
 import heapq
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 
 @dataclass(frozen=True)
@@ -20,10 +25,13 @@ class Segment:
     lineage: str
     start: int
     end: int
+    is_open: bool = False
+    """Whether where it starts is still to be found, `start` being the earliest step, or whether there is nothing to
+    train at all: then `start` is `end`, and it only tells the run from others that end there too."""
 
 
 RunPath = tuple[Segment, ...]
-"""A run from its first to its last step: each segment starts where the one before ends."""
+"""A run from its first to its last step: each segment starts where the one before ends, save for an open one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,11 +42,13 @@ class Stage:
     start: int
     end: int
     parent: "Stage | None"
-    """The stage that ends where this one starts; None starts from initialisation."""
+    """The stage that ends where this one starts, or that an open one waits for; None starts from initialisation."""
     runs: tuple[int, ...]
     """The runs whose paths go through it, by their place in what was planned."""
     ending: int | None
     """The run that ends where it ends, if one does."""
+    is_open: bool = False
+    """Whether where it starts is still to be found; see `Segment`."""
 
     @property
     def steps(self) -> int:
@@ -91,8 +101,8 @@ def plan(paths: Sequence[RunPath]) -> Plan:
     """Merge the paths of runs into stages, so that no step of any lineage is trained twice.
 
     Args:
-        paths: one for each run. Where a segment starts is the end of the segment before, or step 0; segments of
-            one lineage all start at the same step and follow the same lineage.
+        paths: one for each run. Where a segment starts is the end of the segment before, or step 0, save for an open
+            one; segments of one lineage all start at the same step and follow the same lineage.
     """
     first: dict[RunPath, int] = {}
     same_as = {}
@@ -107,29 +117,30 @@ def plan(paths: Sequence[RunPath]) -> Plan:
             cuts[segment.lineage].add(segment.end)
     through: dict[tuple[str, int], list[int]] = defaultdict(list)
     before: dict[tuple[str, int], tuple[str, int] | None] = {}
-    spans: dict[tuple[str, int], tuple[int, int]] = {}
+    pieces: dict[tuple[str, int], Segment] = {}
     for path, run in first.items():
         previous: tuple[str, int] | None = None
-        for lineage, start, end in _pieces(path, cuts):
-            key = (lineage, end)
+        for piece in _pieces(path, cuts):
+            key = (piece.lineage, piece.end)
             through[key].append(run)
             before[key] = previous
-            spans[key] = (start, end)
+            pieces[key] = piece
             previous = key
     ending = {(path[-1].lineage, path[-1].end): run for path, run in first.items()}
     built: dict[tuple[str, int], Stage] = {}
     for key, previous in before.items():  # a path lists its stages in order, so a parent is there before its child
         parent = None if previous is None else built[previous]
-        built[key] = Stage(key[0], *spans[key], parent, tuple(through[key]), ending.get(key))
+        piece = pieces[key]
+        runs = tuple(through[key])
+        built[key] = Stage(piece.lineage, piece.start, piece.end, parent, runs, ending.get(key), piece.is_open)
     return Plan(tuple(paths), tuple(built.values()), same_as)
 
 
-def _pieces(path: RunPath, cuts: dict[str, set[int]]) -> Iterator[tuple[str, int, int]]:
+def _pieces(path: RunPath, cuts: dict[str, set[int]]) -> Iterator[Segment]:
     for segment in path:
-        start = segment.start
-        for end in sorted(cut for cut in cuts[segment.lineage] if segment.start < cut <= segment.end):
-            yield segment.lineage, start, end
-            start = end
+        within = sorted(cut for cut in cuts[segment.lineage] if segment.start < cut < segment.end)
+        for start, end in pairwise([segment.start, *within, segment.end]):
+            yield replace(segment, start=start, end=end)
 
 
 def makespan(

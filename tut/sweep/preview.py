@@ -27,17 +27,19 @@ def preview(todo: Todo, sweep: SweepFolder, backend: Backend) -> None:
         if stage not in todo.stages:
             return "[green]not needed: its runs are finished[/green]"
         there = stage.steps - steps_left(stage)
-        return f"[bold]{stage.steps} to train[/bold]" + (f", {there} of them in the store" if there else "")
+        most = "at most " if stage.is_open and stage.steps else ""
+        return f"[bold]{most}{stage.steps} to train[/bold]" + (f", {there} of them in the store" if there else "")
 
     print_tree([todo.task(stage, sweep) for stage in todo.plan.stages], describe)
     for line in todo.repeats():
         print(line)
     steps = todo.steps
     saved = 1 - steps["planned"] / steps["without_sharing"]
+    most, least = ("at most ", "at least ") if todo.is_open else ("", "")
     print(
-        f"{len(todo.runs)} runs, {len(todo.plan.stages)} stages: {steps['planned']:,} steps planned, "
-        f"{steps['without_sharing']:,} without sharing ({saved:.0%} saved); "
-        f"{steps['planned'] - steps['to_train']:,} of them done, {steps['to_train']:,} to train"
+        f"{len(todo.runs)} runs, {len(todo.plan.stages)} stages: {most}{steps['planned']:,} steps planned, "
+        f"{steps['without_sharing']:,} without sharing ({least}{saved:.0%} saved); "
+        f"{steps['planned'] - steps['to_train']:,} of them done, {most}{steps['to_train']:,} to train"
     )
     print(f"time on {backend}: {_time(todo, backend)}")
 
@@ -52,7 +54,8 @@ def _time(todo: Todo, backend: Backend) -> str:
         seconds[stage] = each * steps_left(stage)
     slots = {stage: backend.slots_of(todo.run_through(stage).inputs) for stage in todo.stages}
     total = makespan(todo.stages, seconds.__getitem__, backend.slots or sum(slots.values()), slots.__getitem__)
-    return f"about {_duration(total)}, as earlier stages went"
+    most = "at most " if todo.is_open else ""
+    return f"{most}about {_duration(total)}, as earlier stages went"
 
 
 def _duration(seconds: float) -> str:

@@ -16,6 +16,7 @@ from tut.training import checkpoint
 from tut.training.assignment import Assignment
 from tut.training.identity import changes, expectation
 from tut.training.inputs import Inputs
+from tut.training.trigger import Rule
 
 
 @dataclass
@@ -65,6 +66,11 @@ class Todo:
                 children[stage.parent].append(stage)
         return todo[::-1]
 
+    @property
+    def is_open(self) -> bool:
+        """Whether numbers of steps are the most that there may be, for some runs have yet to find their untie point."""
+        return any(stage.is_open and stage.steps for stage in self.plan.stages)
+
     def ends(self, stage: Stage) -> int | None:
         """Return the run that a stage's process is to finish; None if none ends there, or it is finished already."""
         if stage.ending is None or self.runs[stage.ending].loss is not None:
@@ -78,7 +84,7 @@ class Todo:
 
     @property
     def steps(self) -> dict[str, int]:
-        """Optimizer steps: of the plan, of all runs one by one, and of what is not in the store."""
+        """Optimizer steps: of the plan, of all runs one by one, and of what is not in the store; see `is_open`."""
         return {
             "planned": self.plan.steps,
             "without_sharing": self.plan.steps_without_sharing,
@@ -94,12 +100,13 @@ class Todo:
         """Describe a stage for the sweep's folder."""
         finishes = self.ends(stage)
         record = sweep.stage(stage.name) if finishes is None else self.runs[finishes].folder
+        end = checkpoint.path_of(store.stages() / stage.lineage, stage.end)
         return Task(
             name=stage.name,
             label=self._label(stage),
             runs=len(stage.runs),
             change=self._last_change(stage),
-            checkpoint=str(checkpoint.path_of(store.stages() / stage.lineage, stage.end)),
+            checkpoint=None if stage.is_open else str(end),
             start=stage.start,
             end=stage.end,
             parent=None if stage.parent is None else stage.parent.name,
@@ -119,6 +126,9 @@ class Todo:
 
     def _last_change(self, stage: Stage) -> str:
         """Say where the last change of a stage's lineage begins. What holds from step 0 is none on the way."""
+        if stage.is_open:
+            rule = Rule.of(self.run_through(stage).config.untie)
+            return f"untied {rule.place}" if rule is not None else ""
         on_the_way = [change for change in changes(self.run_through(stage).inputs, stage.end) if change.step > 0]
         return ", ".join(str(change) for change in on_the_way if change.step == on_the_way[-1].step)
 
@@ -129,10 +139,17 @@ class Todo:
             fork=_fork(stage),
             end=stage.end,
             ends_run=self.ends(stage) is not None,
+            untie_step=self.run_through(stage).inputs.timeline.untie_step,
             keep_every=self._keep_every(stage, keep),
             keep_all=keep == "all",
+            watch=self._watch(stage),
             expected=expectation(self.run_through(stage).inputs, stage.end),
         )
+
+    def _watch(self, stage: Stage) -> tuple[Rule, ...]:
+        """Return the rules by which runs through a stage are to find their untie points."""
+        rules = [self.runs[run].inputs.timeline.rule for run in stage.runs]
+        return tuple(dict.fromkeys(rule for rule in rules if rule is not None))
 
     def _is_tied(self, stage: Stage) -> bool:
         untie_step = self.run_through(stage).inputs.timeline.untie_step

@@ -12,6 +12,16 @@ from tut.training.assignment import Assignment
 
 
 @dataclass(frozen=True)
+class Open:
+    """What the process of an open stage is told, which itself finds where it starts; see `tut.sweep.found`."""
+
+    environment: dict[str, Any]
+    """What its run is planned for: see `tut.training.identity.environment`."""
+    keep_all: bool
+    """Whether every checkpoint on the way is kept."""
+
+
+@dataclass(frozen=True)
 class Task:
     """A stage as `sweep.json` describes it, in plain values."""
 
@@ -19,13 +29,13 @@ class Task:
     """What files are called after: see `tut.sweep.plan.Stage.name`."""
     label: str
     """What a person calls it, after the runs that go through it."""
-    checkpoint: str
-    """Where the store keeps its end."""
+    checkpoint: str | None
+    """Where the store keeps its end; None for an open stage, of which that is not known yet."""
     start: int
-    """The step that it starts from."""
+    """The step that it starts from; of an open stage, the earliest."""
     end: int
     parent: str | None
-    """The name of the stage before it; None starts from initialisation."""
+    """The name of the stage that it waits for; None starts from initialisation."""
     record: str
     """The folder of its metric rows: a run's, or its own."""
     ends_run: bool
@@ -65,7 +75,7 @@ class Work(Task):
     """CPU threads of the process that it is started in; None for torch's own choice, as in a single run."""
     config: dict[str, Any]
     """A run that goes through it: the one that ends there, if one does."""
-    assignment: Assignment
+    assignment: Assignment | Open
     """Which part of that run to train, and where in the store."""
     hydra: bytes | None
     """Hydra's side of the run that ends there: see `tut.sweep.hydra_jobs.pack`. None for a trunk."""

@@ -18,12 +18,14 @@ from hydra.core.utils import JobReturn
 from tut.config import Config
 from tut.errors import TutError, one_line
 from tut.model.precision import choose_precision
+from tut.sweep import found
 from tut.sweep.folder import SweepFolder
 from tut.sweep.hydra_jobs import run_packed
-from tut.sweep.work import Work
+from tut.sweep.work import Open, Work
 from tut.system.device import choose_device
 from tut.system.signals import STOP_SIGNALS, NotStarted, Stopped
 from tut.tracking.record import Status
+from tut.training.inputs import Inputs
 from tut.training.run import run
 
 log = logging.getLogger(__name__)
@@ -82,10 +84,17 @@ def _train(work: Work) -> JobReturn | None:
     config = Config.from_dict(work.config)
     _check_precision(work, config)
     if work.hydra is not None:
-        return run_packed(work.hydra, lambda: run(config, Path(work.record), work.assignment))
+        return run_packed(work.hydra, lambda: _run(work, config))
     logging.basicConfig(level=logging.INFO, format="[%(asctime)s] %(message)s", datefmt="%H:%M:%S")
-    run(config, Path(work.record), work.assignment)
+    _run(work, config)
     return None
+
+
+def _run(work: Work, config: Config) -> float | None:
+    assignment = work.assignment
+    if isinstance(assignment, Open):
+        assignment = found.assignment(Inputs(config), assignment)
+    return run(config, Path(work.record), assignment)
 
 
 def _check_precision(work: Work, config: Config) -> None:

@@ -105,8 +105,12 @@ def _write_manifest(path: Path, manifest: dict[str, Any]) -> None:
     path.write_text(json.dumps({"sha256": digest(manifest), **manifest}, indent=1))
 
 
-def verify(checkpoint: Path) -> dict[str, Any]:
+def verify(checkpoint: Path, only: str | None = None) -> dict[str, Any]:
     """Return a checkpoint's manifest.
+
+    Args:
+        checkpoint: its folder.
+        only: the file that matters; None for all of them.
 
     Raises:
         TutError: it is not a whole checkpoint; the message says what is wrong with it.
@@ -121,6 +125,8 @@ def verify(checkpoint: Path) -> dict[str, Any]:
     if digest(manifest) != expected:
         raise TutError(f"{checkpoint}: damaged ({_MANIFEST} does not match its checksum)")
     for name, checksum in manifest["files"].items():
+        if only not in (None, name):
+            continue
         path = checkpoint / name
         if not path.is_file():
             raise TutError(f"{checkpoint}: damaged ({name} is missing)")

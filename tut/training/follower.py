@@ -56,6 +56,8 @@ def _train(call: dict[str, Any], store: Store, stop: StopRequest) -> NoReturn:
     config = Config.from_dict(call["config"])
     rendezvous.answer_call(store, choose_device(config.trainer))
     replica = Replica(config)
+    if call["untie_point_is_known"]:
+        replica.inputs.timeline.settle(call["untie_step"])
     met = expectation(replica.inputs, replica.inputs.timeline.total_steps)
     if changed := difference(call["planned"], met):
         raise TutError(f"it has met other data or hardware than rank 0: {changed}")
@@ -71,7 +73,8 @@ def _train(call: dict[str, Any], store: Store, stop: StopRequest) -> NoReturn:
         replica.state.weights()
         replica.state.optimizer_states()
 
-    trainer = replica.trainer(evaluate, write=lambda _split, _row: None, save=give)
+    fires = (lambda: False) if call["has_rules"] else None  # rank 0 has the rows, and decides
+    trainer = replica.trainer(evaluate, write=lambda _split, _row: None, save=give, fires=fires)
     trainer.train(stop, call["until"], call["save_every"])
     if call["ends_run"]:
         trainer.close()

@@ -35,6 +35,7 @@ from tut.model.numerics import USUAL_KERNEL_SETTINGS
 from tut.system.files import digest
 from tut.system.provenance import CODE, cpu_name, versions
 from tut.training.optimizer import decay_start
+from tut.training.trigger import Rule
 
 if TYPE_CHECKING:
     from tut.training.inputs import Inputs
@@ -140,6 +141,20 @@ def determinants(inputs: "Inputs", step: int) -> dict[str, Any]:
     return decided | known
 
 
+def as_asked(inputs: "Inputs") -> dict[str, Any]:
+    """Return all that decides a run to its end, as it is known before it is trained, and stays the same.
+
+    Of an untie point that training finds, this is the rule, not the step.
+    """
+    config, end = inputs.config, inputs.timeline.total_steps
+    known = determinants(inputs, end)
+    rule = Rule.of(config.untie)
+    if rule is None:
+        return known
+    untying = {"untie.at_step": f"by {rule}", "untie.ramp_steps": inputs.timeline.ramp_steps}
+    return known | config.deciding(Decides.CHANGE) | untying | {"trainer.total_steps": end}
+
+
 def recorded(inputs: "Inputs") -> dict[str, Any]:
     """Return all that decides, beside its states, which rows a run records."""
     return inputs.config.deciding(Decides.RECORD) | {"trainer.evaluate_every": inputs.timeline.evaluate_every}
@@ -192,8 +207,16 @@ def lineage_name(inputs: "Inputs", environment: dict[str, Any], step: int) -> st
 
     A lineage is a base and the changes so far.
     """
-    decided = {"state": expectation(inputs, step), "rows": recorded(inputs), "environment": environment}
-    return digest(decided)[:16]
+    return _name(expectation(inputs, step), inputs, environment)
+
+
+def name_as_asked(inputs: "Inputs", environment: dict[str, Any]) -> str:
+    """Return the name of what a run is to be in the end, before it is known where that leads: see `as_asked`."""
+    return _name(as_asked(inputs) | special_tokens(inputs), inputs, environment)
+
+
+def _name(state: dict[str, Any], inputs: "Inputs", environment: dict[str, Any]) -> str:
+    return digest({"state": state, "rows": recorded(inputs), "environment": environment})[:16]
 
 
 def difference(there: dict[str, Any], here: dict[str, Any]) -> str | None:

@@ -1,7 +1,8 @@
 """What a run works on and when, all of it known before there is a model: data, objective, device, timeline."""
 
+import copy
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import lru_cache
 
 import torch
@@ -19,7 +20,9 @@ from tut.model.configuration import kind_of
 from tut.model.precision import choose_precision
 from tut.splits import Split
 from tut.system.device import choose_device
+from tut.tracking.record import Record
 from tut.training.timeline import Timeline
+from tut.training.trigger import searched
 
 
 class Inputs:
@@ -34,7 +37,8 @@ class Inputs:
             precision: likewise.
 
         Raises:
-            TutError: the data is not there or too little, or the untie point is not before the end of training.
+            TutError: the data is not there or too little, or the untie point is not before the end of training, or
+                cannot be found before it.
         """
         transformers_logging.set_verbosity_error()
         transformers_logging.disable_progress_bar()
@@ -49,6 +53,20 @@ class Inputs:
         rows = self.corpus.rows[Split.TRAIN]
         self.batches = TrainingBatches(rows, self.objective, trainer.batch_size, parts, config.seed)
         self.timeline = Timeline.of(config, self.batches.steps_per_epoch)
+
+    def as_recorded(self, record: Record) -> "Inputs":
+        """Return the run with the untie point that rows have found; itself if they have not, or it is known.
+
+        Args:
+            record: the folder that they are in: the run's, or a checkpoint.
+        """
+        rule, end = self.timeline.rule, self.timeline.total_steps
+        step = None if rule is None else searched(rule, record.rows(rule.split), end).step
+        if step is None:
+            return self
+        found = copy.copy(self)
+        found.timeline = replace(self.timeline, untie_step=step, rule=None)
+        return found
 
 
 def _key(section: DataConfig | ObjectiveConfig | ModelConfig) -> str:

@@ -17,9 +17,19 @@ from tut.tracking.token_scores import TokenScores
 from tut.tracking.tracker import start_tracker
 from tut.training import checkpoint, resume
 from tut.training.assignment import Assignment
-from tut.training.identity import course, determinants, difference, environment, expectation, result, special_tokens
+from tut.training.identity import (
+    as_asked,
+    course,
+    determinants,
+    difference,
+    environment,
+    expectation,
+    result,
+    special_tokens,
+)
 from tut.training.replica import Replica
 from tut.training.scoring import targets_of
+from tut.training.trigger import Rule, Search, searched
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +53,11 @@ class RecordedRun(Replica):
         inputs = self.inputs
         self.record = record
         self.assignment = assignment
-        if assignment is not None and (changed := self._unlike_planned(assignment)):
-            raise TutError(f"this stage was planned for other data or hardware than it has met: {changed}")
+        if assignment is not None:
+            if inputs.timeline.rule is not None:
+                inputs.timeline.settle(assignment.untie_step)
+            if changed := self._unlike_planned(assignment):
+                raise TutError(f"this stage was planned for other data or hardware than it has met: {changed}")
         self.checkpoints = record.checkpoints if assignment is None else assignment.lineage
         self.until = inputs.timeline.total_steps if assignment is None else assignment.end
         self.ends_run = assignment is None or assignment.ends_run
@@ -52,6 +65,7 @@ class RecordedRun(Replica):
         names_parent = config.resume not in RESUME_WORDS and not checkpoint.saved(self.checkpoints)
         self._named = resume.named(config.resume, inputs) if names_parent else None
         self._environment = environment(inputs)
+        self._searches: list[Search] = []
 
     def _unlike_planned(self, assignment: Assignment) -> str | None:
         """Say in what the stage at hand differs from what its lineage is named after; None if in nothing."""
@@ -61,9 +75,13 @@ class RecordedRun(Replica):
 
     def call(self, resumed_from: Path | None) -> dict[str, Any]:
         """Return what other processes have to know to do the same; see `tut.training.follower`."""
+        timeline = self.inputs.timeline
         return {
             "config": self.config.to_dict(),
-            "planned": expectation(self.inputs, self.inputs.timeline.total_steps),
+            "untie_point_is_known": timeline.rule is None,
+            "untie_step": timeline.untie_step,
+            "has_rules": bool(self._rules),
+            "planned": expectation(self.inputs, timeline.total_steps),
             "checkpoint": None if resumed_from is None else str(resumed_from.absolute()),
             "until": self.until,
             "save_every": self.save_every,
@@ -73,9 +91,12 @@ class RecordedRun(Replica):
     def train(self, resumed_from: Path | None, stop: StopRequest) -> float | None:
         """Train from where `resume` has put the state; return a run's final validation loss, None for a trunk."""
         self.record.rewind(resumed_from)
+        end = self.inputs.timeline.total_steps
+        self._searches = [searched(rule, self.record.rows(rule.split), end) for rule in self._rules]
         self._describe(resumed_from)
         self.tracker = start_tracker(self.config, self.record, self._run_id()) if self.ends_run else None
-        trainer = self.trainer(lambda: self._score(Split.VALID), self._write, self._save)
+        fires = self._fires if self._searches else None
+        trainer = self.trainer(lambda: self._score(Split.VALID), self._write, self._save, fires)
         status = Status.FAILED
         try:
             trainer.train(stop, self.until, self.save_every)
@@ -105,8 +126,27 @@ class RecordedRun(Replica):
             tokens.save(self.record.tokens_file(split))
         return scored.row()
 
+    @property
+    def _rules(self) -> tuple[Rule, ...]:
+        """The rules to look out for: by which the run unties, if it is not a sweep's stage, or branches of it do."""
+        if self.assignment is not None:
+            return self.assignment.watch
+        rule = self.inputs.timeline.rule
+        return () if rule is None else (rule,)
+
+    def _fires(self) -> bool:
+        """Return whether one of them fires at this step."""
+        firing = [search.rule for search in self._searches if search.step == self.state.step]
+        what = "unties" if self.assignment is None else "kept for branches"
+        for rule in firing:
+            log.info("step %d: %s: %s", self.state.step, rule.reason, what)
+        return bool(firing)
+
     def _write(self, split: Split, row: Row) -> None:
         self.record.append(split, row)
+        for search in self._searches:
+            if search.rule.split == split:
+                search.look(row)
         if self.tracker is not None:
             self.tracker.log(split, row)
 
@@ -124,14 +164,20 @@ class RecordedRun(Replica):
         }
         checkpoint.save(self.checkpoints, state, window, about, self.record.kept_with_checkpoints)
         checkpoint.prune(self.checkpoints, self.config.trainer.keep_checkpoints, up_to=state.step)
-        self.record.update_state(step=state.step, seconds=state.seconds, peak_memory=memory.peak(state.device))
+        self.record.update_state(
+            step=state.step,
+            **self._as_known(),
+            seconds=state.seconds,
+            peak_memory=memory.peak(state.device),
+        )
 
     def _is_kept(self, step: int) -> bool:
         """Return whether others may want to fork from a step, so that its checkpoint is to stay."""
         if self.assignment is None:
             return step == self.inputs.timeline.untie_step
         is_multiple = self.save_every is not None and step % self.save_every == 0
-        return self.assignment.keep_all or step == self.until or is_multiple
+        is_point = any(search.step == step for search in self._searches)
+        return self.assignment.keep_all or step == self.until or is_multiple or is_point
 
     @property
     def _fork(self) -> Path | None:
@@ -162,8 +208,7 @@ class RecordedRun(Replica):
             self.inputs.tokenizer.save_pretrained(temporary)
 
     def _run_id(self) -> str:
-        known = determinants(self.inputs, self.inputs.timeline.total_steps)
-        return digest([known, str(self.record.folder.absolute())])[:16]
+        return digest([as_asked(self.inputs), str(self.record.folder.absolute())])[:16]
 
     def _describe(self, resumed_from: Path | None) -> None:
         """Say in state.json, and in one line, what this run is."""
@@ -177,10 +222,8 @@ class RecordedRun(Replica):
         shards = self.config.trainer.processes if self.config.trainer.shards else 1
         terms = memory.estimate(self.model, self.state.optimizers, batch, inputs.device, inputs.precision, shards)
         self.record.update_state(
-            result=result(inputs),
+            **self._as_known(),
             environment=self._environment,
-            course=course(inputs, timeline.total_steps),
-            untie_step=timeline.untie_step,
             ramp_steps=timeline.ramp_steps,
             steps_per_epoch=timeline.steps_per_epoch,
             total_steps=timeline.total_steps,
@@ -198,6 +241,8 @@ class RecordedRun(Replica):
             memory_estimate=terms,
         )
         when = "never" if timeline.untie_step is None else f"at step {timeline.untie_step}"
+        if timeline.rule is not None:
+            when = timeline.rule.place
         length = f"{timeline.total_steps} steps of {self.config.trainer.batch_size} rows"
         parameters = f"{tied_size:,} parameters ({untied_size:,} untied)"
         log.info(
@@ -212,6 +257,15 @@ class RecordedRun(Replica):
         )
         log.info("%s", memory.describe(terms))
 
+    def _as_known(self) -> dict[str, Any]:
+        """Return what state.json says of a run that is another once its untie point is found."""
+        timeline = self.inputs.timeline
+        return {
+            "untie_step": timeline.untie_step,
+            "course": course(self.inputs, timeline.total_steps),
+            "result": result(self.inputs),
+        }
+
     def _devices(self) -> str:
         count, kind = self.config.trainer.processes, self.inputs.device
         return str(kind) if count == 1 else f"{count} x {kind.type}"
@@ -225,6 +279,7 @@ class RecordedRun(Replica):
         if found is None:
             return None
         path, manifest = found
+        self.inputs = self.inputs.as_recorded(Record(path))
         changed = resume.change(manifest, self.inputs, self._environment)
         if changed is not None:
             log.warning("%s: goes on, but not bit for bit: %s", path, changed)

@@ -55,7 +55,11 @@ class Replica:
         self.state = State(network, pair, optimizers, Window.on(inputs.device))
 
     def trainer(
-        self, evaluate: Callable[[], Row], write: Callable[[Split, Row], None], save: Callable[[dict[str, Any]], None]
+        self,
+        evaluate: Callable[[], Row],
+        write: Callable[[Split, Row], None],
+        save: Callable[[dict[str, Any]], None],
+        fires: Callable[[], bool] | None = None,
     ) -> Trainer:
         """Return what trains the model, once all processes of the run have joined. See `Trainer` for the arguments."""
         inputs, batches = self.inputs, self.inputs.batches
@@ -76,6 +80,7 @@ class Replica:
             evaluate,
             write,
             save,
+            fires,
         )
 
     def _shard(self) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from tut.errors import TutError
 from tut.system.files import Busy, only_one, set_aside
+from tut.tracking.record import Record
 from tut.training import checkpoint
 from tut.training.identity import course, determinants, difference, special_tokens
 from tut.training.inputs import Inputs
@@ -31,7 +32,7 @@ def own_newest(folder: Path, inputs: Inputs, up_to: int | None) -> Start | None:
             aside = set_aside(path)
             log.warning("%s; set aside as %s, the one before it is used", damage, aside.name)
             continue
-        if reason := _obstacle(manifest, inputs):
+        if reason := _obstacle(path, manifest, inputs):
             raise TutError(f"{path}: is of another run ({reason}); use another folder, or resume=never")
         return path, manifest
     return None
@@ -48,7 +49,7 @@ def fork(path: Path, inputs: Inputs) -> Start:
     except TutError as damage:
         _set_aside_alone(path)
         raise TutError(f"{damage}; start the same command again, and that stage is trained anew") from damage
-    if reason := _obstacle(manifest, inputs):
+    if reason := _obstacle(path, manifest, inputs):
         raise TutError(f"{path}: this run cannot fork from there ({reason})")
     return path, manifest
 
@@ -81,19 +82,23 @@ def named(resume: str, inputs: Inputs) -> Start:
             reason = str(damage)
             log.warning("%s; not used", damage)
             continue
-        reason = _obstacle(manifest, inputs)
+        reason = _obstacle(path, manifest, inputs)
         if reason is None:
             return path, manifest
     raise TutError(f"resume={resume}: this run cannot go on from there ({reason})")
 
 
-def _obstacle(manifest: dict[str, Any], inputs: Inputs) -> str | None:
-    """Say why a run cannot go on from a checkpoint; None if it can."""
+def _obstacle(path: Path, manifest: dict[str, Any], inputs: Inputs) -> str | None:
+    """Say why a run cannot go on from a checkpoint; None if it can.
+
+    If its untie point is to be found, it unties where the checkpoint's rows say so.
+    """
     if "course" not in manifest:
         return "it was written by an earlier version of TUT"
     step, end = manifest["step"], inputs.timeline.total_steps
     if step > end:
         return f"its step {step} is past the end of this run, step {end}"
+    inputs = inputs.as_recorded(Record(path))
     there, here = manifest["determinants"], determinants(inputs, step)
     taken, own = manifest["course"], course(inputs, step)
     if taken != own and there.keys() != here.keys():  # one has a change behind it that the other has not

@@ -1,8 +1,9 @@
 """The training loop, over an explicit State.
 
-At each step boundary, in this order: a row of train.jsonl, an evaluation, a checkpoint. The checkpoint at the untie
-point is written before untying, so that every branch, whatever it does there, can fork from it. Likewise the one at a
-run's last step is written before `close` adds what only an end needs, so that a longer run can go on from it.
+At each step boundary, in this order: a row of train.jsonl, an evaluation, a look at whether they make it an untie
+point, a checkpoint. The checkpoint at the untie point is written before untying, so that every branch, whatever it does
+there, can fork from it. Likewise the one at a run's last step is written before `close` adds what only an end needs, so
+that a longer run can go on from it.
 """
 
 import logging
@@ -60,6 +61,9 @@ class Trainer:
     """Takes a split's name and a metric row."""
     save: Callable[[dict[str, Any]], None]
     """Writes a checkpoint, with the sums of every process that `Window.shares` returns."""
+    fires: Callable[[], bool] | None = None
+    """Tells, where a row was written, whether a rule makes this step an untie point: this run's, if the timeline has
+    one, or a branch's. Rank 0 decides. None if there is no rule."""
 
     def __post_init__(self) -> None:
         self._run_started = time.perf_counter() - self.state.seconds
@@ -86,7 +90,7 @@ class Trainer:
                     self._untie()
                 self._step()
                 also = save_every is not None and state.step % save_every == 0
-                self._after_step(stop, until, saves=also or timeline.checkpoints_at(state.step) or state.step == until)
+                self._after_step(stop, until, saves=also or state.step == until)
 
     def close(self) -> None:
         """Log and evaluate where the run ends, if its intervals do not end there by themselves."""
@@ -136,9 +140,10 @@ class Trainer:
         started = time.perf_counter()
         if timeline.evaluates_at(state.step):
             self._log_validation()
+        is_point = self._finds_point()
         # Asked once a boundary: a signal that comes during the save is obeyed at the next.
         received = self._agreement.on(stop.received)
-        if received is not None or saves:
+        if received is not None or saves or is_point or timeline.checkpoints_at(state.step):
             window = state.window.shares()
             self._finite(sum(window["loss"]))
             state.seconds = time.perf_counter() - self._run_started
@@ -146,6 +151,16 @@ class Trainer:
         if received is not None and state.step < until:
             raise Stopped(received)
         self._window_started += time.perf_counter() - started
+
+    def _finds_point(self) -> bool:
+        """Return whether a rule makes this step an untie point; if it is this run's, this is where it unties."""
+        timeline, step = self.timeline, self.state.step
+        if self.fires is None or not (timeline.logs_at(step) or timeline.evaluates_at(step)):
+            return False
+        is_point: bool = collectives.gathered(self.fires())[0]
+        if is_point and timeline.rule is not None:
+            timeline.settle(step)
+        return is_point
 
     def _untie(self) -> None:
         state, how = self.state, self.config.untie
