@@ -91,10 +91,10 @@ class Rule:
         """
         earliest = self.earliest(log_every, evaluate_every)
         if earliest >= total_steps:
-            key = "trainer.evaluate_every_steps" if self.trigger == "plateau" else "trainer.log_every_steps"
+            more_often = "evaluate" if self.trigger == "plateau" else "log"
             raise TutError(
                 f"untie.patience={self.patience}: untie.trigger={self.trigger} fires at step {earliest} at the "
-                f"earliest, and training ends at step {total_steps}; lower it, or {key}"
+                f"earliest, and training ends at step {total_steps}; lower it, or set trainer.{more_often}_every_steps"
             )
 
     def earliest(self, log_every: int, evaluate_every: int) -> int:

@@ -3,19 +3,23 @@
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import pytest
 from conftest import make_config
 from small_sweeps import TINY
 
 from tut.errors import TutError
-from tut.sweep import worker
+from tut.sweep import found, worker
 from tut.sweep.backends import slurm
 from tut.sweep.backends.slurm import Slurm
 from tut.sweep.config import SlurmConfig
 from tut.sweep.folder import SweepFolder
 from tut.sweep.lineage import path_of
-from tut.sweep.work import Work
+from tut.sweep.plan import Plan, plan
+from tut.sweep.todo import Run, Todo
+from tut.sweep.work import Open, Work
 from tut.system.provenance import git_revision
+from tut.tracking.record import Record
 from tut.training.assignment import Assignment
 
 AUTO = [word for word in TINY if not word.startswith("trainer.precision")]
@@ -130,3 +134,42 @@ def test_a_machine_without_the_planned_precision(tmp_path: Path, monkeypatch: py
     outcome = SweepFolder(tmp_path).outcome("stage")
     assert (outcome["status"], outcome["error"]) == ("failed", said)
     assert not (tmp_path / "lineage").exists()
+
+
+def test_a_job_finds_where_its_run_unties(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs are submitted at once; what the last one is to do is known in it alone, in the lineage that was planned."""
+    monkeypatch.setenv("TUT_HOME", str(tmp_path / "home"))
+    config = make_config(*TINY, "untie=plateau", "untie.threshold=9", "untie.patience=1", "trainer.device=cpu")
+    backend, folder = Slurm(SlurmConfig(partition="any"), []), SweepFolder(tmp_path / "sweep")
+
+    def planned() -> Plan:
+        inputs = backend.inputs(config)
+        found.settle(inputs, around := backend.environment(inputs))
+        return plan([path_of(inputs, around)])
+
+    inputs = backend.inputs(config)
+    run = Run("it", None, config, folder.path / "0", inputs, loss=None)  # type: ignore[arg-type]
+    todo = Todo([run], planned())
+    trunk, last = todo.stages
+    assert (trunk.start, trunk.end, last.start, last.end, last.is_open) == (0, 24, 14, 24, True)
+    folder.write("python -m tut.train -m", [todo.task(stage, folder) for stage in todo.stages], todo.steps)
+    for stage in todo.stages:
+        work = Work(
+            **vars(todo.task(stage, folder)),
+            sweep=folder.path,
+            priority=1,
+            device="cpu",
+            precision=inputs.precision,
+            slots=1,
+            nodes=1,
+            devices=1,
+            threads=None,
+            config=config.to_dict(),
+            assignment=Open(backend.environment(inputs), False) if stage.is_open else todo.assignment(stage, "forks"),
+            hydra=None,
+        )
+        worker.perform(cloudpickle.loads(cloudpickle.dumps(work)))
+        assert folder.is_done(work)
+    assert Record(run.folder).state["untie_step"] == 14
+    assert [(stage.start, stage.end) for stage in planned().stages] == [(0, 14), (14, 24)]
+    assert Todo([run], planned()).steps["to_train"] == 0
