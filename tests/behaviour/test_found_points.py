@@ -88,7 +88,7 @@ def test_a_finished_run_is_known_by_the_point_not_by_the_rule(trained: Run) -> N
     loss = rows(folder, "valid")[-1]["loss"]
     assert run(make_config(*base, *how, "untie.threshold=0.9"), folder) == loss
     assert run(make_config(*given("mlm, conflict")), folder) == loss
-    with pytest.raises(TutError, match=f"holds a finished run with another config or text .*at_step is {step} there"):
+    with pytest.raises(TutError, match=f"its course was untied ramp over 5 from step {step}, and this run's is tied"):
         run(make_config(*base, *how, "untie.patience=4"), folder)
 
 
@@ -97,6 +97,13 @@ def test_a_rule_that_never_fires_leaves_the_run_tied(trained: Run) -> None:
     assert_same_run(trained(*MLM, "untie=never", "trainer.keep_checkpoints=9"), folder)
     state = Record(folder).state
     assert (state["arm"], state["untie_step"]) == ("trigger=plateau", None)
+
+
+def test_where_nothing_is_to_untie_nothing_is_looked_for(trained: Run) -> None:
+    base, _, how = CASES["mlm, plateau"]
+    folder = trained(*base, *how, "untie.coupling=1")
+    assert_same_run(trained(*base, "untie=never", "trainer.keep_checkpoints=9"), folder)
+    assert Record(folder).state["untie_step"] is None
 
 
 def test_two_processes_untie_where_the_first_has_found(tmp_path: Path) -> None:

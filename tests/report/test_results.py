@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from planted import plant, plant_sweep, plant_tokens
+from planted import PLATEAU, plant, plant_sweep, plant_tokens
 
 import tut.report
 from tut.errors import TutError
+from tut.report.planned import sharing
 from tut.splits import Split
 from tut.tracking.record import Record
 from tut.tracking.token_scores import TokenScores, load_token_scores
@@ -201,6 +202,24 @@ def test_steps_of_its_own_go_back_to_where_a_run_parts_from_others(tmp_path: Pat
     plan = {"tasks": tasks, "steps": {"planned": 10, "without_sharing": 20}}
     (tmp_path / "sweep.json").write_text(json.dumps(plan))
     assert tut.report.load(tmp_path).runs["steps_of_its_own"].tolist() == [600]
+
+
+def test_a_plan_made_before_untie_points_were_found_says_the_most(tmp_path: Path) -> None:
+    """What a run has trained for itself is known since."""
+    for number, step in enumerate((600, None)):
+        plant(tmp_path / str(number), PLATEAU, number, 5.0, found=step)
+    tasks = [
+        {"name": f"open {number}", "label": "", "parent": None, "start": 300, "end": 900, "runs": 1}
+        | {"checkpoint": None, "record": f"/elsewhere/{number}", "ends_run": True}
+        for number in range(2)
+    ]
+    plan = {"tasks": tasks, "steps": {"planned": 1500, "without_sharing": 2000}}
+    (tmp_path / "sweep.json").write_text(json.dumps(plan))
+    runs = tut.report.load(tmp_path).runs
+    assert runs["steps_of_its_own"].tolist() == [300, 0]
+    assert sharing([tmp_path]) == [
+        "at most 1,500 steps of stages for 2,000 steps of runs: at least 25% saved by sharing"
+    ]
 
 
 def test_the_same_data_in_other_words_is_one_setting(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 from conftest import assert_same_run, make_config
 from small_sweeps import TINY, steps_trained, sweep, tasks
 
+import tut.training.trainer
 from tut import store
 from tut.errors import TutError
 from tut.sweep import found
@@ -14,6 +15,7 @@ from tut.sweep.plan import Stage, plan
 from tut.sweep.todo import Run, Todo
 from tut.sweep.work import Open
 from tut.tracking.record import Record
+from tut.training.assignment import Assignment
 from tut.training.checkpoint import saved, step_of
 from tut.training.identity import environment
 from tut.training.inputs import Inputs
@@ -55,9 +57,11 @@ def train(todo: Todo, folder: Path) -> int:
     return steps
 
 
-def assignment_of(todo: Todo, stage: Stage):
+def assignment_of(todo: Todo, stage: Stage) -> Assignment:
+    if not stage.is_open:
+        return todo.assignment(stage, keep="forks")
     inputs = Inputs(todo.run_through(stage).config)
-    return found.assignment(inputs, Open(environment(inputs), False)) if stage.is_open else todo.assignment(stage, "forks")
+    return found.assignment(inputs, Open(environment(inputs), keep_all=False))
 
 
 def shape(todo: Todo) -> set[tuple[int, int, tuple[int, ...], bool]]:
@@ -130,6 +134,35 @@ def test_lengths_and_decays_are_found_in_their_own_tied_runs(tmp_path: Path) -> 
     assert again.steps["to_train"] == 0
 
 
+def test_what_was_stopped_goes_on_as_if_the_step_were_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped in the tied run past the point, and then in what follows it."""
+
+    class Killed(BaseException):
+        pass
+
+    def train_up_to(step: int) -> None:
+        todo, count, original = planned(tmp_path, SOON), iter(range(10**6)), tut.training.trainer.autocast
+
+        def deadly(*arguments):
+            if next(count) == step:
+                raise Killed
+            return original(*arguments)
+
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            patch.setattr(tut.training.trainer, "autocast", deadly)
+            train(todo, tmp_path)
+
+    train_up_to(17)
+    assert {step_of(path) for path in store.stages().glob("*/step-*")} == {10, 14, 15}
+    assert planned(tmp_path, SOON).steps == {"planned": 24, "without_sharing": 24, "to_train": 10}
+    train_up_to(8)
+    todo = planned(tmp_path, SOON)
+    assert todo.steps["to_train"] == 24 - 20
+    assert train(todo, tmp_path) == 24 - 20
+    run(make_config(*TINY, "untie.step=14"), tmp_path / "alone")
+    assert_same_run(tmp_path / "alone", tmp_path / "0")
+
+
 def test_an_open_stage_without_its_tied_run_is_refused(tmp_path: Path) -> None:
     todo = planned(tmp_path, SOON)
     with pytest.raises(TutError, match="the tied run that this one unties from is not in the store"):
@@ -148,10 +181,8 @@ def test_the_command(tmp_path: Path) -> None:
     at = {"home": tmp_path / "home", "folder": tmp_path / "sweep"}
     words = (*TINY, "untie=never,plateau", "untie.threshold=9", "untie.patience=1", "seed=0,1")
     said = sweep(*words, "hydra.launcher.dry_run=true", **at)
-    assert "untie=plateau seed=0, untied where validation loss stops improving  steps 14-24  at most 10 to train" in said
-    assert (
-        "4 runs, 4 stages: at most 68 steps planned, 96 without sharing (at least 29% saved); 0 of them done, at most 68"
-    ) in said
+    assert "seed=0, untied where validation loss stops improving  steps 14-24  at most 10 to train" in said
+    assert "at most 68 steps planned, 96 without sharing (at least 29% saved); 0 of them done, at most 68 to" in said
     said = sweep(*words, **at)
     assert "at most 68 steps to train" in said
     assert steps_trained(at["folder"]) == 2 * (24 + 10)

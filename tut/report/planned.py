@@ -82,6 +82,6 @@ def sharing(sweeps: Iterable[Path]) -> list[str]:
             of_runs = steps["without_sharing"]
             saved = 1 - of_stages / of_runs
             most, least = ("at most ", "at least ") if any(map(_is_open, plan["tasks"])) else ("", "")
-            shared = f"{most}{of_stages:,} steps of stages for {of_runs:,} steps of runs"
-            said.append(f"{shared}: {least}{saved:.0%} saved by sharing")
+            saving = f": {least}{saved:.0%} saved by sharing" if saved >= 0 else ""
+            said.append(f"{most}{of_stages:,} steps of stages for {of_runs:,} steps of runs{saving}")
     return said

@@ -37,10 +37,10 @@ def paths_of(runs: Sequence[tuple[Inputs, dict[str, Any]]]) -> list[RunPath]:
     asked: dict[RunPath, set[str]] = {}
     for path, name in zip(paths, names, strict=True):
         asked.setdefault(path, set()).add(name)
-    found = []
+    apart = []
     for path, name in zip(paths, names, strict=True):
-        end = path[-1].end
-        is_as_given = name == path[-1].lineage
-        own = () if len(asked[path]) == 1 or is_as_given else (Segment(name, end, end, is_open=True),)
-        found.append((*path, *own))
-    return found
+        last = path[-1]
+        is_alone = len(asked[path]) == 1
+        is_as_asked = last.lineage == name
+        apart.append(path if is_alone or is_as_asked else (*path, Segment(name, last.end, last.end, is_open=True)))
+    return apart

@@ -36,9 +36,10 @@ def preview(todo: Todo, sweep: SweepFolder, backend: Backend) -> None:
     steps = todo.steps
     saved = 1 - steps["planned"] / steps["without_sharing"]
     most, least = ("at most ", "at least ") if todo.is_open else ("", "")
+    saving = f" ({least}{saved:.0%} saved)" if saved >= 0 else ""  # a tied run that only finds a point costs more
     print(
         f"{len(todo.runs)} runs, {len(todo.plan.stages)} stages: {most}{steps['planned']:,} steps planned, "
-        f"{steps['without_sharing']:,} without sharing ({least}{saved:.0%} saved); "
+        f"{steps['without_sharing']:,} without sharing{saving}; "
         f"{steps['planned'] - steps['to_train']:,} of them done, {most}{steps['to_train']:,} to train"
     )
     print(f"time on {backend}: {_time(todo, backend)}")

@@ -91,8 +91,9 @@ def finished_loss(inputs: Inputs, record: Record) -> float | None:
         return None
     if "result" not in state:
         raise TutError(f"{record.folder}: holds a run finished by an earlier version of TUT; use another folder")
+    inputs = inputs.as_recorded(record)
     there = state["result"]
-    here = result(inputs.as_recorded(record))
+    here = result(inputs)
     if inputs.config.trainer.precision == "auto":  # whatever it chose where the run was trained
         here["trainer.precision"] = there.get("trainer.precision")
     if changed := difference(there, here):

@@ -29,8 +29,8 @@ class Rule:
 
     @classmethod
     def of(cls, config: UntieConfig) -> "Rule | None":
-        """Return the rule of a config; None if its untie point, or that it has none, is given."""
-        if config.trigger not in TRIGGERS:
+        """Return the rule of a config; None if its untie point is given, or nothing is to untie."""
+        if config.trigger not in TRIGGERS or config.coupling == 1:
             return None
         assert config.trigger is not None
         assert config.threshold is not None
