@@ -10,6 +10,7 @@ import tut.training.trainer
 from tut import store
 from tut.errors import TutError
 from tut.sweep import found
+from tut.sweep.folder import SweepFolder
 from tut.sweep.lineage import paths_of
 from tut.sweep.plan import Stage, plan
 from tut.sweep.todo import Run, Todo
@@ -17,7 +18,7 @@ from tut.sweep.work import Open
 from tut.tracking.record import Record
 from tut.training.assignment import Assignment
 from tut.training.checkpoint import saved, step_of
-from tut.training.identity import environment
+from tut.training.identity import environment, name_as_asked
 from tut.training.inputs import Inputs
 from tut.training.run import finished_loss, run
 
@@ -161,6 +162,41 @@ def test_what_was_stopped_goes_on_as_if_the_step_were_given(tmp_path: Path, monk
     assert train(todo, tmp_path) == 24 - 20
     run(make_config(*TINY, "untie.step=14"), tmp_path / "alone")
     assert_same_run(tmp_path / "alone", tmp_path / "0")
+
+
+@pytest.mark.parametrize("step", [14, None])
+def test_its_name_is_the_same_before_and_after(step: int | None) -> None:
+    """By which a run goes on in W&B, and stays apart from others; every part of the rule counts, and the length."""
+    inputs = Inputs(make_config(*TINY, *SOON.split()))
+    before = name_as_asked(inputs, {})
+    inputs.timeline.settle(step)
+    assert name_as_asked(inputs, {}) == before
+    others = ("untie.threshold=9.0000001", "untie.patience=2", "untie.trigger=conflict untie.threshold=1", "seed=1")
+    words = [(*TINY, *SOON.split(), *other.split()) for other in (*others, "untie.init=zero", "trainer.max_steps=25")]
+    assert len({before, *(name_as_asked(Inputs(make_config(*each)), {}) for each in words)}) == 1 + len(words)
+
+
+def test_an_open_stage_is_listed_until_others_stand_for_it(tmp_path: Path) -> None:
+    """One whose job may be in the queue still is listed until its run is finished: else nobody could cancel it."""
+    folder = SweepFolder(tmp_path / "sweep")
+    inputs = Inputs(make_config(*TINY, *SOON.split()))
+    before = planned(tmp_path, SOON)
+    before.runs[0].inputs.timeline.settle(14)
+    after = Todo(before.runs, plan(paths_of([(before.runs[0].inputs, environment(inputs))])))
+    was_open = before.plan.stages[-1].name
+
+    def listed(todo: Todo) -> dict[str, str | None]:
+        folder.write("", [todo.task(stage, folder) for stage in todo.plan.stages], todo.steps)
+        return {task.name: task.job for task in folder.tasks()}
+
+    assert was_open in listed(before)
+    assert was_open not in listed(after)
+    listed(before)
+    folder.set_jobs({was_open: "7"})
+    assert listed(before)[was_open] == "7"
+    assert listed(after)[was_open] == "7"
+    Record(tmp_path / "0").update_state(status="finished")
+    assert was_open not in listed(after)
 
 
 def test_an_open_stage_without_its_tied_run_is_refused(tmp_path: Path) -> None:

@@ -37,20 +37,23 @@ class SweepFolder:
     def write(self, command: str, tasks: list[Task], steps: dict[str, int]) -> None:
         """Record what is planned.
 
-        Stages of an earlier plan in the same folder stay in the list, with their jobs; but not an open one, once it is
-        known which stages it stood for.
+        Stages of an earlier plan in the same folder stay in the list, with their jobs, save for an open one whose run
+        has others now.
         """
         earlier = self.tasks() if (self.path / PLANNED).exists() else []
-        ended = {task.record for task in tasks if task.ends_run}
-        known = {
-            task.name: task
-            for task in earlier
-            if task.checkpoint is not None or not (task.record in ended or self.is_done(task))
-        }
+        known = {task.name: task for task in earlier if not self._is_replaced(task, tasks)}
         for task in tasks:
             job = known[task.name].job if task.name in known else None
             known[task.name] = replace(task, job=job)
         self._write({"command": command, "store": str(home()), "steps": steps}, list(known.values()))
+
+    def _is_replaced(self, task: Task, tasks: list[Task]) -> bool:
+        """Return whether an open stage is not open any more: its run is finished, or ends in another of these.
+
+        A job that is to do it may be in the queue still; as long as its run is not finished, it is to be known of.
+        """
+        ends_elsewhere = any(one.record == task.record and one.name != task.name for one in tasks if one.ends_run)
+        return task.checkpoint is None and (self.is_done(task) or (ends_elsewhere and task.job is None))
 
     def set_jobs(self, jobs: dict[str, str]) -> None:
         """Record the SLURM jobs of some stages."""

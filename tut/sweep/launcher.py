@@ -48,7 +48,6 @@ from tut.system.files import remove_if_only
 from tut.system.signals import Stopped, StopRequest, stop_request
 from tut.tracking.record import Record, Status
 from tut.training import identity
-from tut.training.assignment import Assignment
 from tut.training.run import finished_loss
 
 log = logging.getLogger(__name__)
@@ -217,9 +216,7 @@ def _work(
 ) -> Work:
     run = todo.run_through(stage)
     trainer = run.config.trainer
-    assignment: Assignment | Open = todo.assignment(stage, keep)
-    if stage.is_open:
-        assignment = Open(backend.environment(run.inputs), keep_all=keep == "all")
+    is_to_find = Open(backend.environment(run.inputs), keep_all=keep == "all")
     return Work(
         **vars(todo.task(stage, folder)),
         sweep=folder.path,
@@ -231,7 +228,7 @@ def _work(
         devices=trainer.devices,
         threads=backend.threads_of(run.inputs),
         config=run.config.to_dict(),
-        assignment=assignment,
+        assignment=is_to_find if stage.is_open else todo.assignment(stage, keep),
         hydra=None if todo.ends(stage) is None else pack(context, run.composed),
     )
 

@@ -100,13 +100,13 @@ class Todo:
         """Describe a stage for the sweep's folder."""
         finishes = self.ends(stage)
         record = sweep.stage(stage.name) if finishes is None else self.runs[finishes].folder
-        end = checkpoint.path_of(store.stages() / stage.lineage, stage.end)
+        landing = checkpoint.path_of(store.stages() / stage.lineage, stage.end)
         return Task(
             name=stage.name,
             label=self._label(stage),
             runs=len(stage.runs),
             change=self._last_change(stage),
-            checkpoint=None if stage.is_open else str(end),
+            checkpoint=None if stage.is_open else str(landing),
             start=stage.start,
             end=stage.end,
             parent=None if stage.parent is None else stage.parent.name,

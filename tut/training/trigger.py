@@ -38,7 +38,7 @@ class Rule:
         return cls(config.trigger, config.threshold, config.patience)
 
     def __str__(self) -> str:
-        return f"{self.trigger} threshold={self.threshold:g} patience={self.patience}"
+        return f"{self.trigger} threshold={self.threshold} patience={self.patience}"
 
     @property
     def split(self) -> Split:
