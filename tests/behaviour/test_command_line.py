@@ -122,10 +122,6 @@ BAD = [
     ("-m +sweeps=glob(s*) seed=0", ["+sweeps=glob(s*): a value comes with its own hydra.sweeper"]),
     ("-m hydra.launcher.workers_per_device=1,2", ["Sweeping over Hydra's configuration is not supported"]),
     ("untie.epoch=1e3", ["untie.epoch=1000: must be before the end of training"]),
-    (
-        "optimizer.warmup_steps=51 trainer.max_steps=50",
-        ["optimizer.warmup_steps=51: must be at most trainer.max_steps=50"],
-    ),
     ("untie.epoch=1,2", ["untie.epoch=1,2: several values make a sweep; start it with -m"]),
     ("-m untie.epoch=1,2,99", ["untie.epoch=99", "before the end of training"]),
     ("-m --cfg job", ["--multirun and --cfg: only one of these"]),

@@ -60,7 +60,7 @@ def planned(folder: Path, *runs: str) -> Todo:
             10 + 3 * 30,
         ),
         (  # nothing but warmup
-            [f"optimizer.warmup_steps=50 optimizer.schedule={name} trainer.max_steps=40" for name in ("linear", "wsd")],
+            [f"optimizer.warmup_steps=40 optimizer.schedule={name} trainer.max_steps=40" for name in ("linear", "wsd")],
             40,
         ),
         ([f"optimizer.schedule=linear trainer.max_steps={n}" for n in (40, 50)], 90),

@@ -2,12 +2,15 @@ import math
 
 import pytest
 import torch
+from conftest import SMALL, make_config
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny_models import tiny_bert
 
 import tut
 from tut.config import Config, ModelConfig, OptimizerConfig, UntieConfig
+from tut.errors import TutError
+from tut.training.inputs import Inputs
 from tut.training.optimizer import build_optimizers, decay_start, learning_rate, set_rates
 
 
@@ -131,3 +134,9 @@ def test_fused_adamw_is_adamw() -> None:
     plain.step()
     for x, y in zip(a.parameters(), b.parameters(), strict=True):
         torch.testing.assert_close(x, y)
+
+
+@pytest.mark.parametrize("length", ["trainer.max_steps=40", "trainer.epochs=1"])
+def test_a_warmup_longer_than_training_is_refused(length: str) -> None:
+    with pytest.raises(TutError, match=r"optimizer.warmup_steps=5000: must be at most the \d+ steps of training"):
+        Inputs(make_config(*SMALL, length, "optimizer.warmup_steps=5000"))

@@ -27,7 +27,6 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from tut import limits
 from tut.cli.grammar import parse_overrides, quoted_form
 from tut.cli.hydra_settings import check_hydra, check_job, check_output, check_rerun
 from tut.cli.hydra_versions import REPLACE, VERSION_BASE
@@ -126,7 +125,6 @@ def check(config: Config, launcher: type[LauncherConfig] | None, passed: set[str
 
     checks: list[tuple[Callable[..., None], list[Any]]] = [
         (_check_resume, [config.resume]),
-        (_check_warmup, [config.optimizer.warmup_steps, config.trainer.max_steps]),
         (check_tracker, [config.tracker]),
         (check_source, [config.data]),
         (check_folder, ["data.tokenizer", config.data.tokenizer]),
@@ -148,11 +146,6 @@ def _check_resume(resume: str) -> None:
     if resume not in RESUME_WORDS and not Path(resume).is_dir():
         near = did_you_mean(resume, RESUME_WORDS)
         raise TutError(f"resume={resume}: must be auto, never, or the folder of a checkpoint or run{near}")
-
-
-def _check_warmup(warmup_steps: int, max_steps: int | None) -> None:
-    ok = max_steps is None or warmup_steps <= max_steps
-    limits.check(ok, "optimizer.warmup_steps", warmup_steps, f"at most trainer.max_steps={max_steps}")
 
 
 def _help() -> str:

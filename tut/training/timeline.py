@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from tut import limits
 from tut.config import Config
 from tut.schedule import ramp_steps, untie_step
 from tut.training.trigger import Rule
@@ -28,10 +29,13 @@ class Timeline:
         """Lay out a run whose epochs have that many steps.
 
         Raises:
-            TutError: the untie point is not before the end of training, or cannot be found before it.
+            TutError: the warmup is longer than training, or the untie point is not before the end of training, or
+                cannot be found before it.
         """
         trainer = config.trainer
         total = trainer.max_steps or trainer.epochs * steps_per_epoch
+        warmup = config.optimizer.warmup_steps
+        limits.check(warmup <= total, "optimizer.warmup_steps", warmup, f"at most the {total} steps of training")
         log_every = trainer.log_every_steps
         evaluate_every = trainer.evaluate_every_steps or trainer.evaluate_every_epochs * steps_per_epoch
         rule = Rule.of(config.untie)
