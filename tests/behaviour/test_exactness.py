@@ -106,6 +106,7 @@ def test_killed_and_resumed_is_straight(case: str, straight: Callable[[str], Pat
     assert_same_run(straight(case), folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_forked_is_straight(case: str, straight: Callable[[str], Path], tmp_path: Path) -> None:
     """A tied run of the same seed is the trunk; a branch forks from its checkpoint at the untie point."""

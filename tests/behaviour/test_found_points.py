@@ -51,6 +51,7 @@ def given(case: str) -> tuple[str, ...]:
     return (*base, *(word for word in how if not word.startswith(rule)), f"untie.step={step}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_found_is_given_straight_and_resumed_and_forked(
     case: str, trained: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture

@@ -104,6 +104,7 @@ MEMBERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", OBJECTIVES)
 @pytest.mark.parametrize("member", MEMBERS)
 def test_straight_is_resumed_is_forked(member: str, objective: str, trained: Run, tmp_path: Path) -> None:

@@ -80,6 +80,7 @@ def test_in_bf16_its_gradients_are_as_near_to_the_truth_as_those_of_the_plain_lo
         assert (mine - exact).norm() <= 1.05 * (theirs - exact).norm()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [SMALL, (*SMALL_GPT, "model.config.resid_pdrop=0")])
 def test_300_steps_agree_with_the_plain_path(words: tuple[str, ...], tmp_path: Path) -> None:
     config = make_config(*words, "trainer.max_steps=300", "trainer.log_every_steps=1", "tracker=none")

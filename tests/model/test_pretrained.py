@@ -132,6 +132,7 @@ def test_a_model_that_comes_untied_is_not_tied_without_a_word(models: Path, capl
     assert torch.equal(untied.pair.input, there["model.embed_tokens.weight"].float())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "point"), [("bert", 6), ("llama", 6), ("llama", 0)])
 def test_straight_is_resumed_is_forked(name: str, point: int, models: Path, tmp_path: Path) -> None:
     usual = words(models / name, "trainer.max_steps=12", "trainer.checkpoint_every_steps=4")

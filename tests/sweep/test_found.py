@@ -69,6 +69,7 @@ def shape(todo: Todo) -> set[tuple[int, int, tuple[int, ...], bool]]:
     return {(stage.start, stage.end, stage.runs, stage.is_open) for stage in todo.plan.stages}
 
 
+@pytest.mark.slow
 def test_before_it_is_found_and_after(tmp_path: Path) -> None:
     """The tied run is trained to its end once, the rest from where each rule fires; then all of it is as if given."""
     runs = ["untie=never", SOON, LATE, NEVER_FIRES, f"{SOON} untie.init=fresh"]
@@ -101,6 +102,7 @@ def test_before_it_is_found_and_after(tmp_path: Path) -> None:
             assert_same_run(tmp_path / f"alone/{number}", tmp_path / f"{name}/{number}")
 
 
+@pytest.mark.slow
 def test_runs_that_come_to_the_same_stay_apart(tmp_path: Path) -> None:
     train(planned(tmp_path / "tied", "untie=never"), tmp_path)  # nobody looked out for a point, nothing is kept there
     runs = [SOON, "untie=plateau untie.threshold=8 untie.patience=1", "untie.step=14", SOON, "untie.step=14"]
@@ -117,6 +119,7 @@ def test_runs_that_come_to_the_same_stay_apart(tmp_path: Path) -> None:
         assert_same_run(tmp_path / "first/0", tmp_path / f"first/{number}")
 
 
+@pytest.mark.slow
 def test_lengths_and_decays_are_found_in_their_own_tied_runs(tmp_path: Path) -> None:
     """With the same rule, a longer run may find a point where a shorter one has ended or decays."""
     wsd = "optimizer.schedule=wsd optimizer.wsd_decay_fraction=0.25 trainer.log_every_steps=4"

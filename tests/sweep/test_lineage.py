@@ -99,6 +99,7 @@ LENGTHS = {
 }
 
 
+@pytest.mark.slow
 def test_runs_that_fork_from_one_plateau_are_each_the_run_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -232,7 +232,7 @@ def test_mark_hash_weights_and_rows_agree(key: str, base: Course, tmp_path: Path
         (("optimizer.schedule=constant",), "optimizer.final_lr_fraction=0.3"),
         (("optimizer.schedule=constant",), "trainer.max_steps=9"),
         (("optimizer.schedule=constant",), "optimizer.wsd_decay_fraction=0.9"),
-        (("optimizer.warmup_steps=9",), "optimizer.schedule=linear"),
+        (("optimizer.warmup_steps=5",), "optimizer.schedule=linear"),
         (("optimizer.wsd_decay_fraction=0",), "optimizer.schedule=constant"),
         (("optimizer=sgd",), "optimizer.betas=[0.1,0.2]"),
         (("optimizer=sgd",), "optimizer.eps=1"),
