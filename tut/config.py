@@ -8,7 +8,7 @@ need torch, transformers or the file system stand beside the code they protect: 
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -28,7 +28,14 @@ POINTS = {
 RAMPS = ("over_epochs", "over_steps", "over_fraction")
 """Those that the length of a ramp can be given by."""
 TRIGGERS = ("plateau", "conflict")
+SOURCES = {
+    "pydocs": (),
+    "text": ("files", "validation_files", "test_files", "document"),
+    "huggingface": ("path", "name", "train_split", "validation_split", "test_split", "column"),
+}
+"""Where text may come from, and the keys of `data` that mean something to one source alone."""
 RESUME_WORDS = ("auto", "never")
+WANDB_MODES = ("auto", "online", "offline", "disabled")
 TRACKERS = ("wandb", "tensorboard", "none")
 
 
@@ -112,7 +119,8 @@ class DataConfig:
     test_files: Any = state(None, known_by=KnownBy.TEXT)
     """`text`: files to test on; null holds out a share of `files`."""
     document: str = state("auto", known_by=KnownBy.TEXT)
-    """`text`: one document per `file`, or split at `blank_lines`; `auto` splits when there are under 20 files."""
+    """`text`: one document per `file`, one per `line`, or split at `blank_lines`; `auto` splits at blank lines when
+    there are under 20 files, and takes no CSV or JSON for text."""
     path: str | None = state(None, known_by=KnownBy.TEXT)
     """`huggingface`: a data set's name on the hub, or a local folder."""
     name: str | None = state(None, known_by=KnownBy.TEXT)
@@ -136,9 +144,10 @@ class DataConfig:
     """`blocks` (documents joined and cut: no padding, nothing lost) or `lines` (a line a row: cut, padded)."""
 
     def __post_init__(self) -> None:
-        limits.choice("data.source", self.source, ("pydocs", "text", "huggingface"))
+        limits.choice("data.source", self.source, tuple(SOURCES))
+        self._check_other_sources()
         limits.choice("data.packing", self.packing, ("blocks", "lines"))
-        limits.choice("data.document", self.document, ("auto", "file", "blank_lines"))
+        limits.choice("data.document", self.document, ("auto", "file", "line", "blank_lines"))
         limits.at_least(4, "data", self, "seq_len")
         limits.at_least(300, "data", self, "vocab_size")
         if self.source == "text":
@@ -151,6 +160,17 @@ class DataConfig:
             value = getattr(self, name)
             ok = value is None or isinstance(value, str) or _is_list_of_text(value)
             limits.check(ok, f"data.{name}", value, "a path, a glob or a list of them")
+
+    def _check_other_sources(self) -> None:
+        defaults = {one.name: one.default for one in fields(self)}
+        for source, keys in SOURCES.items():
+            for key in keys:
+                value = getattr(self, key)
+                if source != self.source and value != defaults[key]:
+                    raise TutError(
+                        f"data.{key}={value}: means something to data={source} alone, and the text is "
+                        f"data.source={self.source}; write data={source}, or leave data.{key} out"
+                    )
 
 
 def _is_list_of_text(value: object) -> bool:
@@ -386,22 +406,26 @@ class TrainerConfig:
 
 @dataclass
 class WandbConfig:
-    """The Weights & Biases view of a run. The jsonl files in the run folder are the record."""
+    """The Weights & Biases view of a run. The jsonl files in the run folder are the record.
 
-    mode: str = nothing("auto")
+    What is null here is what W&B's own environment variables say: see `tut.tracking.wandb_environment`.
+    """
+
+    mode: str | None = nothing(None)
     """`online`, `offline` (written to the run folder; `wandb sync` uploads it), `disabled`, or `auto`: online where
-    there is a login, else offline."""
-    project: str = nothing("tut")
-    """The project that runs appear in."""
+    there is a login, else offline. null: WANDB_MODE (or WANDB_DISABLED=true), or else `auto`."""
+    project: str | None = nothing(None)
+    """The project that runs appear in; null: WANDB_PROJECT, or else `tut`."""
     entity: str | None = nothing(None)
-    """The user or team; null is your default."""
+    """The user or team; null: WANDB_ENTITY, or else your default."""
     group: str | None = nothing(None)
-    """Runs to show together; null names it after the sweep's folder."""
-    tags: list[str] = nothing([])
-    """Labels for the run."""
+    """Runs to show together; null: WANDB_RUN_GROUP, or else the name of the sweep's folder."""
+    tags: list[str] | None = nothing(None)
+    """Labels for the run; null: WANDB_TAGS, between commas."""
 
     def __post_init__(self) -> None:
-        limits.choice("wandb.mode", self.mode, ("auto", "online", "offline", "disabled"))
+        if self.mode is not None:
+            limits.choice("wandb.mode", self.mode, WANDB_MODES)
 
 
 @dataclass

@@ -125,7 +125,7 @@ def check(config: Config, launcher: type[LauncherConfig] | None, passed: set[str
 
     checks: list[tuple[Callable[..., None], list[Any]]] = [
         (_check_resume, [config.resume]),
-        (check_tracker, [config.tracker]),
+        (check_tracker, [config.tracker, config.wandb]),
         (check_source, [config.data]),
         (check_folder, ["data.tokenizer", config.data.tokenizer]),
         (check_model, [config.model, config.objective, config.data]),

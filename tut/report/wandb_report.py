@@ -7,11 +7,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from tut.config import WandbConfig
 from tut.errors import TutError, one_line
 from tut.report.export import PAGE, formatted
 from tut.report.summary import Report
 from tut.system.files import digest
 from tut.tracking.wandb import client_settings
+from tut.tracking.wandb_environment import filled_in, only_what_counts
 
 JOB_TYPE = "report"
 """The job type of the run that holds the figures and the page. The job type of other runs is the name of their arm."""
@@ -24,14 +26,14 @@ def publish_report(report: Report, folder: Path) -> str:
     Raises:
         TutError: the runs are not in one project of W&B, or it cannot be saved there.
     """
-    settings = [config.get("wandb") or {} for config in report.results.runs["config"]]
-    projects = {(each.get("project"), each.get("entity")) for each in settings}
+    recorded = [config.get("wandb") or {} for config in report.results.runs["config"]]
+    settings = [filled_in(WandbConfig(**each)) for each in recorded]
+    projects = {(each.project, each.entity) for each in settings}
     if len(projects) > 1:
         raise TutError(f"--wandb: the runs are in {len(projects)} projects of W&B; report on each by itself")
     ((project, entity),) = projects
-    if project is None:
-        raise TutError("--wandb: the runs do not say which project of W&B they are in")
-    groups = list(dict.fromkeys(each["group"] for each in settings if each.get("group")))
+    assert project is not None
+    groups = list(dict.fromkeys(each.group for each in settings if each.group))
     findings = "".join(f"- {words}\n" for _, words in report.sentences)
     return publish(folder, project, entity, groups, f"{findings}\n{formatted(report, 'markdown')}")
 
@@ -55,7 +57,12 @@ def publish(folder: Path, project: str, entity: str | None, groups: Sequence[str
         raise TutError("W&B: these runs are in no group, so that nothing can be said of them together")
     if find_spec("wandb_workspaces") is None:
         raise TutError("W&B: a saved view needs the wandb-workspaces package: pip install 'tut-lm[workspaces]'")
-    _log_in()
+    with only_what_counts(of_one_run=False):
+        _log_in()
+        return _published(folder, project, entity, groups, summary)
+
+
+def _published(folder: Path, project: str, entity: str | None, groups: Sequence[str], summary: str) -> str:
     try:
         import wandb
 
@@ -105,7 +112,7 @@ def _log_page(
             settings=client_settings(),
         )
         media: dict[str, Any] = {path.stem: wandb.Image(str(path)) for path in figures}
-        run.log({**media, "page": wandb.Html(page.read_text(), inject=False)})
+        run.log({**media, "page": wandb.Html(page.read_text(encoding="utf-8"), inject=False)})
         run.finish()
 
 

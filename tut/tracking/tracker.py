@@ -10,10 +10,11 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Protocol
 
-from tut.config import Config
+from tut.config import Config, WandbConfig
 from tut.errors import TutError, one_line
 from tut.splits import Split
 from tut.tracking.record import Record, Row, Status
+from tut.tracking.wandb_environment import mode_of
 
 log = logging.getLogger(__name__)
 
@@ -31,12 +32,14 @@ class Tracker(Protocol):
         """Close what is shown, and say where it is. `untie_step` is None for a run that is tied to the end."""
 
 
-def check_tracker(tracker: str) -> None:
-    """Check that the package behind a tracker is there.
+def check_tracker(tracker: str, wandb: WandbConfig) -> None:
+    """Check that the package behind a tracker is there, and that it is told nothing that cannot be.
 
     Raises:
-        TutError: it is not.
+        TutError: it is not, or it is.
     """
+    if tracker == "wandb":
+        mode_of(wandb)
     if tracker == "tensorboard" and find_spec("tensorboard") is None:
         raise TutError("tracker=tensorboard: needs the tensorboard package: pip install 'tut-lm[tensorboard]'")
 
@@ -55,7 +58,7 @@ def start_tracker(config: Config, record: Record, run_id: str) -> Tracker:
             from tut.tracking.tensorboard import TensorBoardTracker
 
             return TensorBoardTracker(config, record)
-        if config.tracker == "wandb" and config.wandb.mode != "disabled":
+        if config.tracker == "wandb" and mode_of(config.wandb) != "disabled":
             from tut.tracking.wandb import WandbTracker
 
             return WandbTracker(config, record, run_id)

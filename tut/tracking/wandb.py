@@ -12,6 +12,7 @@ from tut.splits import Split
 from tut.tracking.disk import check_room
 from tut.tracking.metrics import SHARED, metrics
 from tut.tracking.record import Record, Row, Status
+from tut.tracking.wandb_environment import filled_in, mode_of, only_what_counts
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,8 @@ class WandbTracker:
         self._best: dict[str, float] = {}
         for earlier in record.folder.glob("wandb/offline-run-*"):  # `wandb sync` would upload it too
             shutil.rmtree(earlier)
-        self._run = _open(_mode(config.wandb.mode), config, record, run_id)
+        with only_what_counts():
+            self._run = _open(_mode(mode_of(config.wandb)), config, record, run_id)
         for split in Split:
             self._run.define_metric(f"{split}/*", step_metric="step")
         for name in SHARED:
@@ -146,17 +148,18 @@ def _open(mode: str, config: Config, record: Record, run_id: str) -> Any:
     import wandb
 
     arm = _arm(config)
+    settings = filled_in(config.wandb)
     return wandb.init(
         mode=mode,  # type: ignore[arg-type]
         dir=record.folder,
-        id=run_id,
+        id=os.environ.get("WANDB_RUN_ID") or run_id,
         resume="allow" if mode == "online" and config.resume != "never" else None,
-        project=config.wandb.project,
-        entity=config.wandb.entity,
-        group=config.wandb.group,
-        job_type=arm,
-        name=f"{arm}, seed {config.seed}",
-        tags=config.wandb.tags,
+        project=settings.project,
+        entity=settings.entity,
+        group=settings.group,
+        job_type=os.environ.get("WANDB_JOB_TYPE") or arm,
+        name=os.environ.get("WANDB_NAME") or f"{arm}, seed {config.seed}",
+        tags=settings.tags,
         config=config.to_dict(),
         reinit="create_new",  # a tracker before this one in the process may have failed and left its run open
         settings=client_settings(),
