@@ -29,7 +29,7 @@ from transformers import PreTrainedTokenizerBase
 from tut.config import DataConfig
 from tut.data import encoding
 from tut.data.encoding import encoded, encoder
-from tut.data.sources import Source
+from tut.data.sources import Source, name_of
 from tut.data.tokenizer import separator_id, vocabulary_size
 from tut.errors import TutError
 from tut.splits import Split
@@ -99,6 +99,12 @@ class Corpus:
     """How often each token of the vocabulary occurs in the training split."""
 
 
+def told(config: DataConfig, corpus: Corpus) -> str:
+    """Say in a line which text a run trains on, and how much of it there is."""
+    train, validation, test = (f"{len(corpus.rows[split].tokens):,}" for split in Split)
+    return f"text: {name_of(config)}; {train} tokens to train on, {validation} to validate, {test} to test"
+
+
 def open_corpus(config: DataConfig, source: Source, tokenizer: PreTrainedTokenizerBase) -> Corpus:
     """Return the rows of every split, tokenising the text first if this was not done before.
 
@@ -109,7 +115,7 @@ def open_corpus(config: DataConfig, source: Source, tokenizer: PreTrainedTokeniz
     folder = built_once(home() / "corpora" / key[:16], lambda to: _build(config, source, tokenizer, to))
     pad_id = tokenizer.pad_token_id if config.packing == "lines" else None
     assert pad_id is None or isinstance(pad_id, int)
-    manifest = json.loads((folder / "corpus.json").read_text())
+    manifest = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
     dtype = np.dtype(manifest["dtype"])
     rows = {split: _open_rows(config, folder, split, dtype, pad_id) for split in Split}
     return Corpus(manifest["fingerprint"], rows, np.load(folder / "train.counts.npy"))
@@ -134,7 +140,7 @@ def _build(config: DataConfig, source: Source, tokenizer: PreTrainedTokenizerBas
     # in the fingerprint.
     prints = {path.name: file_digest(path) for path in sorted(folder.iterdir())}
     manifest = {"fingerprint": digest(prints), "dtype": dtype.name}
-    (folder / "corpus.json").write_text(json.dumps(manifest))
+    (folder / "corpus.json").write_text(json.dumps(manifest), encoding="utf-8")
 
 
 Tokenised = tuple[list[int], list[list[int]]]

@@ -23,6 +23,7 @@ from typing import Protocol, TextIO
 
 from tut.config import DataConfig
 from tut.data.huggingface import HuggingFace, check_saved_splits
+from tut.data.layout import check_no_table, is_sentence_a_line
 from tut.errors import TutError, did_you_mean, one_line
 from tut.splits import Split
 from tut.system.files import digest, file_digest
@@ -32,6 +33,7 @@ _CHARACTERS_AT_ONCE = 2**20  # of a file
 # The end of a line, and after it one or more blank lines. A blank line is white space up to a line's end or to the end
 # of the text.
 _BLANK_LINES = re.compile(r"\n(?:[^\S\n]*\n)*(?:[^\S\n]*\n|[^\S\n]+\Z)")
+_KEYS = {Split.TRAIN: "files", Split.VALID: "validation_files", Split.TEST: "test_files"}
 _FEW_FILES = 20  # below this, one document a file would leave next to nothing to hold out
 
 
@@ -59,14 +61,23 @@ def open_source(config: DataConfig) -> Source:
     return PythonDocumentation()
 
 
+def name_of(config: DataConfig) -> str:
+    """Return what a person calls the text that a config names."""
+    if config.source == "text":
+        return config.files if isinstance(config.files, str) else ", ".join(config.files)
+    if config.source == "huggingface":
+        return " ".join(filter(None, (config.path, config.name)))
+    return f"the documentation inside Python {platform.python_version()}"
+
+
 def check_source(config: DataConfig) -> None:
-    """Check, without reading any text, that what a config names is there.
+    """Check that what a config names is there, and of text files, by their beginnings, that they are what they should.
 
     Raises:
-        TutError: it is not.
+        TutError: it is not, or they are not.
     """
     if config.source == "text":
-        TextFiles(config)
+        TextFiles(config).check()
     if config.source == "huggingface" and config.path is not None:
         check_folder("data.path", config.path)
         check_saved_splits(config)
@@ -78,8 +89,16 @@ def check_folder(key: str, name: str) -> None:
     Raises:
         TutError: there is no such folder.
     """
-    if name.startswith((".", "/", "~")) and not os.path.isdir(os.path.expanduser(name)):
-        raise TutError(f"{key}={name}: no such folder (seen from {Path.cwd()})")
+    path = Path(os.path.expanduser(name))
+    if name.startswith((".", "/", "~")) and not path.is_dir():
+        raise TutError(f"{key}={name}: {'is a file, not a folder' if path.exists() else _absent(path, 'folder')}")
+
+
+def _absent(path: Path, what: str) -> str:
+    """Say that a file or folder is not there; of a link, where it leads."""
+    if path.is_symlink():
+        return f"is a dangling link: {path.readlink()} is not there"
+    return f"no such {what} (seen from {Path.cwd()})"
 
 
 def split_by_name(name: str) -> Split:
@@ -147,25 +166,58 @@ class TextFiles:
     """Local UTF-8 files. Splits without files of their own are held out of `data.files` by document name."""
 
     def __init__(self, config: DataConfig) -> None:
-        self._files = {
-            Split.TRAIN: _expand("data.files", config.files),
-            Split.VALID: _expand("data.validation_files", config.validation_files),
-            Split.TEST: _expand("data.test_files", config.test_files),
-        }
+        self._files = {split: _expand(f"data.{key}", getattr(config, key)) for split, key in _KEYS.items()}
         held_out = {*self._files[Split.VALID], *self._files[Split.TEST]}
         train = [path for path in self._files[Split.TRAIN] if path not in held_out]  # a glob may name them all
         self._files[Split.TRAIN] = train
         folders = [path.parent for paths in self._files.values() for path in paths]
         self._root = os.path.commonpath(folders)  # names start below it, so that the files can be moved
-        few = len(train) < _FEW_FILES
-        self._at_blank_lines = config.document == "blank_lines" or (config.document == "auto" and few)
+        self._config = config
+        self._document = config.document
+        if config.document == "auto":
+            self._document = "blank_lines" if len(train) < _FEW_FILES else "file"
+
+    def check(self) -> None:
+        """Check that the files are text, and enough documents that each split has one; read until that is so.
+
+        Raises:
+            TutError: they are not.
+        """
+        if self._config.document == "auto":
+            for split, key in _KEYS.items():
+                check_no_table(f"data.{key}", self._files[split][:_FEW_FILES])
+        lacking = {split for split in Split if split is Split.TRAIN or not self._files[split]}
+        count = 0
+        for path in self._files[Split.TRAIN]:
+            for name, _ in self._read(path):
+                count += 1
+                lacking.discard(self._split(name))
+                if not lacking:
+                    return
+        raise TutError(self._too_few(count, lacking))
+
+    def _too_few(self, count: int, lacking: set[Split]) -> str:
+        """Say that some splits have no document, and what to write."""
+        files = "data.validation_files and data.test_files"
+        if self._document == "line":
+            how, advice = "a line each", f"give {files}"
+        elif self._document == "file":
+            how, advice = "a file each", f"give {files}, or write data.document=blank_lines or data.document=line"
+        else:
+            how = "parted by blank lines" if count > 1 else "there are no blank lines to part it"
+            advice = f"write data.document=line if each line is a text of its own, or give {files}"
+        if self._document != "line" and any(map(is_sentence_a_line, self._files[Split.TRAIN])):
+            advice = f"it looks like a sentence a line: write data.document=line, or give {files}"
+        documents = "1 document" if count == 1 else f"{count} documents"
+        splits = " and ".join(split.words for split in Split if split in lacking)
+        return f"data.files={self._config.files}: holds {documents} ({how}), and so none for {splits}; {advice}"
 
     @cached_property
     def fingerprint(self) -> str:
         files = {}
         for split, paths in self._files.items():
             files[split] = [(self._name(path), file_digest(path)) for path in paths]
-        return digest([files, self._at_blank_lines])
+        return digest([files, self._document])
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self._root).as_posix()
@@ -190,9 +242,10 @@ class TextFiles:
         """Yield the documents of a file, each with its name."""
         name = self._name(path)
         try:
-            if self._at_blank_lines:
+            if self._document != "file":
+                parts = _between_blank_lines if self._document == "blank_lines" else _lines
                 with path.open(encoding="utf-8") as file:
-                    for index, text in enumerate(_between_blank_lines(file)):
+                    for index, text in enumerate(parts(file)):
                         yield f"{name} {index}", text
             elif text := path.read_text(encoding="utf-8").strip():
                 yield name, text
@@ -220,21 +273,27 @@ def _between_blank_lines(file: TextIO) -> Iterator[str]:
         yield document
 
 
+def _lines(file: TextIO) -> Iterator[str]:
+    """Yield the lines of a file that are not blank."""
+    return (line for line in file if line.strip())
+
+
 def _expand(key: str, patterns: str | list[str] | None) -> list[Path]:
     """Return the files that globs name, sorted.
 
     Raises:
-        TutError: a pattern names no file.
+        TutError: a pattern names no file, or a link that leads nowhere.
     """
     found: set[Path] = set()
     for pattern in [patterns] if isinstance(patterns, str) else patterns or []:
-        wanted = os.path.expanduser(pattern)
-        names = glob.glob(_with_literal_brackets(wanted), recursive=True)
-        files = {Path(name).absolute() for name in names if os.path.isfile(name)}
+        wanted = Path(os.path.expanduser(pattern))
+        named = [Path(name).absolute() for name in glob.glob(_with_literal_brackets(str(wanted)), recursive=True)]
+        for path in named:
+            if not path.exists():
+                raise TutError(f"{key}={pattern}: {path} {_absent(path, 'file')}")
+        files = {path for path in named if path.is_file()}
         if not files:
-            folder = os.path.dirname(wanted) or "."
-            near = did_you_mean(os.path.basename(wanted), os.listdir(folder) if os.path.isdir(folder) else [])
-            raise TutError(f"{key}={pattern}: no such file (seen from {Path.cwd()}){near}")
+            raise TutError(f"{key}={pattern}: {_no_file(key, wanted, named)}")
         found |= files
     return sorted(found)
 
@@ -245,3 +304,13 @@ def _with_literal_brackets(pattern: str) -> str:
     while there and not os.path.lexists(there):
         there = os.path.dirname(there)
     return there.replace("[", "[[]") + pattern[len(there) :]
+
+
+def _no_file(key: str, wanted: Path, named: list[Path]) -> str:
+    """Say why a pattern names no file, given what it does name."""
+    if wanted.is_dir():
+        return f"is a folder; write '{key}={wanted}/**/*.txt', or whatever the files in it are called"
+    if named:
+        return f"{named[0]} is no file that could be read as text"
+    near = did_you_mean(wanted.name, os.listdir(wanted.parent) if wanted.parent.is_dir() else [])
+    return f"{_absent(wanted, 'file')}{near}"

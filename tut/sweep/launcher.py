@@ -31,6 +31,7 @@ from omegaconf import DictConfig, OmegaConf
 from tut import store
 from tut.config import Config
 from tut.console import command_to_go_on, complain
+from tut.data.corpus import told
 from tut.errors import TutError, one_line
 from tut.report.callback import show
 from tut.sweep import found
@@ -47,6 +48,7 @@ from tut.sweep.work import Open, Work
 from tut.system.files import remove_if_only
 from tut.system.signals import Stopped, StopRequest, stop_request
 from tut.tracking.record import Record, Status
+from tut.tracking.wandb_environment import filled_in, forget_given_run
 from tut.training import identity
 from tut.training.run import finished_loss
 
@@ -74,6 +76,7 @@ def launch(
         first: the number of the first job.
     """
     setup_globals()
+    forget_given_run()
     configure_log(config.hydra.hydra_logging, config.hydra.verbose)
     command = command_to_go_on("hydra.sweep.dir", config.hydra.sweep.dir)
     try:
@@ -114,8 +117,7 @@ def _config_of(composed: DictConfig, folder: SweepFolder) -> Config:
     config = typed(composed)
     if config.resume != "auto":
         raise TutError(f"resume={config.resume}: a sweep goes on from the store by itself; leave resume=auto")
-    if config.wandb.group is None:
-        config.wandb.group = folder.path.name
+    config.wandb = filled_in(config.wandb, folder.path.name)
     return config
 
 
@@ -186,6 +188,8 @@ def _carry_out(
     store.reserve(folder.path, {stage.lineage for stage in todo.plan.stages})
     steps = todo.steps
     folder.write(command, [todo.task(stage, folder) for stage in todo.plan.stages], steps)
+    for text in dict.fromkeys(told(run.config.data, run.inputs.corpus) for run in todo.runs):
+        log.info("%s", text)
     for line in todo.repeats():
         log.info("%s", line)
     log.info(

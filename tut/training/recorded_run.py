@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tut.config import RESUME_WORDS, Config
+from tut.data.corpus import told
 from tut.data.tokenizer import vocabulary_size
 from tut.errors import TutError
 from tut.model import memory
@@ -51,6 +52,7 @@ class RecordedRun(Replica):
         """
         super().__init__(config)
         inputs = self.inputs
+        log.info("%s", told(config.data, inputs.corpus))
         self.record = record
         self.assignment = assignment
         if assignment is not None:

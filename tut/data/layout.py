@@ -1,0 +1,88 @@
+"""How a text file is laid out, seen from its first lines: prose, a sentence a line, or a table that is no text."""
+
+import csv
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from tut.errors import TutError
+
+_CHARACTERS_SEEN = 2**16
+_LINES_SEEN = 50
+_FEWEST_LINES = 3  # from which it can be told that lines are alike
+_TABLES = {".csv": "CSV", ".tsv": "TSV", ".json": "JSON", ".jsonl": "JSON", ".ndjson": "JSON"}
+_DELIMITERS = {",": "CSV", ";": "CSV", "|": "CSV", "\t": "TSV"}
+_COLUMN = re.compile(r"\w[\w .()/-]{0,30}")  # what a table's first line calls a column
+_JSON_OBJECT = re.compile(r'\[?\s*\{\s*"[^"\n]*"\s*:')
+_END_OF_SENTENCE = re.compile(r"[.!?…。\uff01\uff1f][\"'”\u2019»)]*$")
+
+
+def check_no_table(key: str, files: Sequence[Path]) -> None:
+    """Check that files are text, not CSV or JSON, whose marks and names would be trained on.
+
+    Raises:
+        TutError: one looks like a table.
+    """
+    for path in files:
+        lines = _first_lines(path)
+        kind = _TABLES.get(path.suffix.lower()) or _looks_like(lines)
+        if kind is not None:
+            raise TutError(
+                f"{key}: {path} looks like {kind}, not like text; name it FOLDER/train.{kind.lower()}, put a "
+                "validation and a test beside it, and write data=huggingface data.path=FOLDER "
+                f"data.column={_column_of_text(lines)}; or data.document=line, to train on it as it is, marks and all"
+            )
+
+
+def is_sentence_a_line(path: Path) -> bool:
+    """Return whether most lines at the start of a file end a sentence."""
+    lines = _first_lines(path)
+    ends = [line for line in lines if _END_OF_SENTENCE.search(line)]
+    return len(lines) >= _FEWEST_LINES and len(ends) > 0.7 * len(lines)
+
+
+def _first_lines(path: Path) -> list[str]:
+    """Return the first lines that are not blank and are whole, less the spaces around them."""
+    with path.open(encoding="utf-8", errors="replace") as file:
+        text = file.read(_CHARACTERS_SEEN)
+    if len(text) == _CHARACTERS_SEEN:
+        text = text.rpartition("\n")[0]
+    return [line.strip() for line in text.splitlines() if line.strip()][:_LINES_SEEN]
+
+
+def _looks_like(lines: list[str]) -> str | None:
+    if _JSON_OBJECT.match("\n".join(lines)):
+        return "JSON"
+    delimiter, _ = _table(lines)
+    return _DELIMITERS.get(delimiter)
+
+
+def _table(lines: list[str]) -> tuple[str, list[list[str]]]:
+    """Return a table's delimiter and its rows, the first of which names its columns; nothing if it is no table."""
+    for delimiter in _DELIMITERS:
+        rows = list(csv.reader(lines, delimiter=delimiter))
+        if len(lines) == _LINES_SEEN:
+            del rows[-1]  # which may go on below
+        names = rows[0] if len(rows) >= _FEWEST_LINES else []
+        are_names = len(set(names)) == len(names) > 1 and all(_COLUMN.fullmatch(name) for name in names)
+        if are_names and all(len(row) == len(names) for row in rows):
+            return delimiter, rows
+    return "", []
+
+
+def _column_of_text(lines: list[str]) -> str:
+    """Return the name of the column, or of the field, that holds most text; NAME, if none shows."""
+    _, rows = _table(lines)
+    found = dict(zip(rows[0], zip(*rows[1:], strict=True), strict=True)) if rows else _fields(lines)
+    return max(found, key=lambda name: len("".join(found[name])), default="NAME")
+
+
+def _fields(lines: list[str]) -> dict[str, tuple[str, ...]]:
+    """Return the fields of the JSON object in the first line that hold text."""
+    try:
+        first = json.loads(lines[0])
+    except (ValueError, IndexError):
+        return {}
+    found = first.items() if isinstance(first, dict) else ()
+    return {name: (value,) for name, value in found if isinstance(value, str)}
