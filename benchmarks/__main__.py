@@ -19,7 +19,9 @@ import torch
 
 from tut.system.provenance import hardware, versions
 
-NAMES = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if "\ndef main(" in path.read_text())
+NAMES = sorted(
+    path.stem for path in Path(__file__).parent.glob("*.py") if "\ndef main(" in path.read_text(encoding="utf-8")
+)
 NAMES.remove("__main__")
 
 

@@ -147,7 +147,7 @@ def _padded(turns: Turns, lines: Path, tokenizer: str) -> tuple[Any, Any, Any]:
     from transformers import AutoTokenizer, BertConfig, BertForMaskedLM
 
     words = AutoTokenizer.from_pretrained(tokenizer, trust_remote_code=False)
-    texts = [line for line in lines.read_text().splitlines() if line.strip()]
+    texts = [line for line in lines.read_text(encoding="utf-8").splitlines() if line.strip()]
     rows = words(texts, padding="max_length", truncation=True, max_length=SEQ_LEN)
     turns.said = {"padding": 1 - sum(map(sum, rows["attention_mask"])) / (SEQ_LEN * len(texts))}
     torch.manual_seed(0)

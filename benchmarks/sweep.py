@@ -67,7 +67,7 @@ def main() -> None:
         seeds = 12
         many = timed(*short, f"seed=range({seeds})", home=here / "home", folder=here / "many")
         one = timed(*short, "seed=99", home=here / "home", folder=here / "one")
-        steps = json.loads((here / "shared/sweep.json").read_text())["steps"]
+        steps = json.loads((here / "shared/sweep.json").read_text(encoding="utf-8"))["steps"]
     print(f"| {len(seconds)} stages of 4 runs, {asked.steps} steps each | seconds | ratio |")
     print("|---|---|---|")
     print(f"| best schedule of these stages on 2 workers | {best:.1f} | 1.00 |")

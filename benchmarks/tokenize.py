@@ -41,7 +41,7 @@ from pathlib import Path
 from benchmarks.tokenize import build, parts
 
 def peak():
-    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
+    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text(encoding="utf-8"))[1]) / 1024
 
 folder, packing = Path(sys.argv[1]), sys.argv[2]
 warm = parts(folder / "warm.txt", packing)

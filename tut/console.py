@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from tut.errors import TutError, did_you_mean
 from tut.splits import Split
 from tut.system.signals import EXIT_INTERRUPTED
+from tut.system.streams import open_streams
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -73,6 +74,7 @@ def ends_for_people() -> Iterator[None]:
 
     Where its output goes to a reader that has seen enough, such as `head`, it ends without a word.
     """
+    open_streams()
     try:
         yield
     except BrokenPipeError:

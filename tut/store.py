@@ -47,7 +47,7 @@ def has(lineage: str, step: int) -> bool:
 def reserve(sweep: Path, lineages: set[str]) -> None:
     """Protect some more lineages from `prune` until `release`."""
     path = _reservation(sweep, home())
-    known = set(json.loads(path.read_text())["lineages"]) if path.exists() else set()
+    known = set(json.loads(path.read_text(encoding="utf-8"))["lineages"]) if path.exists() else set()
     write_json(path, {"sweep": str(sweep.resolve()), "lineages": sorted(known | lineages)})
 
 
@@ -64,7 +64,7 @@ def _reserved() -> set[str]:
     """Return the lineages that unfinished sweeps need. A sweep whose folder is gone needs nothing."""
     found: set[str] = set()
     for path in (home() / "unfinished").glob("*.json"):
-        reservation = json.loads(path.read_text())
+        reservation = json.loads(path.read_text(encoding="utf-8"))
         if Path(reservation["sweep"]).is_dir():
             found.update(reservation["lineages"])
         else:
@@ -105,7 +105,7 @@ def entries() -> Iterator[Entry]:
     found = []
     for path in stages().glob("*/step-*"):
         try:
-            manifest = json.loads((path / "manifest.json").read_text())
+            manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
             size = sum(file.stat().st_size for file in path.iterdir())
             found.append(Entry(path, manifest, size, path.stat().st_mtime))
         except FileNotFoundError:

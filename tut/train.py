@@ -24,6 +24,8 @@ from tut.system.background import work_dropped_at_exit
 from tut.system.files import remove_if_only
 from tut.system.provenance import CONF_DIR
 from tut.system.signals import Stopped
+from tut.system.streams import outlive_readers
+from tut.tracking.wandb_environment import filled_in, forget_given_run
 
 log = logging.getLogger(__name__)
 
@@ -36,8 +38,9 @@ def _task(composed: DictConfig) -> float | None:
     settings = HydraConfig.get()
     os.chdir(settings.runtime.cwd)  # with hydra.job.chdir Hydra has gone elsewhere: paths mean what they did when typed
     sweep = settings.mode == RunMode.MULTIRUN
-    if sweep and config.wandb.group is None:
-        config.wandb.group = Path(settings.sweep.dir).name
+    if sweep:
+        forget_given_run()
+    config.wandb = filled_in(config.wandb, Path(settings.sweep.dir).name if sweep else None)
     try:
         return run(config, Path(settings.runtime.output_dir))
     except TutError as error:
@@ -63,6 +66,7 @@ def main() -> None:
         from tut.training.follower import follow
 
         follow()
+    outlive_readers()
     register_schema()
     sys.argv[1:] = preflight(sys.argv[1:])
     _task()

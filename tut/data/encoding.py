@@ -75,7 +75,7 @@ def _as_saved(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
         folder = Path(name)
         tokenizer.save_pretrained(folder)
         saved: dict[str, Any] = {path.name: file_digest(path) for path in folder.iterdir()}
-        config = json.loads((folder / _CONFIG).read_text())
+        config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
     saved[_CONFIG] = {key: value for key, value in config.items() if key not in _OF_LOADING}
     return saved
 

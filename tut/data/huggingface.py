@@ -71,7 +71,7 @@ def check_saved_splits(config: DataConfig) -> None:
     assert config.path is not None
     saved_splits = Path(config.path).expanduser() / _SAVED
     if saved_splits.is_file():
-        there = json.loads(saved_splits.read_text())["splits"]
+        there = json.loads(saved_splits.read_text(encoding="utf-8"))["splits"]
         for split, name in _split_names(config).items():
             if name not in there:
                 raise _no_such(f"data.{split.words}_split", name, there)

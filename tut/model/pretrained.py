@@ -197,7 +197,7 @@ def _weight_files(name: str) -> list[Path]:
             )
         raise _refused(name, f"has no weights ({SAFE_WEIGHTS_NAME})")
     try:
-        parts = sorted({folder / part for part in json.loads(index.read_text())["weight_map"].values()})
+        parts = sorted({folder / part for part in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _refused(name, f"{index.name} cannot be read") from error
     for part in parts:

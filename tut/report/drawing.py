@@ -64,7 +64,7 @@ def save(figures: dict[str, Figure], folder: Path) -> dict[str, str]:
             figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
             figure.savefig(folder / f"{name}.png", dpi=160, facecolor="white")
         drawn[name] = text.getvalue()
-        (folder / f"{name}.svg").write_text(drawn[name])
+        (folder / f"{name}.svg").write_text(drawn[name], encoding="utf-8")
     return drawn
 
 

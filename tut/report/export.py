@@ -100,12 +100,14 @@ def _write(report: Report, folder: Path) -> Path:
     }
     for name, table in csv_tables.items():
         if len(table):
-            table.to_csv(folder / f"{name}.csv", index=False)
+            table.to_csv(folder / f"{name}.csv", index=False, encoding="utf-8")
     latex_tables = {"arms": tables.text(comparisons), "more": tables.more_text(comparisons)}
     for name, table in latex_tables.items():
-        (folder / f"{name}.tex").write_text(tables.latex(table))
+        (folder / f"{name}.tex").write_text(tables.latex(table), encoding="utf-8")
     write_json(folder / "results.json", as_json(report))
     path = folder / PAGE
     with write_whole(path) as temporary:
-        temporary.write_text(page(report.results, comparisons, report.sentences, figures, report.notes))
+        temporary.write_text(
+            page(report.results, comparisons, report.sentences, figures, report.notes), encoding="utf-8"
+        )
     return path

@@ -11,7 +11,7 @@ from typing import Any
 def planned(sweep: Path) -> dict[str, Any]:
     """Return what a sweep's sweep.json says; empty if there is none that can be read."""
     try:
-        plan: dict[str, Any] = json.loads((sweep / "sweep.json").read_text())
+        plan: dict[str, Any] = json.loads((sweep / "sweep.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return plan if {"tasks", "steps"} <= set(plan) else {}

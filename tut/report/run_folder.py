@@ -91,7 +91,7 @@ def _rows(record: Record, split: Split, notes: list[str]) -> Iterator[Row]:
     if not path.exists():
         return
     broken = 0
-    for line in path.read_text(errors="replace").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             row = json.loads(line)
             yield {"split": split, **row, "step": int(row["step"])}

@@ -65,7 +65,7 @@ class SweepFolder:
     @property
     def plan(self) -> dict[str, Any]:
         """What sweep.json says."""
-        plan: dict[str, Any] = json.loads((self.path / PLANNED).read_text())
+        plan: dict[str, Any] = json.loads((self.path / PLANNED).read_text(encoding="utf-8"))
         return plan
 
     def tasks(self) -> list[Task]:
@@ -88,7 +88,7 @@ class SweepFolder:
         path = self.stage(name) / "outcome.json"
         if not path.exists():
             return {"status": Status.WAITING, "error": None}
-        outcome: dict[str, Any] = json.loads(path.read_text())
+        outcome: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return {**outcome, "status": Status(outcome["status"])}
 
     def is_done(self, task: Task) -> bool:
@@ -133,6 +133,8 @@ def last_row(record: Path) -> dict[str, Any]:
 def tail(path: Path, lines: int = 5) -> list[str]:
     """Return the last lines of a text file; none if it is not there."""
     try:
-        return [line for line in path.read_text(errors="replace").splitlines() if line.strip()][-lines:]
+        return [line for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()][
+            -lines:
+        ]
     except OSError:
         return []

@@ -100,7 +100,7 @@ def _compare(folder: Path, thorough: bool) -> tuple[str | None, _Inventory | Non
         What is wrong, None if nothing is; and the inventory as it should be now if files were touched, else None.
     """
     try:
-        plain: dict[str, dict[str, Any]] = json.loads((folder / _INVENTORY).read_text())
+        plain: dict[str, dict[str, Any]] = json.loads((folder / _INVENTORY).read_text(encoding="utf-8"))
         inventory = {name: _File(**entry) for name, entry in plain.items()}
     except FileNotFoundError:
         return (f"it has no {_INVENTORY}" if folder.is_dir() else "it is not there"), None

@@ -72,7 +72,7 @@ def write_whole(path: Path) -> Iterator[Path]:
 def write_json(path: Path, content: Any) -> None:
     """Write plain data as a JSON file, whole."""
     with write_whole(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1))
+        temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
 def remove_whole(path: Path) -> None:
@@ -121,7 +121,7 @@ def _follow_umask(paths: list[Path]) -> None:
 def _told_umask() -> int | None:
     """Return the umask as Linux tells it; None elsewhere."""
     try:
-        status = _STATUS.read_text()
+        status = _STATUS.read_text(encoding="utf-8")
     except OSError:
         return None
     told = re.search(r"^Umask:\s*([0-7]+)$", status, re.MULTILINE)

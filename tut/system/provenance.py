@@ -1,5 +1,6 @@
 """What a run was made with: machine, versions, code."""
 
+import os
 import platform
 import subprocess
 from functools import cache
@@ -40,7 +41,7 @@ def hardware(device: "torch.device") -> dict[str, Any]:
 def cpu_name() -> str:
     """Return the processor's name, as the system gives it."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.processor()
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
@@ -62,7 +63,7 @@ def git_revision(package: Path = CODE) -> str | None:
     """
     noted = package / REVISION_FILE
     if noted.exists():
-        return noted.read_text()
+        return noted.read_text(encoding="utf-8")
     root = package.parent
     top = _git("rev-parse", "--show-toplevel", at=root)
     if top is None or Path(top).resolve() != root.resolve():
@@ -73,7 +74,7 @@ def git_revision(package: Path = CODE) -> str | None:
 def _git(*words: str, at: Path) -> str | None:
     """Return what git answers in a folder; None if it has no answer, or is not installed."""
     try:
-        answered = subprocess.run(["git", *words], cwd=at, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
+        answered = subprocess.run(["git", *words], cwd=at, capture_output=True, check=False)
+    except OSError:
         return None
-    return answered.stdout.strip() or None
+    return os.fsdecode(answered.stdout).strip() or None

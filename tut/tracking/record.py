@@ -52,13 +52,13 @@ class Record:
 
     def append(self, split: Split, row: Row) -> None:
         """Add a row. It is handed to the system at once, so that a killed process loses none."""
-        with self.rows_file(split).open("a") as file:
+        with self.rows_file(split).open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
     def rows(self, split: Split) -> Iterator[Row]:
         """Yield the whole rows of a file; one that a reader catches half-written is left out."""
         path = self.rows_file(split)
-        for line in path.read_text().splitlines(keepends=True) if path.exists() else []:
+        for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []:
             if line.endswith("\n"):
                 yield json.loads(line)
 
@@ -85,7 +85,7 @@ class Record:
     @property
     def state(self) -> dict[str, Any]:
         """What state.json says; empty if there is none."""
-        return json.loads(self._state_file.read_text()) if self._state_file.exists() else {}
+        return json.loads(self._state_file.read_text(encoding="utf-8")) if self._state_file.exists() else {}
 
     def update_state(self, **changes: Any) -> None:
         """Change some keys of state.json. A reader sees the old file or the new one, both whole."""

@@ -102,7 +102,7 @@ def _fill(temporary: Path, state: "State", window: dict[str, Any], about: dict[s
 
 
 def _write_manifest(path: Path, manifest: dict[str, Any]) -> None:
-    path.write_text(json.dumps({"sha256": digest(manifest), **manifest}, indent=1))
+    path.write_text(json.dumps({"sha256": digest(manifest), **manifest}, indent=1), encoding="utf-8")
 
 
 def verify(checkpoint: Path, only: str | None = None) -> dict[str, Any]:
@@ -116,7 +116,7 @@ def verify(checkpoint: Path, only: str | None = None) -> dict[str, Any]:
         TutError: it is not a whole checkpoint; the message says what is wrong with it.
     """
     try:
-        manifest: dict[str, Any] = json.loads((checkpoint / _MANIFEST).read_text())
+        manifest: dict[str, Any] = json.loads((checkpoint / _MANIFEST).read_text(encoding="utf-8"))
         expected = manifest.pop("sha256")
     except FileNotFoundError as error:
         raise TutError(f"{checkpoint}: not a checkpoint (it has no {_MANIFEST})") from error
@@ -173,7 +173,7 @@ def prune(folder: Path, newest: int, up_to: int) -> None:
 def is_kept(checkpoint: Path) -> bool:
     """Return whether a checkpoint is one to fork from. Its files are not verified."""
     try:
-        return bool(json.loads((checkpoint / _MANIFEST).read_text())["keep"])
+        return bool(json.loads((checkpoint / _MANIFEST).read_text(encoding="utf-8"))["keep"])
     except (OSError, ValueError, KeyError, TypeError):
         return False
 

@@ -277,6 +277,6 @@ def _snapshot(sweep: Path) -> Path:
             (to / file.relative_to(root)).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, to / file.relative_to(root))
         if revision is not None:
-            (to / CODE.name / REVISION_FILE).write_text(revision)
+            (to / CODE.name / REVISION_FILE).write_text(revision, encoding="utf-8")
 
     return built_once(sweep / "code" / name, copy)
