@@ -3,11 +3,12 @@
 import json
 import os
 import shutil
+import sys
 import time
 from pathlib import Path
 
 import pytest
-from conftest import SMALL, command, make_config
+from conftest import SMALL, TEXT, command, make_config
 
 from tut import store
 from tut.training import checkpoint
@@ -99,6 +100,8 @@ def test_list_and_check(home: Path, tmp_path: Path) -> None:
     assert listed.returncode == 0, listed.stderr
     assert "tut_bert seed=0 tied " in listed.stdout
     assert "tut_bert seed=0 untied from step 8 " in listed.stdout
+    fingerprint = next(store.entries()).manifest["determinants"]["data.fingerprint"]
+    assert listed.stdout.count(f"{TEXT} ({fingerprint[:8]})") == 2
     assert f"{home}/stages: 2 checkpoints" in listed.stdout
     assert "all whole" in command("tut.store", "check", cwd=tmp_path).stdout
     weights = home / "stages/trunk/step-00000008/model.safetensors"
@@ -113,12 +116,11 @@ def test_list_and_check(home: Path, tmp_path: Path) -> None:
 def test_prune_by_age_and_size(home: Path, tmp_path: Path) -> None:
     old = time.time() - 10 * 86400
     os.utime(home / "stages/trunk/step-00000008", (old, old))
-    assert store.prune(older_than=11, larger_than=None) == []
+    assert store.prune(older_than=11, larger_than=None).deleted == []
     trunk, branch = store.entries()
-    assert store.prune(older_than=None, larger_than=trunk.size + branch.size) == []
-    assert [entry.lineage for entry in store.prune(older_than=None, larger_than=trunk.size + branch.size - 1)] == [
-        "trunk"
-    ]
+    assert store.prune(older_than=None, larger_than=trunk.size + branch.size).deleted == []
+    pruned = store.prune(older_than=None, larger_than=trunk.size + branch.size - 1)
+    assert [entry.lineage for entry in pruned.deleted] == ["trunk"]
     said = command("tut.store", "prune", "--older-than", "0", cwd=tmp_path)
     assert said.stdout.startswith("deleted 1 checkpoints")
     assert not names()
@@ -128,18 +130,86 @@ def test_prune_leaves_what_unfinished_sweeps_need(home: Path, tmp_path: Path) ->
     sweep = tmp_path / "sweep"
     sweep.mkdir()
     store.reserve(sweep, {"trunk"})
-    assert [entry.lineage for entry in store.prune(0, None)] == ["branch"]
+    assert [entry.lineage for entry in store.prune(0, None).deleted] == ["branch"]
     store.release(sweep)
-    assert [entry.lineage for entry in store.prune(0, None)] == ["trunk"]
+    assert [entry.lineage for entry in store.prune(0, None).deleted] == ["trunk"]
     store.reserve(tmp_path / "gone", {"trunk"})
-    assert store._reserved() == set()
+    assert store._reserved() == {}
 
 
 def test_prune_leaves_what_is_being_trained(home: Path) -> None:
     from filelock import FileLock
 
     with FileLock(home / "stages/trunk/.lock"):
-        assert [entry.lineage for entry in store.prune(0, None)] == ["branch"]
+        assert [entry.lineage for entry in store.prune(0, None).deleted] == ["branch"]
+
+
+def freed_by(prune) -> tuple[store.Pruned, int]:
+    """Return what a prune has done, and how many bytes fewer are on disk in this test's folders, links counted once."""
+    place = store.stages().parents[1]
+
+    def on_disk() -> int:
+        files = {path.stat().st_ino: path.stat().st_size for path in place.rglob("*") if path.is_file()}
+        return sum(files.values())
+
+    before = on_disk()
+    return prune(), before - on_disk()
+
+
+def test_the_space_told_is_the_space_freed(home: Path, tmp_path: Path) -> None:
+    """Run folders have the same files, and keep them."""
+    trunk, branch = sorted(store.entries(), key=lambda entry: entry.lineage, reverse=True)
+    (shared,) = (tmp_path / "branch/checkpoints").glob("step-00000012")
+    shutil.rmtree(shared)  # the branch's own end is now in the store alone
+    only_looked, nothing = freed_by(lambda: store.prune(0, None, dry_run=True))
+    assert nothing == 0
+    assert len(names()) == 2
+    pruned, freed = freed_by(lambda: store.prune(0, None))
+    assert pruned.freed == only_looked.freed == freed == branch.size
+    assert only_looked.deleted == pruned.deleted
+    assert not names()
+    assert trunk.size > 0
+
+
+def test_prune_says_what_it_does_and_a_dry_run_what_it_would(home: Path, tmp_path: Path) -> None:
+    sweep = tmp_path / "a sweep"
+    sweep.mkdir()
+    store.reserve(sweep, {"trunk"})
+    branch = next(entry for entry in store.entries() if entry.lineage == "branch")
+    for words, done in (("--dry-run",), "would delete"), ((), "deleted"):
+        said = command("tut.store", "prune", "--older-than", "0", *words, cwd=tmp_path)
+        assert said.returncode == 0, said.stderr
+        *listed, first, second = said.stdout.splitlines()
+        held = f"{branch.size / 1e6:.1f} MB more are held by run folders, which have the same files"
+        assert first == f"{done} 1 checkpoints, 0 corpora, 0 tokenizers: 0.0 MB freed; {held}"
+        assert second.startswith("kept 1 checkpoints, 0 corpora, 0 tokenizers, ")
+        assert second.endswith(f"needed by {sweep}, which is unfinished")
+        assert any("branch" in line for line in listed) == bool(words)
+        assert len(names()) == (2 if words else 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("prune --larger-than -1", "--larger-than=-1.0: must be a number of at least 0"),
+        ("prune --older-than=-0.5", "--older-than=-0.5: must be a number of at least 0"),
+        ("prune --older-than nan", "--older-than=nan: must be a number of at least 0"),
+        ("prune --larger-than inf --older-than 3", "--larger-than=inf: must be a number of at least 0"),
+        ("prune --older-than ten", "argument --older-than: invalid float value: 'ten'"),
+        ("--older-than 3", "--older-than: goes with prune"),
+        ("check --dry-run", "--dry-run: goes with prune"),
+        ("prune --dry-run", "prune: say what to delete with --older-than DAYS"),
+    ],
+)
+def test_what_cannot_be_pruned_deletes_nothing(
+    words: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(store, "prune", None)
+    monkeypatch.setattr(sys, "argv", ["tut.store", *words.split()])
+    with pytest.raises(SystemExit) as end:
+        store.main()
+    assert end.value.code == 1
+    assert capsys.readouterr().err.startswith(f"tut: {said}")
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from tut.errors import TutError, did_you_mean
 from tut.splits import Split
+from tut.system.files import told
 from tut.system.signals import EXIT_INTERRUPTED
 from tut.system.streams import open_streams
 
@@ -90,7 +91,8 @@ def complain(error: Exception) -> NoReturn:
     """End the process with one line and exit code 1; with HYDRA_FULL_ERROR=1, with the whole traceback."""
     if os.environ.get("HYDRA_FULL_ERROR", "0") != "0":
         raise error
-    line = str(error).replace("\n", "\\n")  # as what was typed may have one
+    said = told(error) if isinstance(error, OSError) else str(error)
+    line = said.replace("\n", "\\n")  # as what was typed may have one
     print(f"tut: {line}", file=sys.stderr)
     sys.exit(1)
 

@@ -5,6 +5,7 @@ python -m tut.store check                             read every file back and c
                                                       the same for tokenised text and trained tokenizers
 python -m tut.store prune --older-than 30             delete what is older than 30 days, text and tokenizers included,
 python -m tut.store prune --larger-than 50            or the oldest until 50 GB are left
+python -m tut.store prune --larger-than 50 --dry-run  list what that would delete
 
 Under `TUT_HOME/stages` each lineage has a folder, named after all that determines it: config, data, code, versions.
 In it are checkpoints, each the end of a finished stage (kept) or a place to go on from (passing), and each complete
@@ -13,13 +14,18 @@ as their last use; they are made anew if they are needed again.
 """
 
 import json
+import math
+import os
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from tut import limits
 from tut.console import Options, console, ends_for_people
 from tut.data import kept
 from tut.data.kept import Kept
@@ -60,13 +66,13 @@ def _reservation(sweep: Path, of: Path) -> Path:
     return of / "unfinished" / f"{digest(str(sweep.resolve()))[:16]}.json"
 
 
-def _reserved() -> set[str]:
-    """Return the lineages that unfinished sweeps need. A sweep whose folder is gone needs nothing."""
-    found: set[str] = set()
+def _reserved() -> dict[str, str]:
+    """Return the lineages that unfinished sweeps need, each with such a sweep; one whose folder is gone needs none."""
+    found: dict[str, str] = {}
     for path in (home() / "unfinished").glob("*.json"):
         reservation = json.loads(path.read_text(encoding="utf-8"))
         if Path(reservation["sweep"]).is_dir():
-            found.update(reservation["lineages"])
+            found |= dict.fromkeys(reservation["lineages"], reservation["sweep"])
         else:
             path.unlink(missing_ok=True)
     return found
@@ -98,6 +104,12 @@ class Entry:
         known = self.manifest.get("determinants", {})
         model, seed = (known.get(key, "?") for key in ("model.architecture", "seed"))
         return f"{model} seed={seed} {self.manifest.get('course', '?')}"
+
+    @property
+    def data(self) -> str:
+        """Name the text it was trained on: as its first run called it, and by its fingerprint."""
+        fingerprint = str(self.manifest.get("determinants", {}).get("data.fingerprint", "?"))[:8]
+        return f"{self.manifest.get('text', '?')} ({fingerprint})"
 
 
 def entries() -> Iterator[Entry]:
@@ -134,36 +146,81 @@ def _check_checkpoints() -> list[str]:
     return damages
 
 
-def prune(older_than: float | None, larger_than: float | None) -> list[Entry | Kept]:
-    """Delete old checkpoints, corpora and tokenizers, and return what was deleted.
+@dataclass(frozen=True)
+class Pruned:
+    """What `prune` has done."""
+
+    deleted: list[Entry | Kept]
+    freed: int
+    """Bytes: without those of files that run folders have as well."""
+    left: dict[str, list[Entry | Kept]]
+    """What was to be deleted and is still there, by the reason why."""
+
+
+def prune(older_than: float | None, larger_than: float | None, dry_run: bool = False) -> Pruned:
+    """Delete old checkpoints, corpora and tokenizers.
 
     Checkpoints that unfinished sweeps need stay, and so does what a process is working on.
 
     Args:
         older_than: days since it was written or, of a corpus or tokenizer, used; None for no limit.
         larger_than: bytes that may stay, the newest first; None for no limit.
+        dry_run: whether to delete nothing after all, and only say what would be.
     """
     everything: list[Entry | Kept] = [*entries(), *kept.kept()]
     everything.sort(key=lambda one: one.written)
     left = sum(one.size for one in everything)
-    deleted = []
+    pruned = Pruned([], 0, {})
+    links = _Links()
     for one in everything:
         old = older_than is not None and time.time() - one.written > older_than * 86400
         much = larger_than is not None and left > larger_than
         if not (old or much):
             continue
         with untouched(one.guard) as free:
-            is_needed = isinstance(one, Entry) and one.lineage in _reserved()
-            if free and not is_needed:
-                remove_whole(one.path)
+            sweep = _reserved().get(one.lineage) if isinstance(one, Entry) else None
+            if sweep is not None:
+                pruned.left.setdefault(f"needed by {sweep}, which is unfinished", []).append(one)
+            elif not free:
+                pruned.left.setdefault("in use by a process", []).append(one)
+            else:
+                links.add(one.path)
                 left -= one.size
-                deleted.append(one)
+                pruned.deleted.append(one)
+                if not dry_run:
+                    remove_whole(one.path)
+    if not dry_run:
+        _remove_leftovers()
+    return replace(pruned, freed=links.freed())
+
+
+class _Links:
+    """The files of folders that are to go, each of which may have other names elsewhere."""
+
+    def __init__(self) -> None:
+        self._links: Counter[tuple[int, int]] = Counter()
+        self._files: dict[tuple[int, int], os.stat_result] = {}
+
+    def add(self, folder: Path) -> None:
+        """Take note of a folder's files, before any of them is deleted."""
+        for path in folder.rglob("*"):
+            with suppress(FileNotFoundError):
+                about = path.stat()
+                if path.is_file():
+                    self._links[about.st_dev, about.st_ino] += 1
+                    self._files.setdefault((about.st_dev, about.st_ino), about)
+
+    def freed(self) -> int:
+        """Return the bytes of the files all of whose names go."""
+        return sum(about.st_size for file, about in self._files.items() if about.st_nlink == self._links[file])
+
+
+def _remove_leftovers() -> None:
     for lineage in stages().glob("*/"):
         with untouched(lineage) as free:
             for leftover in lineage.glob("*-step-*") if free else ():  # damaged, half written, half deleted
                 remove(leftover)
     kept.remove_leftovers()
-    return deleted
 
 
 def _megabytes(found: Sequence[Entry | Kept]) -> str:
@@ -175,7 +232,7 @@ def _counted(deleted: Sequence[Entry | Kept]) -> str:
     for kind in kept.KINDS:
         of_kind = [one for one in deleted if isinstance(one, Kept) and one.kind == kind]
         counts.append(f"{len(of_kind)} {kind}")
-    return f"{', '.join(counts)}: {_megabytes(deleted)}"
+    return ", ".join(counts)
 
 
 def _print(found: list[Entry]) -> None:
@@ -185,12 +242,28 @@ def _print(found: list[Entry]) -> None:
     for name, side in (("stage", "left"), ("step", "right"), ("what", "left"), ("size", "right"), ("written", "left")):
         table.add_column(name, justify=side, no_wrap=True)  # type: ignore[arg-type]
     table.add_column("")
+    table.add_column("data")
     for entry in found:
         written = datetime.fromtimestamp(entry.written).strftime("%Y-%m-%d %H:%M")
         kept = "" if entry.manifest.get("keep") else "passing" if entry.manifest else "damaged"
         step = str(checkpoint.step_of(entry.path))
-        table.add_row(entry.lineage[:8], step, entry.about, f"{entry.size / 1e6:.1f} MB", written, kept)
+        table.add_row(entry.lineage[:8], step, entry.about, f"{entry.size / 1e6:.1f} MB", written, kept, entry.data)
     console().print(table)
+
+
+def _tell(pruned: Pruned, dry_run: bool) -> None:
+    """Print what was deleted, or would be, and what was left."""
+    if dry_run:
+        _print([one for one in pruned.deleted if isinstance(one, Entry)])
+        for one in pruned.deleted:
+            if isinstance(one, Kept):
+                print(f"{one.path}: {_megabytes([one])}")
+    linked = sum(one.size for one in pruned.deleted) - pruned.freed
+    also = f"; {linked / 1e6:.1f} MB more are held by run folders, which have the same files" if linked else ""
+    done = "would delete" if dry_run else "deleted"
+    print(f"{done} {_counted(pruned.deleted)}: {pruned.freed / 1e6:.1f} MB freed{also}")
+    for reason, found in pruned.left.items():
+        print(f"kept {_counted(found)}, {_megabytes(found)}: {reason}")
 
 
 @ends_for_people()
@@ -202,13 +275,20 @@ def main() -> None:
     parser.add_argument(
         "--larger-than", type=float, metavar="GB", help="with prune: delete the oldest beyond this size"
     )
+    parser.add_argument("--dry-run", action="store_true", help="with prune: delete nothing, and list what would be")
     asked = parser.parse_args()
+    options = {"--older-than": asked.older_than, "--larger-than": asked.larger_than}
     if asked.action == "prune":
+        for option, value in options.items():
+            limits.check(value is None or 0 <= value < math.inf, option, value, "a number of at least 0")
         if asked.older_than is None and asked.larger_than is None:
             raise TutError("prune: say what to delete with --older-than DAYS or --larger-than GB")
         limit = None if asked.larger_than is None else asked.larger_than * 1e9
-        print(f"deleted {_counted(prune(asked.older_than, limit))}")
+        _tell(prune(asked.older_than, limit, asked.dry_run), asked.dry_run)
         return
+    for option, value in {**options, "--dry-run": asked.dry_run or None}.items():
+        if value is not None:
+            raise TutError(f"{option}: goes with prune, as in python -m tut.store prune {option}")
     if asked.action == "check":
         damages = check()
         if damages:

@@ -32,7 +32,7 @@ from tut import store
 from tut.config import Config
 from tut.console import command_to_go_on, complain
 from tut.data.corpus import told
-from tut.errors import TutError, one_line
+from tut.errors import TutError
 from tut.report.callback import show
 from tut.sweep import found
 from tut.sweep.backends.base import Backend, Outcome
@@ -94,11 +94,9 @@ def launch(
                 _only_show(todo, folder, backend)
             outcomes = _carry_out(todo, settings, context, folder, backend, command, stop)
             return _results(todo, outcomes)
-    except TutError as error:
+    except (TutError, OSError) as error:
         _leave_nothing(Path(config.hydra.sweep.dir))
         complain(error)
-    except OSError as error:
-        complain(TutError(one_line(error)))
     except Stopped as stopped:
         print(f"{stopped}; to go on: {command}", flush=True)
         sys.exit(stopped.exit_code)

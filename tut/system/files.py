@@ -7,12 +7,15 @@ import logging
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+
+from tut.errors import TutError, one_line
 
 log = logging.getLogger(__name__)
 
@@ -22,8 +25,50 @@ _NO_FSYNC = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP)  # some network file
 
 
 def home() -> Path:
-    """Return the folder for what runs share: `TUT_HOME`, or `.tut` in the current folder."""
-    return Path(os.environ.get("TUT_HOME") or ".tut").expanduser().absolute()
+    """Return the folder for what runs share: `TUT_HOME`, or `.tut` in the current folder.
+
+    Raises:
+        TutError: it is a file.
+    """
+    folder = _home_as_named()
+    if folder.exists() and not folder.is_dir():
+        raise TutError(f"TUT_HOME={folder}: is a file, not a folder")
+    return folder
+
+
+def _home_as_named() -> Path:
+    return Path(os.path.expanduser(os.environ.get("TUT_HOME") or ".tut")).absolute()
+
+
+def told(error: OSError, about: Path | None = None) -> str:
+    """Return what went wrong with a file, in one line.
+
+    Args:
+        error: as the system raised it. Where it is of a file in TUT_HOME, that is said.
+        about: what the line is about otherwise; None for what the error names itself.
+    """
+    said = one_line(error)
+    if isinstance(error.filename, str | bytes):
+        path, folder = Path(os.fsdecode(error.filename)).absolute(), _home_as_named()
+        cannot_be_made = not folder.exists() and folder.is_relative_to(path)
+        if path.is_relative_to(folder) or cannot_be_made:
+            return f"TUT_HOME={folder}: {said}"
+    return said if about is None else f"{about}: {said}"
+
+
+def why_not_writable(folder: Path) -> str | None:
+    """Say why nothing can be written into a folder, or it cannot be made; None if it can.
+
+    It is tried, and leaves nothing: permissions do not tell of file systems that are read-only, and to root of nothing.
+    """
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path))
+    if not there.is_dir():
+        return f"{there} is no folder"
+    try:
+        os.rmdir(tempfile.mkdtemp(prefix=".writable-", dir=there))
+    except OSError as error:
+        return f"nothing can be written in {there} ({error.strerror})"
+    return None
 
 
 def digest(determinants: Any) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from tut.config import RESUME_WORDS, Config
 from tut.data.corpus import told
+from tut.data.sources import name_of
 from tut.data.tokenizer import vocabulary_size
 from tut.errors import TutError
 from tut.model import memory
@@ -161,6 +162,7 @@ class RecordedRun(Replica):
             "determinants": determinants(self.inputs, state.step),
             "environment": self._environment,
             "special_tokens": special_tokens(self.inputs),
+            "text": name_of(self.config.data),
             "keep": self._is_kept(state.step),
             "parent": None if parent is None else f"{parent.parent.name}/{parent.name}",
         }

@@ -14,7 +14,7 @@ from pathlib import Path
 from tut.config import Config
 from tut.distributed import rendezvous
 from tut.errors import TutError, one_line
-from tut.system.files import Busy, only_one
+from tut.system.files import Busy, only_one, told
 from tut.system.provenance import git_revision, versions
 from tut.system.signals import Stopped, StopRequest, stop_request
 from tut.tracking.record import Record, Status
@@ -59,7 +59,7 @@ def run(config: Config, folder: Path, assignment: Assignment | None = None) -> f
     except Busy as error:
         raise TutError(str(error)) from error
     except OSError as error:
-        raise TutError(f"{folder}: {one_line(error)}") from error
+        raise TutError(told(error, folder)) from error
 
 
 @contextmanager
