@@ -105,6 +105,13 @@ def test_too_few_documents_for_three_splits_is_said(tmp_path: Path) -> None:
     check_source(config(path, validation_files=str(TEXT), test_files=str(TEXT)))
 
 
+def test_that_all_files_are_held_out_is_said() -> None:
+    said = refusal(config(TEXT, validation_files=str(TEXT)))
+    assert said.startswith(
+        f"data.files={TEXT}: holds 0 documents (all files are of other splits), and so none for train"
+    )
+
+
 def test_what_is_no_file_is_called_what_it_is(tmp_path: Path) -> None:
     folder = tmp_path / "texts"
     (folder / "inner").mkdir(parents=True)

@@ -208,6 +208,11 @@ class TextFiles:
             advice = f"write data.document=line if each line is a text of its own, or give {files}"
         if self._document != "line" and any(map(is_sentence_a_line, self._files[Split.TRAIN])):
             advice = f"it looks like a sentence a line: write data.document=line, or give {files}"
+        if not self._files[Split.TRAIN]:
+            how, advice = (
+                "all files are of other splits",
+                "name some that are not in data.validation_files or data.test_files",
+            )
         documents = "1 document" if count == 1 else f"{count} documents"
         splits = " and ".join(split.words for split in Split if split in lacking)
         return f"data.files={self._config.files}: holds {documents} ({how}), and so none for {splits}; {advice}"

@@ -2,12 +2,17 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 
-@lru_cache(maxsize=64)
+def sweep_of(folder: Path) -> Path | None:
+    """Return the folder of the sweep that a run's folder is in, however deep; None if it is in none."""
+    return next((parent for parent in folder.parents if planned(parent)), None)
+
+
+@cache
 def planned(sweep: Path) -> dict[str, Any]:
     """Return what a sweep's sweep.json says; empty if there is none that can be read."""
     try:
@@ -17,43 +22,44 @@ def planned(sweep: Path) -> dict[str, Any]:
     return plan if {"tasks", "steps"} <= set(plan) else {}
 
 
-def whole_sweeps(parents: Iterable[Path], asked: Sequence[Path], notes: list[str]) -> tuple[Path, ...]:
+def whole_sweeps(found: Iterable[Path], asked: Sequence[Path], notes: list[str]) -> tuple[Path, ...]:
     """Return the folders of the sweeps that were read whole, and note which of their runs have not started.
 
     Args:
-        parents: the folders that the runs' folders are in.
+        found: the folders of the sweeps that the runs are in.
         asked: the folders that were asked for. A sweep is read whole if it is one of them, or lies below one.
         notes: a note is added for each sweep that has runs to come.
     """
     asked_for = {folder.resolve() for folder in asked}
     sweeps = []
-    for parent in sorted(parents):
-        if not planned(parent) or asked_for.isdisjoint({parent, *parent.parents}):
+    for sweep in sorted(found):
+        if asked_for.isdisjoint({sweep, *sweep.parents}):
             continue
-        sweeps.append(parent)
-        missing = _not_started(parent)
+        sweeps.append(sweep)
+        missing = _not_started(sweep)
         if missing:
             some = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
-            notes.append(f"{parent}: {len(missing)} of its runs have not started: {some}")
+            notes.append(f"{sweep}: {len(missing)} of its runs have not started: {some}")
     return tuple(sweeps)
 
 
 def _not_started(sweep: Path) -> list[str]:
     """Return what a person calls the runs of a sweep that have no folder yet."""
     runs = [task for task in planned(sweep)["tasks"] if task["ends_run"]]
-    return [run["label"] for run in runs if not (Path(run["record"]) / "state.json").exists()]
+    return [run["label"] for run in runs if not (sweep / run["record"] / "state.json").exists()]
 
 
 def steps_of_its_own(folder: Path, lineage: str | None, untie_step: int | None, end: int | None) -> int | None:
     """Return the steps that a sweep trained for a run alone, which end in its last stage; None if it has no stages.
 
     Args:
-        folder: the run's folder, which is in its sweep's.
+        folder: the run's folder.
         lineage: the hash of the last stage, as the run's state.json has it; it names the stage's folder in the store.
         untie_step: where the run unties, for it alone if it has found that itself; None for never.
         end: the step at which the run ends.
     """
-    tasks = planned(folder.parent).get("tasks", [])
+    sweep = sweep_of(folder)
+    tasks = [] if sweep is None else planned(sweep)["tasks"]
     by_name = {task["name"]: task for task in tasks}
     for task in tasks:
         if _is_open(task) and Path(task["record"]).name == folder.name and end is not None:

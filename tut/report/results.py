@@ -13,7 +13,7 @@ import pandas as pd
 from tut.errors import TutError
 from tut.marks import KnownBy
 from tut.report.grouping import name_arms
-from tut.report.planned import planned, whole_sweeps
+from tut.report.planned import planned, sweep_of, whole_sweeps
 from tut.report.run_folder import find_runs, read_run
 from tut.splits import EVALUATED, Split
 from tut.tracking.record import Record, Status
@@ -75,7 +75,8 @@ def load(folders: Path | str | Sequence[Path | str]) -> Results:
     for setting, group in runs.groupby("setting"):
         _check_comparable(str(setting), group, notes)
     runs = runs.drop(columns="facts")
-    sweeps = whole_sweeps({Path(folder).parent for folder in runs["folder"]}, asked, notes)
+    found = {sweep for folder in runs["folder"] if (sweep := sweep_of(Path(folder))) is not None}
+    sweeps = whole_sweeps(found, asked, notes)
     kept = set(runs["folder"])
     rows: list[dict[str, Any]] = []
     for about, own_rows in read:

@@ -60,7 +60,13 @@ class SweepFolder:
         self._write(self.plan, [replace(task, job=jobs.get(task.name, task.job)) for task in self.tasks()])
 
     def _write(self, plan: dict[str, Any], tasks: list[Task]) -> None:
-        write_json(self.path / PLANNED, {**plan, "tasks": [asdict(task) for task in tasks]})
+        write_json(self.path / PLANNED, {**plan, "tasks": [self._as_plain(task) for task in tasks]})
+
+    def _as_plain(self, task: Task) -> dict[str, Any]:
+        """Return a stage with its record's path from here, so that the sweep can be copied and moved."""
+        record = Path(task.record)
+        is_inside = record.is_relative_to(self.path)
+        return asdict(task) | {"record": str(record.relative_to(self.path) if is_inside else record)}
 
     @property
     def plan(self) -> dict[str, Any]:
@@ -70,7 +76,8 @@ class SweepFolder:
 
     def tasks(self) -> list[Task]:
         """Return the stages of sweep.json, parents before children."""
-        return [Task(**task) for task in self.plan["tasks"]]
+        here = self.path.absolute()
+        return [Task(**{**task, "record": str(here / task["record"])}) for task in self.plan["tasks"]]
 
     def set_outcome(self, name: str, status: Status, error: str | None = None, **about: Any) -> None:
         """Record how a stage stands.

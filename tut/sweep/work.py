@@ -37,7 +37,7 @@ class Task:
     parent: str | None
     """The name of the stage that it waits for; None starts from initialisation."""
     record: str
-    """The folder of its metric rows: a run's, or its own."""
+    """The folder of its metric rows, a run's or its own; in sweep.json as it is seen from there."""
     ends_run: bool
     """Whether its process is to finish a run that ends there. If not, it is a trunk only."""
     runs: int = 1
