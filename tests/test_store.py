@@ -144,6 +144,23 @@ def test_prune_leaves_what_is_being_trained(home: Path) -> None:
         assert [entry.lineage for entry in store.prune(0, None).deleted] == ["branch"]
 
 
+@pytest.mark.parametrize("home", ["/proc/nothing", "/proc/nothing/below", "FILE", "FILE/below", "LINK"])
+def test_where_the_home_cannot_be_written_it_is_named(home: str, tmp_path: Path) -> None:
+    (tmp_path / "FILE").touch()
+    (tmp_path / "LINK").symlink_to("/proc/nothing")
+    words = (*SMALL, "trainer.max_steps=2", "tracker=none", "hydra.run.dir=run")
+    done = command("tut.train", *words, cwd=tmp_path, TUT_HOME=home)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"tut: TUT_HOME={tmp_path / home}: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_home_that_is_a_file_is_no_empty_store(tmp_path: Path) -> None:
+    (tmp_path / "home").touch()
+    done = command("tut.store", cwd=tmp_path, TUT_HOME="home")
+    assert (done.returncode, done.stderr) == (1, f"tut: TUT_HOME={tmp_path}/home: is a file, not a folder\n")
+
+
 def freed_by(prune) -> tuple[store.Pruned, int]:
     """Return what a prune has done, and how many bytes fewer are on disk in this test's folders, links counted once."""
     place = store.stages().parents[1]

@@ -352,3 +352,24 @@ def test_a_file_that_was_touched_is_read_once(tmp_path: Path, monkeypatch: pytes
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     assert damage(tmp_path / "none") == "it is not there"
     assert not list(tmp_path.iterdir())
+
+
+def test_errors_of_other_files_are_not_the_home_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUT_HOME", str(tmp_path / "there"))
+    (tmp_path / "there").mkdir()
+    for path in (tmp_path / "run/state.json", tmp_path):
+        assert files.told(PermissionError(13, "no", str(path)), tmp_path / "run").startswith(f"{tmp_path / 'run'}: ")
+    assert files.told(OSError("no space")) == "no space"
+
+
+def test_whether_a_folder_can_be_written_is_tried(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert files.why_not_writable(tmp_path) is None
+    assert files.why_not_writable(tmp_path / "to/be/made") is None
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert files.why_not_writable(tmp_path / "file/x") == f"{tmp_path}/file is no folder"
+    for place in ("/proc/x", "/sys/kernel/x/y"):
+        said = files.why_not_writable(Path(place))
+        assert said is not None
+        assert said.startswith("nothing can be written in /")
+    assert "is not UTF-8" in str(files.why_not_writable(tmp_path / os.fsdecode(b"caf\xe9")))

@@ -225,7 +225,8 @@ class TextFiles:
         return digest([files, self._document])
 
     def _name(self, path: Path) -> str:
-        return path.relative_to(self._root).as_posix()
+        name = os.fsencode(path.relative_to(self._root))  # the same in every locale, and if it is no UTF-8
+        return name.decode("utf-8", errors="backslashreplace")
 
     def _split(self, name: str) -> Split:
         """Assign a document of `data.files`: a split with files of its own takes none of them."""

@@ -37,7 +37,9 @@ def begin(log_file: Path) -> None:
     with log_file.open("ab") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    said_in = {"encoding": "utf-8", "errors": "backslashreplace"}
+    sys.stdout.reconfigure(line_buffering=True, **said_in)  # type: ignore[union-attr]
+    sys.stderr.reconfigure(**said_in)  # type: ignore[union-attr]
     for number in STOP_SIGNALS:
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has SIGHUP
             signal.signal(number, _stop_before_start)

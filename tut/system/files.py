@@ -61,6 +61,10 @@ def why_not_writable(folder: Path) -> str | None:
 
     It is tried, and leaves nothing: permissions do not tell of file systems that are read-only, and to root of nothing.
     """
+    try:
+        str(folder.absolute()).encode()
+    except UnicodeEncodeError:
+        return "its name is not UTF-8, and the libraries that write models take no other"
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path))
     if not there.is_dir():
         return f"{there} is no folder"

@@ -3,7 +3,6 @@
 import os
 import shlex
 import signal
-import subprocess
 import sys
 import time
 from typing import Any, NoReturn
@@ -11,6 +10,7 @@ from typing import Any, NoReturn
 from submitit.helpers import TorchDistributedEnvironment
 
 from tut.console import arguments_of
+from tut.sweep.backends.slurm_queue import ask
 from tut.sweep.folder import SweepFolder
 from tut.sweep.work import Work
 from tut.sweep.worker import begin, exit_code, perform
@@ -66,10 +66,10 @@ def _queue_again(stop: Stopped) -> NoReturn:
         )
         sys.exit(1)
     for _ in range(_TRIES):
-        shown = subprocess.run(["scontrol", "show", "job", job], capture_output=True, text=True, check=False)
+        shown = ask("scontrol", "show", "job", job)
         if shown.returncode == 0 and "JobState=RUNNING" not in shown.stdout:
             break  # it was cancelled, or SLURM is requeueing it by itself
-        if shown.returncode == 0 and subprocess.run(["scontrol", "requeue", job], check=False).returncode == 0:
+        if shown.returncode == 0 and ask("scontrol", "requeue", job).returncode == 0:
             print(f"job {job} is queued again", flush=True)
             break
         time.sleep(5)  # the controller does not answer

@@ -10,6 +10,14 @@ from tut.tracking.record import Status
 _ENDED = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE"}
 
 
+def ask(*command: str) -> "subprocess.CompletedProcess[str]":
+    """Return what a program of SLURM's has answered; one that is not here has failed, as a shell has it."""
+    try:
+        return subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
+    except OSError as error:
+        return subprocess.CompletedProcess(command, 127, "", str(error.strerror))
+
+
 def in_queue(jobs: list[str]) -> dict[str, str]:
     """Return the state of those jobs that SLURM has not done with yet, as squeue names it.
 
@@ -25,7 +33,7 @@ def _states(jobs: list[str]) -> dict[str, str]:
         return {}
     numbers = ",".join(sorted({job.partition("_")[0] for job in jobs}))
     command = ["squeue", "--noheader", "--array", "--format=%i %T", "--states=all", f"--jobs={numbers}"]
-    shown = subprocess.run(command, capture_output=True, text=True, check=False)
+    shown = ask(*command)
     if shown.returncode != 0 and "Invalid job id" not in shown.stderr:  # that is said of jobs it has forgotten
         raise TutError(f"squeue: {one_line(Exception(shown.stderr))}")
     states = dict(line.split() for line in shown.stdout.splitlines())
@@ -38,8 +46,7 @@ def last_state(job: str) -> str:
     if state is not None:
         return state
     command = ["sacct", "--noheader", "--allocations", "--parsable2", "--format=State", f"--jobs={job}"]
-    shown = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-    return shown.partition("\n")[0] or "forgotten by SLURM (cancelled while it waited?)"
+    return ask(*command).stdout.partition("\n")[0] or "forgotten by SLURM (cancelled while it waited?)"
 
 
 def standing(folder: SweepFolder, task: Task, job: str, alive: dict[str, str]) -> Status:
@@ -63,5 +70,7 @@ def cancel(folder: SweepFolder) -> int:
     jobs = [task.job for task in folder.tasks() if task.job is not None]
     alive = list(in_queue(jobs))
     if alive:
-        subprocess.run(["scancel", *alive], check=True)
+        cancelled = ask("scancel", *alive)
+        if cancelled.returncode != 0:
+            raise TutError(f"scancel: {one_line(Exception(cancelled.stderr))}")
     return len(alive)
