@@ -28,7 +28,7 @@ def outlive_readers() -> None:
     """Let what is printed go nowhere from where its reader leaves, as `head` does, or a terminal is gone."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if isinstance(stream, io.TextIOWrapper):
+        if isinstance(stream, io.TextIOWrapper) and isinstance(stream.buffer, io.BufferedWriter):
             stream.flush()
             raw = io.BufferedWriter(_Outliving(stream.fileno(), "w", closefd=False))
             buffering: dict[str, Any] = {"line_buffering": stream.line_buffering or name == "stderr"}
