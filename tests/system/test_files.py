@@ -371,5 +371,5 @@ def test_whether_a_folder_can_be_written_is_tried(tmp_path: Path) -> None:
     for place in ("/proc/x", "/sys/kernel/x/y"):
         said = files.why_not_writable(Path(place))
         assert said is not None
-        assert said.startswith("nothing can be written in /")
+        assert said.startswith("nothing may be written in /")
     assert "is not UTF-8" in str(files.why_not_writable(tmp_path / os.fsdecode(b"caf\xe9")))

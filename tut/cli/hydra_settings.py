@@ -1,7 +1,6 @@
 """What Hydra reads for itself: its folders, its settings of a sweep. It tells a mistake there by a traceback."""
 
 import copy
-import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from tut.cli.overrides import explain
 from tut.errors import TutError, one_line
+from tut.system.files import why_not_writable
 
 
 def check_hydra(composed: DictConfig) -> None:
@@ -78,12 +78,9 @@ def check_output(key: str, value: str, within: Path = Path()) -> None:
     Raises:
         TutError: it cannot.
     """
-    folder = within / value
-    there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
-    if not there.is_dir():
-        raise TutError(f"{key}={value}: {there} is no folder")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise TutError(f"{key}={value}: nothing may be written in {there}")
+    why_not = why_not_writable(within / value)
+    if why_not is not None:
+        raise TutError(f"{key}={value}: {why_not}")
 
 
 def check_rerun(file: str, overrides: list[str]) -> None:

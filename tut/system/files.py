@@ -65,13 +65,13 @@ def why_not_writable(folder: Path) -> str | None:
         str(folder.absolute()).encode()
     except UnicodeEncodeError:
         return "its name is not UTF-8, and the libraries that write models take no other"
-    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path))
+    there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))  # Path() is an end of parents
     if not there.is_dir():
         return f"{there} is no folder"
     try:
         os.rmdir(tempfile.mkdtemp(prefix=".writable-", dir=there))
     except OSError as error:
-        return f"nothing can be written in {there} ({error.strerror})"
+        return f"nothing may be written in {there.absolute()} ({error.strerror})"
     return None
 
 
