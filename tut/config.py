@@ -145,9 +145,9 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         limits.choice("data.source", self.source, tuple(SOURCES))
-        self._check_other_sources()
         limits.choice("data.packing", self.packing, ("blocks", "lines"))
-        limits.choice("data.document", self.document, ("auto", "file", "line", "blank_lines"))
+        limits.choice("data.document", self.document, ("auto", "file", "blank_lines", "line"))
+        self._check_other_sources()
         limits.at_least(4, "data", self, "seq_len")
         limits.at_least(300, "data", self, "vocab_size")
         if self.source == "text":

@@ -53,7 +53,8 @@ def printed(streams: str, tmp_path: Path, **environment: str) -> subprocess.Comp
     "streams", [">&-", "<&- >&- 2>&-", "2>&-", "| head -1", "2>&1 | head -1", "2>&1 >/dev/null | head -1"]
 )
 def test_output_that_nobody_reads_ends_nothing(streams: str, tmp_path: Path) -> None:
-    assert printed(streams, tmp_path).returncode == 0
+    for unbuffered in ("", "1"):
+        assert printed(streams, tmp_path, PYTHONUNBUFFERED=unbuffered).returncode == 0
 
 
 @pytest.mark.processes

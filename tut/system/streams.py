@@ -28,11 +28,13 @@ def outlive_readers() -> None:
     """Let what is printed go nowhere from where its reader leaves, as `head` does, or a terminal is gone."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if isinstance(stream, io.TextIOWrapper) and isinstance(stream.buffer, io.BufferedWriter):
+        if isinstance(stream, io.TextIOWrapper) and isinstance(stream.buffer, io.BufferedWriter | io.FileIO):
             stream.flush()
-            raw = io.BufferedWriter(_Outliving(stream.fileno(), "w", closefd=False))
-            buffering: dict[str, Any] = {"line_buffering": stream.line_buffering or name == "stderr"}
-            setattr(sys, name, io.TextIOWrapper(raw, stream.encoding, stream.errors, **buffering))
+            raw = _Outliving(stream.fileno(), "w", closefd=False)
+            is_unbuffered = stream.write_through
+            how: dict[str, Any] = {"line_buffering": stream.line_buffering, "write_through": is_unbuffered}
+            buffer = raw if is_unbuffered else io.BufferedWriter(raw)
+            setattr(sys, name, io.TextIOWrapper(buffer, stream.encoding, stream.errors, **how))
 
 
 class _Outliving(io.FileIO):
