@@ -176,8 +176,8 @@ def test_a_report_that_is_killed_leaves_the_earlier_one_whole(tmp_path: Path, mo
     write_text = Path.write_text
     for name in ("index.html", "results.json"):
 
-        def write_half(path: Path, text: str, name: str = name) -> None:
-            write_text(path, text[: len(text) // 2] if name in path.name else text)
+        def write_half(path: Path, text: str, encoding: str, name: str = name) -> None:
+            write_text(path, text[: len(text) // 2] if name in path.name else text, encoding)
             if name in path.name:
                 raise KeyboardInterrupt
 
