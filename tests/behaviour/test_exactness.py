@@ -32,10 +32,9 @@ CASES = {
     "mlm": (*SMALL, *COMMON, "untie.step=10", "model.config.hidden_dropout_prob=0.1", "seed=3"),
     "clm": (*SMALL_GPT, *COMMON, "untie.step=14", "optimizer=muon", "optimizer.schedule=cosine"),
     "between": (
-        *(*SMALL, *COMMON, "untie=ramp", "untie.step=5", "untie.over_steps=12", "tie.input_weight=5"),
-        *("untie.min_count=20", "untie.rows=random", "untie.pull=2", "untie.init=fresh"),
+        *(*SMALL, *COMMON, "untie=ramp", "untie.step=5", "untie.over_steps=12", "tie.input_weight=5", "optimizer=sgd"),
+        *("untie.min_count=20", "untie.rows=random", "untie.pull=2", "untie.init=fresh", "untie.optimizer_state=zero"),
     ),
-    "fresh": (*SMALL, *COMMON, "untie.step=9", "untie.init=fresh", "untie.optimizer_state=zero", "optimizer=sgd"),
     "lines": (*SMALL, *COMMON, "untie.fraction=0.5", "data.packing=lines", "objective.masking=bernoulli"),
 }
 

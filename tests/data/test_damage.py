@@ -151,11 +151,11 @@ def test_corpora_and_tokenizers_are_as_old_as_their_last_use(home: Path) -> None
     for path in (corpus, tokenizer):
         os.utime(path, (days_ago, days_ago))
     opened()
-    assert store.prune(older_than=9, larger_than=None) == []
+    assert store.prune(older_than=9, larger_than=None).deleted == []
     os.utime(tokenizer, (days_ago, days_ago))
-    assert [one.path for one in store.prune(older_than=9, larger_than=None)] == [tokenizer]
-    assert store.prune(older_than=None, larger_than=10**9) == []
-    assert [one.path for one in store.prune(older_than=None, larger_than=0)] == [corpus]
+    assert [one.path for one in store.prune(older_than=9, larger_than=None).deleted] == [tokenizer]
+    assert store.prune(older_than=None, larger_than=10**9).deleted == []
+    assert [one.path for one in store.prune(older_than=None, larger_than=0).deleted] == [corpus]
     assert not corpus.exists()
 
 
@@ -165,7 +165,7 @@ def test_what_is_being_built_is_not_deleted(home: Path) -> None:
     half = corpus.with_name(f"writing-{corpus.name}")
     half.mkdir()
     with FileLock(building_of(corpus) / ".lock"):
-        assert [one.path for one in store.prune(older_than=0, larger_than=None)] == [tokenizer]
+        assert [one.path for one in store.prune(older_than=0, larger_than=None).deleted] == [tokenizer]
         assert corpus.is_dir()
         assert half.is_dir()
 
