@@ -57,7 +57,7 @@ def test_training_commands(tmp_path: Path) -> None:
             preflight([*words[3:], *SMALL_TEXT])  # all but the queue, which is not here
             continue
         if any(word.startswith("+sweeps=") for word in words):
-            extra = [*SMALL_RUNS, "seed=0"]  # a tree of all seeds is as many times this one
+            extra = [*SMALL_RUNS, "seed=0", "untie.output_lr_multiplier=2"]  # all seeds and rates are more of the same
         if any(word.startswith("model.pretrained=") for word in words):
             extra = [*SMALL_RUNS[:2], "trainer.batch_size=64", UNREPORTED]  # its sizes and tokenizer are its own
         if "seed=0,1,2" in words:
