@@ -127,8 +127,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Two more than there are processors: one mostly waits for SLURM, the others often for what they start."""
-    return (os.cpu_count() or 1) + 2
+    """One more than there are processors, for one of them mostly waits for SLURM."""
+    return (os.cpu_count() or 1) + 1
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
