@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,8 @@ PATIENCE = 600
 """Seconds to wait for what is sure to come, however slow and busy the machine. Only a test that hangs waits as long."""
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])  # they measure no time
 settings.load_profile("tests")
+
+Run = Callable[..., Path]
 
 SMALL = (
     "data=text",
@@ -281,6 +284,22 @@ def interrupted(words: tuple[str, ...], folder: Path) -> None:
         pass
     finally:
         tut.training.trainer.autocast = original
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Return what returns the folder of a run that was trained by itself, once, when first asked for."""
+    from tut.training.run import run
+
+    done: dict[tuple[str, ...], Path] = {}
+
+    def train(*words: str) -> Path:
+        if words not in done:
+            done[words] = tmp_path_factory.mktemp("run") / "run"
+            run(make_config(*words), done[words])
+        return done[words]
+
+    return train
 
 
 @pytest.fixture(scope="session")

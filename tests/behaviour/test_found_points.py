@@ -1,10 +1,9 @@
 """An untie point that training finds: the run is, bit for bit, the one that is given that step."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import SMALL, SMALL_GPT, assert_same_run, interrupted, make_config, rows
+from conftest import SMALL, SMALL_GPT, Run, assert_same_run, interrupted, make_config, rows
 from ranks import as_ranks
 
 import tut.training.follower
@@ -27,21 +26,6 @@ CASES = {  # where it is found, and how: looked up in the tied run, save for one
     "clm, plateau": (CLM, 9, ("untie=plateau", "untie.threshold=0.13", "untie.init=fresh")),
     "clm, conflict": (CLM, 16, ("untie=conflict", "untie.threshold=0.085", "untie.patience=4")),
 }
-Run = Callable[..., Path]
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Return the folder of a run, trained when first asked for."""
-    done: dict[tuple[str, ...], Path] = {}
-
-    def train(*words: str) -> Path:
-        if words not in done:
-            done[words] = tmp_path_factory.mktemp("run") / "run"
-            run(make_config(*words), done[words])
-        return done[words]
-
-    return train
 
 
 def given(case: str) -> tuple[str, ...]:

@@ -297,6 +297,17 @@ def test_rows_with_an_optimizer_for_each_matrix() -> None:
     assert (e != u).any(dim=1).sum() == len(BETWEEN["rows"])
 
 
+def two_steps_with_a_closure(model: nn.Module, optimizer: Optimizer) -> None:
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = model(input_ids=ids_of(0), labels=ids_of(0)).loss
+        loss.backward()
+        return loss
+
+    for _ in range(2):
+        optimizer.step(closure)
+
+
 @pytest.mark.parametrize("how", [{"coupling": 1}, {"rows": []}], ids=str)
 @pytest.mark.parametrize("kind", [AdamW, SGD, Adafactor, LBFGS])
 def test_what_unties_nothing_is_tied(kind: type[Optimizer], how: dict[str, Any]) -> None:
@@ -305,15 +316,7 @@ def test_what_unties_nothing_is_tied(kind: type[Optimizer], how: dict[str, Any])
         optimizer = kind(model.parameters(), lr=1e-2)
         if model is coupled:
             tut.untie(model, optimizer, **how)
-
-        def closure(model: nn.Module = model, optimizer: Optimizer = optimizer) -> Tensor:
-            optimizer.zero_grad()
-            loss = model(input_ids=ids_of(0), labels=ids_of(0)).loss
-            loss.backward()
-            return loss
-
-        for _ in range(2):
-            optimizer.step(closure)
+        two_steps_with_a_closure(model, optimizer)
     assert_same(coupled, tied)
 
 
@@ -496,15 +499,7 @@ def test_lbfgs_asks_again_within_a_step(evaluations: int, explicit_join: bool) -
     tut.tie(model, explicit_join)
     for network in (shared, model):
         optimizer = LBFGS(network.parameters(), lr=0.1, max_iter=evaluations)
-
-        def closure(network: nn.Module = network, optimizer: Optimizer = optimizer) -> Tensor:
-            optimizer.zero_grad()
-            loss = network(input_ids=ids_of(0), labels=ids_of(0)).loss
-            loss.backward()
-            return loss
-
-        for _ in range(2):
-            optimizer.step(closure)
+        two_steps_with_a_closure(network, optimizer)
     assert_near(weights(model), weights(shared))
 
 

@@ -1,12 +1,11 @@
 """Everything between tied and untied: each schedule at its ends is what it should be there, bit for bit."""
 
 import shlex
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import SMALL, SMALL_GPT, assert_same_run, interrupted, make_config, rows, untimed
+from conftest import SMALL, SMALL_GPT, Run, assert_same_run, interrupted, make_config, rows, untimed
 from omegaconf.errors import OmegaConfBaseException
 from safetensors.torch import load_file
 from torch import Tensor
@@ -32,21 +31,6 @@ OBJECTIVES = {
     "clm": (*SMALL_GPT, *COMMON, "model.config.n_layer=1"),
 }
 MLM = OBJECTIVES["mlm"]
-Run = Callable[..., Path]
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Return the folder of a run, trained when first asked for."""
-    done: dict[tuple[str, ...], Path] = {}
-
-    def train(*words: str) -> Path:
-        if words not in done:
-            done[words] = tmp_path_factory.mktemp("run") / "run"
-            run(make_config(*words), done[words])
-        return done[words]
-
-    return train
 
 
 def matrices(folder: Path, kind=AutoModelForMaskedLM) -> tuple[Tensor, Tensor]:

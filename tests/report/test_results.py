@@ -205,18 +205,24 @@ def test_steps_of_its_own_go_back_to_where_a_run_parts_from_others(tmp_path: Pat
 
 
 def test_a_plan_made_before_untie_points_were_found_says_the_most(tmp_path: Path) -> None:
-    """What a run has trained for itself is known since."""
+    """What a run has trained for itself is known since, also where folders of runs have one name in several."""
     for number, step in enumerate((600, None)):
-        plant(tmp_path / str(number), PLATEAU, number, 5.0, found=step)
+        plant(tmp_path / f"seed={number}/run", PLATEAU, number, 5.0, found=step)
+    plant(tmp_path / "seed=2/run", "epoch=3", 2, 5.0)
+    Record(tmp_path / "seed=2/run").update_state(lineage="untied")
     tasks = [
         {"name": f"open {number}", "label": "", "parent": None, "start": 300, "end": 900, "runs": 1}
-        | {"checkpoint": None, "record": f"/elsewhere/{number}", "ends_run": True}
+        | {"checkpoint": None, "record": f"seed={number}/run", "ends_run": True}
         for number in range(2)
     ]
+    tasks.append(
+        {"name": "untied", "label": "", "parent": None, "start": 100, "end": 900, "runs": 1}
+        | {"checkpoint": "/store/untied/step-00000900", "record": "seed=2/run", "ends_run": True}
+    )
     plan = {"tasks": tasks, "steps": {"planned": 1500, "without_sharing": 2000}}
     (tmp_path / "sweep.json").write_text(json.dumps(plan))
     runs = tut.report.load(tmp_path).runs
-    assert runs["steps_of_its_own"].tolist() == [300, 0]
+    assert runs["steps_of_its_own"].tolist() == [300, 0, 800]
     assert sharing([tmp_path]) == [
         "at most 1,500 steps of stages for 2,000 steps of runs: at least 25% saved by sharing"
     ]

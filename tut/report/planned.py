@@ -62,7 +62,7 @@ def steps_of_its_own(folder: Path, lineage: str | None, untie_step: int | None, 
     tasks = [] if sweep is None else planned(sweep)["tasks"]
     by_name = {task["name"]: task for task in tasks}
     for task in tasks:
-        if _is_open(task) and Path(task["record"]).name == folder.name and end is not None:
+        if _is_open(task) and sweep is not None and sweep / task["record"] == folder and end is not None:
             return 0 if untie_step is None else end - untie_step
         if task["end"] == end and task["checkpoint"] and Path(task["checkpoint"]).parent.name == lineage:
             first = task

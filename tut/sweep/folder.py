@@ -140,8 +140,7 @@ def last_row(record: Path) -> dict[str, Any]:
 def tail(path: Path, lines: int = 5) -> list[str]:
     """Return the last lines of a text file; none if it is not there."""
     try:
-        return [line for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()][
-            -lines:
-        ]
+        text = path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return []
+    return [line for line in text.splitlines() if line.strip()][-lines:]

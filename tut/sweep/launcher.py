@@ -148,8 +148,11 @@ def _check_folders(todo: Todo, backend: Backend) -> None:
     """
     for run in todo.runs:
         state = Record(run.folder).state
-        lineage = identity.lineage_name(run.inputs, backend.environment(run.inputs), run.inputs.timeline.total_steps)
-        if run.loss is None or state.get("lineage") in (None, lineage):
+        if run.loss is None or state.get("lineage") is None:
+            continue
+        if state["lineage"] == identity.lineage_name(
+            run.inputs, backend.environment(run.inputs), run.inputs.timeline.total_steps
+        ):
             continue
         there, here = dict(state["result"]), identity.result(run.inputs)
         if "environment" in state:

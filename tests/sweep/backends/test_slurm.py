@@ -13,13 +13,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import CLUSTER, assert_same_run, command, make_config, rows
+from conftest import CLUSTER, Run, assert_same_run, command, rows
 from slurm.cluster import turn
 from small_sweeps import TINY, start, steps_trained, sweep, tasks
 
 from tut.sweep.folder import SweepFolder, last_row
 from tut.tracking.record import Record
-from tut.training.run import run
 
 ON_SLURM = ("hydra/launcher=slurm", "hydra.launcher.cpus=1", "hydra.launcher.mem=2GB", "hydra.launcher.time=10")
 LONG = (
@@ -48,20 +47,6 @@ def cluster(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         yield
         slurm("scancel", "--user", str(os.geteuid()))
         wait_until(lambda: not slurm("squeue", "-h"), 60)
-
-
-@pytest.fixture(scope="module")
-def straight(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Return the folder of a run trained by itself, when first asked for."""
-    done: dict[tuple[str, ...], Path] = {}
-
-    def train(*words: str) -> Path:
-        if words not in done:
-            done[words] = tmp_path_factory.mktemp("straight") / "run"
-            run(make_config(*words), done[words])
-        return done[words]
-
-    return train
 
 
 def slurm(*words: str) -> str:
@@ -97,20 +82,20 @@ def trunk_at_work(folder: Path) -> tuple[str, Path]:
     return trunk.job, Path(trunk.record)
 
 
-def straight_runs(straight: Callable[..., Path]) -> list[Path]:
+def straight_runs(trained: Run) -> list[Path]:
     """Train the two runs of LONG by themselves: while jobs wait in the queue there is time for it."""
     words = [word for word in LONG if not word.startswith("untie")]
-    return [straight(*words, point) for point in ("untie.step=null", "untie.step=2000")]
+    return [trained(*words, point) for point in ("untie.step=null", "untie.step=2000")]
 
 
-def assert_went_on(folder: Path, trunk: Path, straight: Callable[..., Path]) -> None:
-    for number, alone in enumerate(straight_runs(straight)):
+def assert_went_on(folder: Path, trunk: Path, trained: Run) -> None:
+    for number, alone in enumerate(straight_runs(trained)):
         assert_same_run(alone, folder / str(number))
     resumed = Record(trunk, "stage.json").state["resumed_from"]
     assert resumed is None or int(resumed[-8:]) > 0
 
 
-def test_a_queued_sweep(straight: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_queued_sweep(trained: Run, tmp_path: Path) -> None:
     """The command returns; jobs start in order, as arrays; edited code does not reach them; a rerun adds what lacks."""
     home, folder, code = tmp_path / "home", tmp_path / "sweep", tmp_path / "code"
     root = Path(__file__).parents[3]
@@ -137,7 +122,7 @@ def test_a_queued_sweep(straight: Callable[..., Path], tmp_path: Path) -> None:
     assert "6 finished" in shown
     words = [word for word in TINY if not word.startswith("untie")]
     for number, point in enumerate(("null", 0, 8, 16)):
-        assert_same_run(straight(*words, f"untie.step={point}"), folder / str(number))
+        assert_same_run(trained(*words, f"untie.step={point}"), folder / str(number))
     assert steps_trained(folder) == 24 + 24 + 16 + 8
 
     said = sweep(
@@ -145,10 +130,10 @@ def test_a_queued_sweep(straight: Callable[..., Path], tmp_path: Path) -> None:
     )
     assert steps_trained(tmp_path / "b") == 4 + 4
     assert "5 finished" not in said
-    assert_same_run(straight(*words, "untie.step=20"), tmp_path / "b/4")
+    assert_same_run(trained(*words, "untie.step=20"), tmp_path / "b/4")
 
 
-def test_a_failed_parent_a_cancelled_branch_and_the_rest(straight: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_failed_parent_a_cancelled_branch_and_the_rest(trained: Run, tmp_path: Path) -> None:
     home, folder = tmp_path / "home", tmp_path / "sweep"
     words = (*TINY, "optimizer.lr=1e-3,1e30", "untie.step=null,8,16", *ON_SLURM)
     hold = take_all_nodes(600)
@@ -178,23 +163,23 @@ def test_a_failed_parent_a_cancelled_branch_and_the_rest(straight: Callable[...,
     }
     words = [word for word in TINY if not word.startswith("untie")]
     for number, point in enumerate(("null", 8, 16)):
-        assert_same_run(straight(*words, f"untie.step={point}"), folder / str(number))
+        assert_same_run(trained(*words, f"untie.step={point}"), folder / str(number))
 
 
-def test_preempted_in_mid_stage(straight: Callable[..., Path], tmp_path: Path) -> None:
+def test_preempted_in_mid_stage(trained: Run, tmp_path: Path) -> None:
     home, folder = tmp_path / "home", tmp_path / "sweep"
     process = start(*LONG, *ON_SLURM, "hydra.launcher.wait=true", home=home, folder=folder)
     job, trunk = trunk_at_work(folder)
     take_all_nodes(5, "--partition=urgent")
-    straight_runs(straight)
+    straight_runs(trained)
     said, _ = process.communicate(timeout=240)
     assert process.returncode == 0, said
     assert "REQUEUED" in state_of(job) or "PREEMPTED" in state_of(job)
     assert "is queued again" in SweepFolder(folder).log(trunk.name).read_text()
-    assert_went_on(folder, trunk, straight)
+    assert_went_on(folder, trunk, trained)
 
 
-def test_a_node_is_lost_in_mid_stage(straight: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_node_is_lost_in_mid_stage(trained: Run, tmp_path: Path) -> None:
     home, folder = tmp_path / "home", tmp_path / "sweep"
     words = ("trainer.checkpoint_every_steps=100",)
     process = start(*LONG, *words, *ON_SLURM, "hydra.launcher.wait=true", home=home, folder=folder)
@@ -202,14 +187,14 @@ def test_a_node_is_lost_in_mid_stage(straight: Callable[..., Path], tmp_path: Pa
     node = slurm("squeue", "-h", "-o", "%N", f"--jobs={job}")
     pid = int((CLUSTER / "pid" / node).read_text())
     os.kill(pid, signal.SIGKILL)
-    straight_runs(straight)
+    straight_runs(trained)
     said, _ = process.communicate(timeout=240)
     assert process.returncode == 0, said
     assert "goes on from" in SweepFolder(folder).log(trunk.name).read_text()
-    assert_went_on(folder, trunk, straight)
+    assert_went_on(folder, trunk, trained)
 
 
-def test_time_limit_in_mid_stage(straight: Callable[..., Path], tmp_path: Path) -> None:
+def test_time_limit_in_mid_stage(trained: Run, tmp_path: Path) -> None:
     """A job is warned before its limit; it saves, goes back to the queue, and needs several turns."""
     home, folder = tmp_path / "home", tmp_path / "sweep"
     limit = ("hydra.launcher.time=1", "hydra.launcher.seconds_to_save=40")
@@ -218,7 +203,7 @@ def test_time_limit_in_mid_stage(straight: Callable[..., Path], tmp_path: Path) 
         *LONG, *slow, "untie.step=null", *ON_SLURM, *limit, "hydra.launcher.wait=true", home=home, folder=folder
     )
     words = [word for word in LONG if not word.startswith("untie")]
-    alone = straight(*words, *slow, "untie.step=null")  # meanwhile
+    alone = trained(*words, *slow, "untie.step=null")  # meanwhile
     said, _ = process.communicate(timeout=280)
     assert process.returncode == 0, said
     (task,) = tasks(folder).values()
@@ -226,7 +211,7 @@ def test_time_limit_in_mid_stage(straight: Callable[..., Path], tmp_path: Path) 
     assert_same_run(alone, folder / "0")
 
 
-def test_two_sweeps_at_once(straight: Callable[..., Path], tmp_path: Path) -> None:
+def test_two_sweeps_at_once(trained: Run, tmp_path: Path) -> None:
     home = tmp_path / "home"
     words = (*TINY, "untie.step=null,8", *ON_SLURM, "hydra.launcher.wait=true")
     both = [start(*words, home=home, folder=tmp_path / name) for name in "ab"]
@@ -237,7 +222,7 @@ def test_two_sweeps_at_once(straight: Callable[..., Path], tmp_path: Path) -> No
     plain = [word for word in TINY if not word.startswith("untie")]
     for name in "ab":
         for number, point in enumerate(("null", 8)):
-            assert_same_run(straight(*plain, f"untie.step={point}"), tmp_path / name / str(number))
+            assert_same_run(trained(*plain, f"untie.step={point}"), tmp_path / name / str(number))
 
 
 def test_cancel_is_final_and_the_same_command_goes_on(tmp_path: Path) -> None:
@@ -263,14 +248,14 @@ def test_cancel_is_final_and_the_same_command_goes_on(tmp_path: Path) -> None:
     assert f"{int(saved.name[-8:])} of them in the store" in said
 
 
-def test_jobs_of_two_processes(straight: Callable[..., Path], tmp_path: Path) -> None:
+def test_jobs_of_two_processes(trained: Run, tmp_path: Path) -> None:
     """Two tasks, each on a node of its own, train up to the untie point and on; they are stopped, and come back."""
     home, folder = tmp_path / "home", tmp_path / "sweep"
     words = (*(word for word in LONG if not word.startswith("untie")), "trainer.max_steps=800", "untie.step=700")
     process = start(*words, "trainer.nodes=2", *ON_SLURM, "hydra.launcher.wait=true", home=home, folder=folder)
     job, trunk = trunk_at_work(folder)
     slurm("scancel", "--signal=USR2", job)  # as near the time limit
-    alone = straight(*words, "trainer.gradient_accumulation=2")  # meanwhile
+    alone = trained(*words, "trainer.gradient_accumulation=2")  # meanwhile
     said, _ = process.communicate(timeout=280)
     assert process.returncode == 0, said
     log = (trunk / "log.txt").read_text()
