@@ -158,33 +158,60 @@ def make_config(*overrides: str) -> Config:
 
 
 def command(module: str, *arguments: str, cwd: Path, timeout: float = PATIENCE, **environment: str):
-    """Run `python -m module arguments` as a user would, and return the finished process.
+    """Run `python -m module arguments` to its end, and return the finished process."""
+    process = Forked(module, *arguments, cwd=cwd, **environment)
+    out, err = process.communicate(timeout)
+    return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+
+class Forked:
+    """`python -m module arguments` as a user starts it, in a process group of its own; what tests need of a Popen.
 
     It is forked from this process, and so has imported torch and transformers already. What a start from nothing does
     is for the tests that start Python themselves.
     """
-    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-        streams = (out.fileno(), err.fileno())
-        arguments = (module, *arguments)
-        process = multiprocessing.get_context("fork").Process(
-            target=_as_main, args=(arguments, cwd, environment, streams), daemon=False
+
+    def __init__(self, module: str, *arguments: str, cwd: Path, one_stream: bool = False, **environment: str) -> None:
+        self.args = (module, *arguments)
+        out, err = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115
+        self._streams = (out, out) if one_stream else (out, err)
+        numbers = [stream.fileno() for stream in self._streams]
+        self._process = multiprocessing.get_context("fork").Process(
+            target=_as_main, args=(self.args, cwd, environment, numbers), daemon=False
         )
-        process.start()
-        process.join(timeout)
-        if process.exitcode is None:
-            process.kill()
-            raise subprocess.TimeoutExpired(arguments, timeout)
-        for stream in (out, err):
-            stream.seek(0)
-        return subprocess.CompletedProcess(arguments, process.exitcode, out.read(), err.read())
+        self._process.start()
+        self.pid = self._process.pid
+        self.kill, self.terminate = self._process.kill, self._process.terminate
+
+    @property
+    def returncode(self) -> int | None:
+        """The exit code, minus the signal if one has ended it, None while it runs."""
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        return self.returncode
+
+    def said(self) -> tuple[str, str]:
+        """Return what it has written so far to its two streams."""
+        out, err = (os.pread(stream.fileno(), os.fstat(stream.fileno()).st_size, 0) for stream in self._streams)
+        return out.decode(), err.decode()
+
+    def communicate(self, timeout: float = PATIENCE) -> tuple[str, str]:
+        """Wait for its end, and return what it has written."""
+        self._process.join(timeout)
+        if self.returncode is None:
+            self.kill()
+            raise subprocess.TimeoutExpired(self.args, timeout, *self.said())
+        return self.said()
 
 
-def _as_main(arguments: tuple[str, ...], cwd: Path, environment: dict[str, str], streams: tuple[int, int]) -> None:
+def _as_main(arguments: tuple[str, ...], cwd: Path, environment: dict[str, str], streams: list[int]) -> None:
     """Make this forked process what `python -m` makes of a new one, and run the module."""
     from multiprocessing import forkserver
 
     import tut.training.inputs
 
+    os.setsid()
     for number, stream in enumerate(streams, start=1):
         os.dup2(stream, number)
     sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, closefd=False) for number in (1, 2))

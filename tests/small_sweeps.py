@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import psutil
-from conftest import PATIENCE, SMALL, TEXT, UNREPORTED, command
+from conftest import PATIENCE, SMALL, TEXT, UNREPORTED, Forked, command
 
 from tut.sweep.folder import SweepFolder
 from tut.sweep.work import Task
@@ -24,8 +24,14 @@ TINY = (
 )
 
 
-def start(*words: str, home: Path, folder: Path, **environment: str) -> subprocess.Popen[str]:
-    """Start Python for a sweep, in a process group of its own, as a terminal does."""
+def start(*words: str, home: Path, folder: Path, **environment: str) -> Forked:
+    """Start a sweep that says all in one stream."""
+    words = ("-m", *words, UNREPORTED, f"hydra.sweep.dir={folder}")
+    return Forked("tut.train", *words, cwd=folder.parent, one_stream=True, TUT_HOME=str(home), **environment)
+
+
+def start_python(*words: str, home: Path, folder: Path, **environment: str) -> subprocess.Popen[str]:
+    """Start the same in a new Python, for what a forked one cannot do: import Optuna, or from another path."""
     return subprocess.Popen(
         [sys.executable, "-m", "tut.train", "-m", *words, UNREPORTED, f"hydra.sweep.dir={folder}"],
         cwd=folder.parent,
@@ -77,7 +83,7 @@ def wait_for_rows(folder: Path) -> Path:
     raise AssertionError("no stage has started")
 
 
-def kill_everything(process: subprocess.Popen[str]) -> None:
+def kill_everything(process: Forked) -> None:
     """SIGKILL a launcher and all that it has started, as a power cut would."""
     family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
     for one in family:

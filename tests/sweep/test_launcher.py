@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from pkgutil import resolve_name
 
@@ -81,11 +82,12 @@ def test_a_signal_while_it_plans(number: signal.Signals, code: int, tmp_path: Pa
     shutil.rmtree(lock.parent.with_suffix(""))
     with FileLock(lock):
         launcher = start(*words, home=home, folder=folder)
-        assert launcher.stdout is not None
-        before = next(line for line in launcher.stdout if "waits: another process" in line)
+        while "waits: another process" not in launcher.said()[0]:
+            assert launcher.poll() is None, launcher.said()
+            time.sleep(0.02)
         os.killpg(launcher.pid, number)
         said, _ = launcher.communicate(timeout=PATIENCE)
-    assert launcher.returncode == code, before + said
+    assert launcher.returncode == code, said
     assert f"stopped by {number.name}, before it had begun to train; to go on: python -m tut.train -m" in said
     assert "Traceback" not in said
     assert not (home / "stages").exists()

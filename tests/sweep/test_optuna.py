@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from conftest import PATIENCE, SMALL_GPT, rows
 from omegaconf import OmegaConf
-from small_sweeps import TINY, start
+from small_sweeps import TINY, start_python
 
 from tut.cli.preflight import preflight
 from tut.tracking.record import Record
@@ -18,7 +18,7 @@ DIVERGED = "the loss is nan at step 3; try a lower optimizer.lr"
 
 def sweep(*words: str, home: Path, folder: Path, code: int = 0) -> str:
     """Run a sweep to its end, and return what it said. In a Python of its own: a forked one could not import Optuna."""
-    process = start(*words, home=home, folder=folder)
+    process = start_python(*words, home=home, folder=folder)
     said, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == code, said[-4000:]
     return said

@@ -5,7 +5,6 @@ import math
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -13,10 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import (
-    PATIENCE,
     SMALL,
     SMALL_GPT,
     TEXT,
+    Forked,
     assert_same_run,
     command,
     interrupted,
@@ -302,13 +301,12 @@ def test_a_loss_that_explodes_ends_the_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGUSR2, 75), (signal.SIGINT, 130)])
 def test_a_signal_saves_at_a_step_boundary_and_says_how_to_go_on(number: int, code: int, tmp_path: Path) -> None:
     words = [*SMALL, "trainer.epochs=40", "untie.epoch=1", "hydra.run.dir=run"]
-    arguments = [sys.executable, "-m", "tut.train", *words]
-    process = subprocess.Popen(arguments, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    process = Forked("tut.train", *words, cwd=tmp_path)
     while not (tmp_path / "run/train.jsonl").exists():
         assert process.poll() is None
         time.sleep(0.01)
-    process.send_signal(number)
-    out, _ = process.communicate(timeout=PATIENCE)
+    os.kill(process.pid, number)
+    out, _ = process.communicate()
     assert process.returncode == code
     assert f"stopped by {signal.Signals(number).name}, state saved; to go on: python -m tut.train" in out
     assert out.rstrip().endswith(f"hydra.run.dir={tmp_path}/run")

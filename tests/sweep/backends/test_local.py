@@ -133,13 +133,12 @@ def test_a_launcher_that_dies_takes_its_stages_along(tmp_path: Path) -> None:
     home, folder = tmp_path / "home", tmp_path / "sweep"
     words = (*TINY, "trainer.max_steps=5000", "trainer.checkpoint_every_steps=5000", "untie.step=null,2000")
     process = start(*words, home=home, folder=folder)
-    record = Record(wait_for_rows(folder))
+    state = wait_for_rows(folder) / "stage.json"
     process.kill()
     deadline = time.monotonic() + PATIENCE
-    while record.state.get("status") == "running" and time.monotonic() < deadline:
+    while (status := json.loads(state.read_text())["status"]) == "running" and time.monotonic() < deadline:
         time.sleep(0.1)
-    process.communicate()
-    assert json.loads((record.folder / "stage.json").read_text())["status"] == "stopped"
+    assert status == "stopped"
     assert list(home.glob("stages/*/step-*"))  # it has saved first
 
 

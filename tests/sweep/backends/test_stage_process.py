@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 from conftest import PATIENCE
-from small_sweeps import TINY, outcomes, start, steps_trained, wait_for_rows
+from small_sweeps import TINY, outcomes, start, start_python, steps_trained, wait_for_rows
 
 from tut.sweep.backends import stage_process
 from tut.sweep.backends.stage_process import Failed, Slot, StageProcess
@@ -133,7 +133,7 @@ def test_stages_outlive_the_server(tmp_path: Path) -> None:
     """It is killed while a stage trains: that stage goes on, its slot stays its own, and the next has a new server."""
     home, folder = tmp_path / "home", tmp_path / "sweep"
     words = (*TINY, "trainer.max_steps=600", "trainer.checkpoint_every_steps=600", "seed=0,1")
-    launcher = start(*words, home=home, folder=folder)
+    launcher = start_python(*words, home=home, folder=folder)
     wait_for_rows(folder)
     server = server_of(launcher.pid)
     server.kill()
@@ -155,7 +155,7 @@ def test_what_a_stage_has_answered_counts_however_it_ends(tmp_path: Path) -> Non
     (tmp_path / "sitecustomize.py").write_text(LATE)
     path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
     words = (*TINY, "untie.step=null,8")
-    launcher = start(*words, home=tmp_path / "home", folder=tmp_path / "sweep", PYTHONPATH=path)
+    launcher = start_python(*words, home=tmp_path / "home", folder=tmp_path / "sweep", PYTHONPATH=path)
     said, _ = launcher.communicate(timeout=PATIENCE)
     assert launcher.returncode == 0, said
     assert set(outcomes(tmp_path / "sweep").values()) == {"finished"}
