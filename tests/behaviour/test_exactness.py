@@ -4,15 +4,13 @@ import multiprocessing
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import PATIENCE, SMALL, SMALL_GPT, assert_same_run, make_config, rows, untimed
+from conftest import PATIENCE, SMALL, SMALL_GPT, Forked, assert_same_run, command, make_config, rows, untimed
 
 from tut.config import Config
 from tut.system import files
@@ -145,10 +143,10 @@ def test_command_line_survives_sigkill_at_random_moments(tmp_path: Path) -> None
     words = [*CASES["mlm"], "trainer.max_steps=60", "untie.step=30"]
     run(make_config(*words), tmp_path / "straight")
     folder, pause = tmp_path / "killed", random.Random(1)
-    arguments = [sys.executable, "-m", "tut.train", *words, f"hydra.run.dir={folder}"]
+    arguments = ("tut.train", *words, f"hydra.run.dir={folder}")
     kills = 0
     for _ in range(2):
-        process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = Forked(*arguments, cwd=tmp_path)
         seen = len(rows(folder, "train")) if (folder / "train.jsonl").exists() else 0
         while process.poll() is None:
             now = (folder / "train.jsonl").read_text().count("\n") if (folder / "train.jsonl").exists() else 0
@@ -158,5 +156,5 @@ def test_command_line_survives_sigkill_at_random_moments(tmp_path: Path) -> None
             time.sleep(0.005)
         kills += process.returncode == -signal.SIGKILL
     assert kills
-    subprocess.run(arguments, check=True, stdout=subprocess.DEVNULL)
+    assert command(*arguments, cwd=tmp_path).returncode == 0
     assert_same_run(tmp_path / "straight", folder)
