@@ -31,7 +31,7 @@ def start(*words: str, home: Path, folder: Path, **environment: str) -> Forked:
 
 
 def start_python(*words: str, home: Path, folder: Path, **environment: str) -> subprocess.Popen[str]:
-    """Start the same in a new Python, for what a forked one cannot: load modules from another path, or look like a server."""
+    """Start the same in a new Python: it loads modules from another path, and its server can be told from it."""
     return subprocess.Popen(
         [sys.executable, "-m", "tut.train", "-m", *words, UNREPORTED, f"hydra.sweep.dir={folder}"],
         cwd=folder.parent,
