@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from tut.errors import TutError, did_you_mean
 from tut.splits import Split
 from tut.system.files import told
-from tut.system.signals import EXIT_INTERRUPTED
+from tut.system.signals import ended_by_signals
 from tut.system.streams import open_streams
 
 if TYPE_CHECKING:
@@ -71,20 +71,19 @@ def split_among(allowed: Sequence[Split]) -> Callable[[str], Split]:
 
 @contextmanager
 def ends_for_people() -> Iterator[None]:
-    """Let a command end in this block as people expect: an error in one line, with exit code 1; Ctrl-C, with 130.
+    """Let a command end in this block as people expect: an error in one line, with exit code 1; a signal, with its own.
 
     Where its output goes to a reader that has seen enough, such as `head`, it ends without a word.
     """
     open_streams()
     try:
-        yield
+        with ended_by_signals():
+            yield
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more at its end
         sys.exit(1)
     except (TutError, OSError) as error:
         complain(error)
-    except KeyboardInterrupt:
-        sys.exit(EXIT_INTERRUPTED)
 
 
 def complain(error: Exception) -> NoReturn:

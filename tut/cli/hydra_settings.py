@@ -44,8 +44,8 @@ def _place(composed: DictConfig, number: int) -> None:
         composed.hydra.job.num = number
 
 
-def check_job(composed: DictConfig, base: DictConfig, number: int, swept: list[str]) -> None:
-    """Check what Hydra reads of a sweep's job.
+def check_job(composed: DictConfig, base: DictConfig, number: int, swept: list[str]) -> Path:
+    """Check what Hydra reads of a sweep's job, and return its folder.
 
     Raises:
         TutError: its folder is none, or it has settings of its own for what a whole sweep has one of.
@@ -62,7 +62,9 @@ def check_job(composed: DictConfig, base: DictConfig, number: int, swept: list[s
         subfolder = composed.hydra.sweep.subdir
     except OmegaConfBaseException as error:
         raise TutError(explain(error)) from error
-    check_output("hydra.sweep.subdir", subfolder, Path(base.hydra.sweep.dir))
+    within = Path(base.hydra.sweep.dir)
+    check_output("hydra.sweep.subdir", subfolder, within)
+    return within / subfolder
 
 
 def _of_a_whole_sweep(composed: DictConfig) -> dict[str, Any]:

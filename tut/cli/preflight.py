@@ -36,6 +36,7 @@ from tut.config import RESUME_WORDS, Config
 from tut.console import complain
 from tut.errors import TutError, did_you_mean, one_line
 from tut.sweep.config import LauncherConfig, settings_of
+from tut.sweep.hydra_jobs import labels
 from tut.system.imports import heavy_imports
 from tut.system.provenance import CONF_DIR, SWEEPS_DIR
 
@@ -212,10 +213,23 @@ def _configs(asked: Namespace) -> Iterator[tuple[Config, type[LauncherConfig] | 
         if not _only_shows(asked):
             check_output("hydra.sweep.dir", base.hydra.sweep.dir)
         launcher = settings_of(base.hydra.launcher._target_)
-        for number, job in enumerate(_jobs(base, asked.overrides, loader)):
+        jobs = _jobs(base, asked.overrides, loader)
+        folders: dict[tuple[str, Path], str] = {}  # of each run, which may be asked for twice, and what it is called
+        for number, (job, label) in enumerate(zip(jobs, labels(jobs), strict=True)):
             composed = _compose(loader, name, [*job, *extra], RunMode.RUN)
-            check_job(composed, base, number, [str(override.input_line) for override in several] or job)
-            yield _typed(composed), launcher
+            folder = check_job(composed, base, number, [str(override.input_line) for override in several] or job)
+            config = _typed(composed)
+            folders.setdefault((repr(config), folder), label)
+            yield config, launcher
+        if not _only_shows(asked):
+            _check_apart([(label, folder) for (_, folder), label in folders.items()])
+
+
+def _check_apart(runs: list[tuple[str, Path]]) -> None:
+    with heavy_imports():
+        from tut.sweep.folder import check_apart
+
+    check_apart(runs)
 
 
 def _no_sweep(override: Override) -> TutError:

@@ -19,6 +19,7 @@ from tut.splits import Split
 from tut.system.background import interruptibly
 from tut.system.built import built_once
 from tut.system.files import digest, home
+from tut.system.signals import obey
 
 _VERSION = 3  # of the recipe and the files; raised when they change, so that no stale tokenizer is used
 _ALPHABET = 1000  # characters that WordPiece knows; rarer ones are unknown
@@ -222,6 +223,7 @@ def _alphabet(source: Source, normalize: Callable[[str], str]) -> list[str]:
     for document in source.documents(Split.TRAIN):
         for line in document.splitlines(keepends=True):  # a document at once may take too long for a signal
             counts.update(normalize(line))
+            obey()
     characters = [char for char in counts if not char.isspace()]
     most_frequent_first = sorted(characters, key=lambda char: (-counts[char], char))
     return sorted(most_frequent_first[:_ALPHABET])

@@ -26,7 +26,7 @@ from torch.distributed.rendezvous import rendezvous
 from tut.config import TrainerConfig
 from tut.distributed import collectives
 from tut.errors import TutError, one_line
-from tut.system.signals import NotStarted, Stopped, StopRequest
+from tut.system.signals import NotStarted, Stopped, StopRequest, obey
 
 _PRESENT = "tut/present"
 _CALL = "tut/call"
@@ -142,6 +142,11 @@ class OtherProcesses:
             raise TutError(self._why_out_of_reach()) from error
         collectives.leave()
 
+    def dismiss(self) -> None:
+        """Let those that torchrun or SLURM has started end well without having been called."""
+        if self._store is not None and not self._children:
+            _dismiss(self._store)
+
     def _wait_for_all(self, stop: StopRequest) -> None:
         assert self._store is not None
         until = time.monotonic() + collectives.PATIENCE.total_seconds()
@@ -210,14 +215,17 @@ def meet() -> Store:
 
 
 def dismiss() -> None:
-    """Let the other processes, if torchrun or SLURM has started some, end well without having been called."""
-    others = int(os.environ.get("WORLD_SIZE", "1")) - 1
-    if others:
-        store = meet()
-        until = time.monotonic() + _SECONDS_TO_END
-        store.set(_CALL, json.dumps(None))
-        while store.add(_DISMISSED, 0) < others and time.monotonic() < until:
-            time.sleep(0.05)
+    """Do what `OtherProcesses.dismiss` does, where they have not been met yet."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        _dismiss(meet())
+
+
+def _dismiss(store: Store) -> None:
+    others = int(os.environ["WORLD_SIZE"]) - 1
+    until = time.monotonic() + _SECONDS_TO_END
+    store.set(_CALL, json.dumps(None))
+    while store.add(_DISMISSED, 0) < others and time.monotonic() < until:
+        time.sleep(0.05)
 
 
 def wait_for_call(store: Store) -> dict[str, Any] | None:
@@ -226,6 +234,7 @@ def wait_for_call(store: Store) -> dict[str, Any] | None:
     It calls when all is prepared, which may take as long as it takes.
     """
     while not store.check([_CALL]):
+        obey()
         time.sleep(0.05)
     message: dict[str, Any] | None = json.loads(store.get(_CALL))
     if message is None:

@@ -9,17 +9,21 @@ SWEEP_DIR/stages/NAME/train.jsonl       metric rows, if no run ends there; else 
 import json
 import os
 import platform
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from tut.errors import TutError
 from tut.splits import Split
 from tut.sweep.work import Task
-from tut.system.files import home, write_json
+from tut.system.files import home, only_one, write_json
 from tut.tracking.record import Record, Status
 from tut.training import checkpoint
 
 PLANNED = "sweep.json"
+_APART = "set hydra.sweep.subdir to what tells runs apart, such as 'hydra.sweep.subdir=${hydra.job.num}', the default"
 
 
 class SweepFolder:
@@ -40,12 +44,13 @@ class SweepFolder:
         Stages of an earlier plan in the same folder stay in the list, with their jobs, save for an open one whose run
         has others now.
         """
-        earlier = self.tasks() if (self.path / PLANNED).exists() else []
-        known = {task.name: task for task in earlier if not self._is_replaced(task, tasks)}
-        for task in tasks:
-            job = known[task.name].job if task.name in known else None
-            known[task.name] = replace(task, job=job)
-        self._write({"command": command, "store": str(home()), "steps": steps}, list(known.values()))
+        with self._alone():
+            earlier = self.tasks() if (self.path / PLANNED).exists() else []
+            known = {task.name: task for task in earlier if not self._is_replaced(task, tasks)}
+            for task in tasks:
+                job = known[task.name].job if task.name in known else None
+                known[task.name] = replace(task, job=job)
+            self._write({"command": command, "store": str(home()), "steps": steps}, list(known.values()))
 
     def _is_replaced(self, task: Task, tasks: list[Task]) -> bool:
         """Return whether an open stage is not open any more: its run is finished, or ends in another of these.
@@ -57,7 +62,15 @@ class SweepFolder:
 
     def set_jobs(self, jobs: dict[str, str]) -> None:
         """Record the SLURM jobs of some stages."""
-        self._write(self.plan, [replace(task, job=jobs.get(task.name, task.job)) for task in self.tasks()])
+        with self._alone():
+            self._write(self.plan, [replace(task, job=jobs.get(task.name, task.job)) for task in self.tasks()])
+
+    def _alone(self) -> AbstractContextManager[None]:
+        """Keep others from writing what the sweep's processes write, those of another one in the same folder included.
+
+        Runs lock folders of their own, of which the sweep's may be one.
+        """
+        return only_one(self.path / "stages")
 
     def _write(self, plan: dict[str, Any], tasks: list[Task]) -> None:
         write_json(self.path / PLANNED, {**plan, "tasks": [self._as_plain(task) for task in tasks]})
@@ -88,7 +101,8 @@ class SweepFolder:
             error: what it failed with.
             about: `process`, which one runs it; `seconds`, how long it took.
         """
-        write_json(self.stage(name) / "outcome.json", {"status": status, "error": error, **about})
+        with self._alone():
+            write_json(self.stage(name) / "outcome.json", {"status": status, "error": error, **about})
 
     def outcome(self, name: str) -> dict[str, Any]:
         """Return what `set_outcome` has said last; a stage it has said nothing of is waiting."""
@@ -103,6 +117,27 @@ class SweepFolder:
         if task.checkpoint is not None and not has_landed(task):
             return False
         return not task.ends_run or Record(Path(task.record)).state.get("status") == Status.FINISHED
+
+
+def check_apart(runs: Sequence[tuple[str, Path]]) -> None:
+    """Check that each run of a sweep has a folder of its own, in which no other's is.
+
+    Args:
+        runs: what each is called, and its folder. One that is asked for more than once is among them once.
+
+    Raises:
+        TutError: two have not.
+    """
+    owners: dict[Path, str] = {}
+    for label, folder in runs:
+        here = folder.resolve()
+        if here in owners:
+            raise TutError(f"{owners[here]} and {label} have one folder, {folder}; {_APART}")
+        owners[here] = label
+    for here, label in owners.items():
+        around = next((parent for parent in here.parents if parent in owners), None)
+        if around is not None:
+            raise TutError(f"{label} has its folder, {here}, inside that of {owners[around]}, {around}; {_APART}")
 
 
 def has_landed(task: Task) -> bool:

@@ -12,7 +12,8 @@ What happens in which order, and why:
 6. What the store lacks is handed to the back end, which trains it: see `tut.sweep.backends`.
 7. Each job gets its result, in Hydra's order. A job that was asked for twice gets that of the first.
 
-A signal to stop is obeyed at once in all of this, for nothing is trained in this process; back ends alone put it off.
+A signal to stop is obeyed between two jobs in all of this, and while text is tokenised, for nothing is trained in this
+process; back ends alone put it off until all stages are saved.
 """
 
 import logging
@@ -38,7 +39,7 @@ from tut.sweep import found
 from tut.sweep.backends.base import Backend, Outcome
 from tut.sweep.config import LauncherConfig, check_settings
 from tut.sweep.display import print_failures
-from tut.sweep.folder import SweepFolder
+from tut.sweep.folder import SweepFolder, check_apart
 from tut.sweep.hydra_jobs import compose, labels, pack, result, typed
 from tut.sweep.lineage import paths_of
 from tut.sweep.plan import Stage, plan
@@ -46,7 +47,7 @@ from tut.sweep.preview import preview
 from tut.sweep.todo import Run, Todo
 from tut.sweep.work import Open, Work
 from tut.system.files import remove_if_only
-from tut.system.signals import Stopped, StopRequest, stop_request
+from tut.system.signals import Stopped, StopRequest, obey, stop_request
 from tut.tracking.record import Record, Status
 from tut.tracking.wandb_environment import filled_in, forget_given_run
 from tut.training import identity
@@ -84,15 +85,21 @@ def launch(
             _refuse_another_app(config)
             check_settings(settings)
             folder = SweepFolder(Path(config.hydra.sweep.dir).absolute())
-            jobs = [compose(context, config, list(words), first + place) for place, words in enumerate(job_overrides)]
-            configs = [_config_of(job, folder) for job in jobs]
+            jobs, configs = [], []
+            for place, words in enumerate(job_overrides):
+                stop.obey()
+                jobs.append(compose(context, config, list(words), first + place))
+                configs.append(_config_of(jobs[-1], folder))
             backend = _backend(settings, configs)
             runs = _runs(jobs, configs, labels(job_overrides), backend)
             todo = Todo(runs, plan(paths_of([(run.inputs, backend.environment(run.inputs)) for run in runs])))
+            check_apart([(run.label, run.folder) for number, run in enumerate(runs) if number not in todo.plan.same_as])
             _check_folders(todo, backend)
+            stop.obey()
             if settings.dry_run:
                 _only_show(todo, folder, backend)
             outcomes = _carry_out(todo, settings, context, folder, backend, command, stop)
+            stop.obey()  # a sweeper that searches would go on
             return _results(todo, outcomes)
     except (TutError, OSError) as error:
         _leave_nothing(Path(config.hydra.sweep.dir))
@@ -128,6 +135,7 @@ def _backend(settings: LauncherConfig, configs: list[Config]) -> Backend:
 def _runs(jobs: list[DictConfig], configs: list[Config], names: list[str], backend: Backend) -> list[Run]:
     runs = []
     for composed, config, label in zip(jobs, configs, names, strict=True):
+        obey()
         folder = Path(composed.hydra.sweep.dir) / composed.hydra.sweep.subdir
         inputs = backend.inputs(config)
         loss = finished_loss(inputs, Record(folder))

@@ -3,13 +3,11 @@
 import logging
 import os
 import platform
-import signal
 import sys
 import time
 import traceback
 from contextlib import suppress
 from pathlib import Path
-from types import FrameType
 
 import cloudpickle
 import torch
@@ -23,16 +21,17 @@ from tut.sweep.folder import SweepFolder
 from tut.sweep.hydra_jobs import run_packed
 from tut.sweep.work import Open, Work
 from tut.system.device import choose_device
-from tut.system.signals import STOP_SIGNALS, NotStarted, Stopped
-from tut.tracking.record import Status
+from tut.system.files import only_one
+from tut.system.signals import Stopped
+from tut.tracking.record import Record, Status
 from tut.training.inputs import Inputs
-from tut.training.run import run
+from tut.training.run import finished_loss, run
 
 log = logging.getLogger(__name__)
 
 
 def begin(log_file: Path) -> None:
-    """Send all that this process says to a file, and have it stop, until it trains, as soon as it is asked to."""
+    """Send all that this process says to a file."""
     log_file.parent.mkdir(parents=True, exist_ok=True)
     with log_file.open("ab") as file:
         os.dup2(file.fileno(), 1)
@@ -40,13 +39,6 @@ def begin(log_file: Path) -> None:
     said_in = {"encoding": "utf-8", "errors": "backslashreplace"}
     sys.stdout.reconfigure(line_buffering=True, **said_in)  # type: ignore[union-attr]
     sys.stderr.reconfigure(**said_in)  # type: ignore[union-attr]
-    for number in STOP_SIGNALS:
-        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has SIGHUP
-            signal.signal(number, _stop_before_start)
-
-
-def _stop_before_start(number: int, _frame: FrameType | None) -> None:
-    raise NotStarted(signal.Signals(number))
 
 
 def perform(work: Work) -> bytes:
@@ -63,7 +55,7 @@ def perform(work: Work) -> bytes:
     folder.set_outcome(work.name, Status.RUNNING, process=f"{platform.node()}:{os.getpid()}")
     try:
         finished = _train(work)
-    except (Stopped, KeyboardInterrupt):
+    except Stopped:
         with suppress(OSError):  # a full disk is told by the error that came first
             folder.set_outcome(work.name, Status.STOPPED)
         raise
@@ -83,13 +75,17 @@ def unpack(answer: bytes) -> JobReturn | None:
 
 
 def _train(work: Work) -> JobReturn | None:
+    logging.basicConfig(level=logging.INFO, format="[%(asctime)s] %(message)s", datefmt="%H:%M:%S")
     config = Config.from_dict(work.config)
     _check_precision(work, config)
-    if work.hydra is not None:
-        return run_packed(work.hydra, lambda: _run(work, config))
-    logging.basicConfig(level=logging.INFO, format="[%(asctime)s] %(message)s", datefmt="%H:%M:%S")
-    _run(work, config)
-    return None
+    record = Record(Path(work.record))
+    with only_one(record.folder):
+        if work.hydra is None:
+            _run(work, config)
+            return None
+        if record.state.get("status") == Status.FINISHED:  # since the sweep was planned, by another one in its folder
+            finished_loss(Inputs(config), record)
+        return run_packed(work.hydra, lambda: _run(work, config))  # Hydra writes into that folder at once
 
 
 def _run(work: Work, config: Config) -> float | None:

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from typing import TypeVar
 from weakref import WeakSet
 
+from tut.system.signals import obey
+
 _Result = TypeVar("_Result")
 _begun: "WeakSet[threading.Thread]" = WeakSet()
 _given_up: set[threading.Thread] = set()
@@ -18,7 +20,7 @@ _given_up: set[threading.Thread] = set()
 def begun(work: Callable[[], _Result]) -> Callable[[], _Result]:
     """Begin some work in a thread, and return what waits for its result, obeying signals meanwhile.
 
-    Python handles a signal only between two of its own instructions, and work in another language may take minutes.
+    Python notes a signal only between two of its own instructions, and work in another language may take minutes.
     After a signal the work is left to itself, until the process ends: see `work_dropped_at_exit`.
     """
     outcome: list[_Result | BaseException] = []
@@ -36,6 +38,7 @@ def begun(work: Callable[[], _Result]) -> Callable[[], _Result]:
     def result() -> _Result:
         try:
             while thread.is_alive():
+                obey()
                 thread.join(0.2)
         except BaseException:
             _given_up.add(thread)

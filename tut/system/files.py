@@ -16,10 +16,13 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from tut.errors import TutError, one_line
+from tut.system.signals import obey
 
 log = logging.getLogger(__name__)
 
 _SECONDS_BEFORE_TELLING = 0.5
+_SECONDS_BETWEEN_LOOKS = 0.2  # for a signal, while a lock is waited for
+_BYTES_AT_ONCE = 2**20  # of a file that is read for its checksum
 _STATUS = Path("/proc/self/status")  # of this process
 _NO_FSYNC = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP)  # some network file systems' answer, for folders
 
@@ -81,9 +84,13 @@ def digest(determinants: Any) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Return the SHA-256 of a file, in hexadecimal. A signal that asks to stop is obeyed meanwhile."""
+    found = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        while piece := file.read(_BYTES_AT_ONCE):
+            found.update(piece)
+            obey()
+    return found.hexdigest()
 
 
 @contextmanager
@@ -139,6 +146,22 @@ def remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+def make_new(folder: Path) -> Path:
+    """Make a folder that was not there, and return it: under this name, or with a number after it if that is taken."""
+    number = 1
+    while True:
+        own = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
+        own.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            own.mkdir()
+        except FileExistsError:
+            number += 1
+        except FileNotFoundError:
+            continue  # another process has just removed what was empty around it
+        else:
+            return own
 
 
 def remove_if_only(folder: Path, names: Iterable[str]) -> None:
@@ -225,7 +248,10 @@ def only_one(folder: Path, wait: bool = True) -> Iterator[None]:
         if not wait:
             raise Busy(f"{folder}: another process is working in this folder") from error
         log.info("waits: another process is working in %s", folder)
-        lock.acquire()
+        while not lock.is_locked:
+            obey()
+            with suppress(Timeout):
+                lock.acquire(timeout=_SECONDS_BETWEEN_LOOKS)
     try:
         yield
     finally:

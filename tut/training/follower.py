@@ -20,7 +20,7 @@ from tut.distributed import collectives, rendezvous
 from tut.errors import TutError
 from tut.splits import Split
 from tut.system.device import choose_device
-from tut.system.signals import EXIT_INTERRUPTED, Stopped, StopRequest, stop_request
+from tut.system.signals import Stopped, StopRequest, stop_request
 from tut.tracking.record import Row
 from tut.training import checkpoint
 from tut.training.identity import difference, expectation
@@ -40,8 +40,6 @@ def follow() -> NoReturn:
             _end(0)
     except Stopped:
         _end(0)
-    except KeyboardInterrupt:
-        _end(EXIT_INTERRUPTED)
     except Exception as error:
         if not collectives.is_loss_of_touch(error):  # which is the failure of another process
             if not isinstance(error, TutError):

@@ -45,15 +45,21 @@ def run(config: Config, folder: Path, assignment: Assignment | None = None) -> f
     record = Record(folder, "stage.json" if is_trunk else "state.json")
     try:
         with stop_request() as stop:
+            stop.obey()
             loss = None if is_trunk else finished_loss(Inputs(config), record)
             if loss is not None:
-                log.info("%s: finished earlier, nothing to do (resume=never starts over)", folder)
                 rendezvous.dismiss()
-                return loss
+                return _finished_earlier(folder, loss)
             with rendezvous.OtherProcesses(config.trainer) as others:
+                stop.obey()
                 recorded = RecordedRun(config, record, assignment)
                 with _alone(folder, assignment):
+                    loss = None if is_trunk else finished_loss(recorded.inputs, record)  # again: now nobody changes it
+                    if loss is not None:
+                        others.dismiss()
+                        return _finished_earlier(folder, loss)
                     resumed_from = _prepare(config, record, recorded)
+                    stop.obey()
                     with stop.obeyed_later():
                         return _run_recorded(config, record, recorded, resumed_from, others, stop)
     except Busy as error:
@@ -64,20 +70,22 @@ def run(config: Config, folder: Path, assignment: Assignment | None = None) -> f
 
 @contextmanager
 def _alone(folder: Path, assignment: Assignment | None) -> Iterator[None]:
-    """Keep other processes out of a run's folder and its lineage, for the length of a block.
+    """Keep other processes out of a run's folder, or out of a stage's lineage, for the length of a block.
 
-    A stage waits for another process that trains the same one, and then finds it done. A run by itself does not: that
-    somebody trains in its folder is a mistake.
+    A stage waits for another process that trains the same one, and then finds it done; out of its folder, its own
+    process has kept others already: see `tut.sweep.worker`. A run by itself does not wait: that somebody trains in its
+    folder is a mistake.
 
     Raises:
         Busy: it is one.
     """
-    if assignment is None:
-        with only_one(folder, wait=False):
-            yield
-        return
-    with only_one(folder), only_one(assignment.lineage):
+    with only_one(folder, wait=False) if assignment is None else only_one(assignment.lineage):
         yield
+
+
+def _finished_earlier(folder: Path, loss: float) -> float:
+    log.info("%s: finished earlier, nothing to do (resume=never starts over)", folder)
+    return loss
 
 
 def finished_loss(inputs: Inputs, record: Record) -> float | None:
@@ -141,7 +149,7 @@ def _run_recorded(
             loss = recorded.train(resumed_from, stop)
         status = Status.FINISHED
         return loss
-    except (Stopped, KeyboardInterrupt):
+    except Stopped:
         status = Status.STOPPED
         raise
     except BaseException as reason:

@@ -14,7 +14,7 @@ from tut.sweep.backends.slurm_queue import ask
 from tut.sweep.folder import SweepFolder
 from tut.sweep.work import Work
 from tut.sweep.worker import begin, exit_code, perform
-from tut.system.signals import NotStarted, Stopped
+from tut.system.signals import NotStarted, Stopped, stop_request
 from tut.training.follower import follow
 
 WARNINGS = (signal.SIGTERM, signal.SIGUSR2)
@@ -39,15 +39,18 @@ def train_in_job(work: Work) -> Any:
             follow()  # with warnings still held back: rank 0 gets the same ones, and stops them all
     folder = SweepFolder(work.sweep)
     sys.argv[1:] = arguments_of(folder.plan["command"])  # what the run's record is to name as its command
-    try:
-        begin(folder.log(work.name))  # its handlers take the place of submitit's, which act inside the handler
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, WARNINGS)  # from here on, one that came while importing too
-        return perform(work)
-    except Stopped as stop:
-        exit_code(stop)
-        _queue_again(stop)
-    except BaseException as error:
-        sys.exit(exit_code(error))
+    with stop_request():  # its handlers take the place of submitit's, which act inside the handler
+        try:
+            begin(folder.log(work.name))
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, WARNINGS)  # from here on, one that came while importing too
+            return perform(work)
+        except Stopped as stop:
+            exit_code(stop)
+            _queue_again(stop)
+        except BaseException as error:
+            sys.exit(exit_code(error))
+        finally:
+            signal.pthread_sigmask(signal.SIG_BLOCK, WARNINGS)  # too late: the rest is submitit's
 
 
 def _queue_again(stop: Stopped) -> NoReturn:

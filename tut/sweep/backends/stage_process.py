@@ -23,7 +23,7 @@ from pathlib import Path
 from tut.errors import TutError, one_line
 from tut.sweep.work import Work
 from tut.sweep.worker import begin, exit_code, perform
-from tut.system.signals import STOP_SIGNALS, Stopped
+from tut.system.signals import STOP_SIGNALS, Stopped, stop_request
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _TRIES = 6  # to start a process
@@ -170,13 +170,14 @@ def _stage(work: Work, slots: list[Slot], log_file: Path, pipe: "connection.Conn
     assert launcher is not None
     threading.Thread(target=_stop_with, args=(launcher.sentinel,), daemon=True).start()
     code = 0
-    try:
-        answer: Answer = Finished(perform(work))
-    except BaseException as error:
-        code = exit_code(error)
-        answer = Saved() if isinstance(error, Stopped) else Failed(one_line(error))
-    with suppress(BrokenPipeError):  # the launcher is gone
-        pipe.send(answer)
+    with stop_request():
+        try:
+            answer: Answer = Finished(perform(work))
+        except BaseException as error:
+            code = exit_code(error)
+            answer = Saved() if isinstance(error, Stopped) else Failed(one_line(error))
+        with suppress(BrokenPipeError):  # the launcher is gone
+            pipe.send(answer)
     sys.exit(code)
 
 
