@@ -110,6 +110,11 @@ def command_to_go_on(key: str, folder: Path | str) -> str:
     return shlex.join([*_program(), *kept, as_override(key, str(folder))])
 
 
+def command_line() -> str:
+    """Return the command line that this process was started with."""
+    return shlex.join([*_program(), *sys.argv[1:]])
+
+
 def as_override(key: str, text: str) -> str:
     """Return an override that gives a key a text, with quotes if Hydra's grammar would read something else without.
 
@@ -142,11 +147,3 @@ def _program() -> list[str]:
     if script.suffix == ".py":
         return ["python", str(script)]
     return ["python", "-m", "tut.train"] if script.name in ("tut-train", "-c", "") else [script.name]
-
-
-def arguments_of(command: str) -> list[str]:
-    """Return the arguments of a command line that `command_to_go_on` has made."""
-    words = shlex.split(command)
-    if words[0] != "python":
-        return words[1:]
-    return words[3:] if words[1] == "-m" else words[2:]

@@ -23,7 +23,7 @@ from tut.errors import TutError
 from tut.system.background import work_dropped_at_exit
 from tut.system.files import remove_if_only
 from tut.system.provenance import CONF_DIR
-from tut.system.signals import Stopped
+from tut.system.signals import Stopped, stop_request
 from tut.system.streams import outlive_readers
 from tut.tracking.wandb_environment import filled_in, forget_given_run
 
@@ -41,21 +41,25 @@ def _task(composed: DictConfig) -> float | None:
     if sweep:
         forget_given_run()
     config.wandb = filled_in(config.wandb, Path(settings.sweep.dir).name if sweep else None)
+    if sweep:
+        command = command_to_go_on("hydra.sweep.dir", settings.sweep.dir)
+    else:
+        command = command_to_go_on("hydra.run.dir", settings.runtime.output_dir)
     try:
-        return run(config, Path(settings.runtime.output_dir))
+        with stop_request() as stop:
+            loss = run(config, Path(settings.runtime.output_dir), command=command)
+            if sweep:
+                stop.obey()  # that came when this run was all but done, and before the next
+            return loss
     except TutError as error:
         made_by_hydra = (settings.output_subdir or "", f"{settings.job.name}.log")
         remove_if_only(Path(settings.runtime.output_dir), made_by_hydra)
         if sweep:
             remove_if_only(Path(settings.sweep.dir), ["multirun.yaml"])
         complain(error)
-    except Stopped as stop:
-        if sweep:
-            again = command_to_go_on("hydra.sweep.dir", settings.sweep.dir)
-        else:
-            again = command_to_go_on("hydra.run.dir", settings.runtime.output_dir)
-        log.info("%s; to go on: %s", stop, again)
-        sys.exit(stop.exit_code)
+    except Stopped as stopped:
+        log.info("%s; to go on: %s", stopped, command)
+        sys.exit(stopped.exit_code)
 
 
 @work_dropped_at_exit()

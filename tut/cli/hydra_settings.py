@@ -1,12 +1,15 @@
 """What Hydra reads for itself: its folders, its settings of a sweep. It tells a mistake there by a traceback."""
 
 import copy
+import logging.config
+import os
 import pickle
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import setup_globals
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
@@ -19,7 +22,7 @@ def check_hydra(composed: DictConfig) -> None:
     """See that Hydra can read its own keys, and let `${hydra:...}` find them, while a config is checked.
 
     Raises:
-        TutError: one of them refers to what is not there.
+        TutError: one of them refers to what is not there, or it cannot log so.
     """
     setup_globals()
     in_a_job = copy.deepcopy(composed)
@@ -33,8 +36,14 @@ def check_hydra(composed: DictConfig) -> None:
     HydraConfig.instance().set_config(in_a_job)
     try:
         OmegaConf.to_container(in_a_job.hydra, resolve=True)
+        own = in_a_job.hydra
+        is_sweep = own.mode == RunMode.MULTIRUN
+        folder = Path(own.sweep.dir, own.sweep.subdir) if is_sweep else Path(own.run.dir)
     except OmegaConfBaseException as error:
         raise TutError(explain(error)) from error
+    with read_write(in_a_job.hydra):
+        in_a_job.hydra.runtime.output_dir = str(folder.absolute())
+    _check_logging(in_a_job.hydra)
 
 
 def _place(composed: DictConfig, number: int) -> None:
@@ -72,6 +81,58 @@ def _of_a_whole_sweep(composed: DictConfig) -> dict[str, Any]:
     sweep = OmegaConf.to_container(composed.hydra.sweep, resolve=False)  # a folder is named after the time
     assert isinstance(sweep, dict)
     return {"sweeper": composed.hydra.sweeper, "launcher": composed.hydra.launcher, "sweep.dir": sweep["dir"]}
+
+
+def _check_logging(settings: DictConfig) -> None:
+    """See that Hydra can log as its keys say: that the files can be written, and that Python knows the rest.
+
+    Raises:
+        TutError: it cannot.
+    """
+    made_first = Path(settings.runtime.output_dir)
+    for key, there in (("hydra_logging", None), ("job_logging", made_first)):
+        plain = None if settings[key] is None else OmegaConf.to_container(settings[key], resolve=True)
+        if not isinstance(plain, dict) or plain.get("root") is None:
+            continue  # as with hydra/job_logging=none
+        for name, about in (plain.get("handlers") or {}).items():
+            if isinstance(about, dict) and about.get("filename") is not None:
+                _check_log_file(f"hydra.{key}.handlers.{name}.filename", Path(str(about["filename"])), there)
+                about["filename"] = os.devnull
+        _try_logging(f"hydra.{key}", plain)
+
+
+def _check_log_file(key: str, path: Path, made_first: Path | None) -> None:
+    """Check that a file can be written, perhaps in a folder that is made before."""
+    if path.absolute().parent == made_first:
+        return
+    why_not = None
+    if path.is_dir():
+        why_not = "is a folder, not a file"
+    elif path.exists():
+        why_not = None if os.access(path, os.W_OK) else "may not be written"
+    elif path.parent.is_dir():
+        why_not = why_not_writable(path.parent)
+    else:
+        why_not = f"there is no folder {path.parent}"
+    if why_not is not None:
+        raise TutError(f"{key}={path}: {why_not}")
+
+
+def _try_logging(key: str, plain: dict[Any, Any]) -> None:
+    """Log as some settings say, and as before again."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        logging.config.dictConfig(plain)
+    except (ValueError, TypeError, AttributeError, ImportError) as error:
+        cause = "" if error.__cause__ is None else f" ({one_line(error.__cause__)})"
+        raise TutError(f"{key}: {one_line(error)}{cause}") from error
+    finally:
+        for handler in root.handlers:
+            if handler not in handlers:
+                handler.close()
+        root.handlers[:] = handlers
+        root.setLevel(level)
 
 
 def check_output(key: str, value: str, within: Path = Path()) -> None:

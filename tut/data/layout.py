@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ _CHARACTERS_SEEN = 2**16
 _LINES_SEEN = 50
 _FEWEST_LINES = 3  # from which it can be told that lines are alike
 _TABLES = {".csv": "CSV", ".tsv": "TSV", ".json": "JSON", ".jsonl": "JSON", ".ndjson": "JSON"}
+_UNREAD = (";", "|")  # by `datasets`, as what parts columns
 _DELIMITERS = {",": "CSV", ";": "CSV", "|": "CSV", "\t": "TSV"}
 _COLUMN = re.compile(r"\w[\w .()/-]{0,30}")  # what a table's first line calls a column
 _JSON_OBJECT = re.compile(r'\[?\s*\{\s*"[^"\n]*"\s*:')
@@ -26,13 +28,23 @@ def check_no_table(key: str, files: Sequence[Path]) -> None:
     """
     for path in files:
         lines = _first_lines(path)
-        kind = _TABLES.get(path.suffix.lower()) or _looks_like(lines)
+        kind = _looks_like(lines) or _TABLES.get(path.suffix.lower())
         if kind is not None:
+            delimiter, _ = _table(lines)
+            parted = f" with {delimiter} for a comma" if delimiter in _UNREAD else ""
             raise TutError(
-                f"{key}: {path} looks like {kind}, not like text; name it FOLDER/train.{kind.lower()}, put a "
+                f"{key}: {path} looks like {kind}{parted}, not like text; {_moved(path, kind, delimiter)}, put a "
                 "validation and a test beside it, and write data=huggingface data.path=FOLDER "
                 f"data.column={_column_of_text(lines)}; or data.document=line, to train on it as it is, marks and all"
             )
+
+
+def _moved(path: Path, kind: str, delimiter: str) -> str:
+    """Say how a table comes to be one that `datasets` reads, which takes each separator for text but two."""
+    if delimiter not in _UNREAD:
+        return f"name it FOLDER/train.{kind.lower()}"
+    code = f"import pandas; pandas.read_csv({str(path)!r}, sep={delimiter!r}).to_csv('FOLDER/train.csv', index=False)"
+    return f"write it with commas, by python -c {shlex.quote(code)}"
 
 
 def is_sentence_a_line(path: Path) -> bool:

@@ -92,7 +92,7 @@ def _run(work: Work, config: Config) -> float | None:
     assignment = work.assignment
     if isinstance(assignment, Open):
         assignment = found.assignment(Inputs(config), assignment)
-    return run(config, Path(work.record), assignment)
+    return run(config, Path(work.record), assignment, SweepFolder(work.sweep).plan["command"])
 
 
 def _check_precision(work: Work, config: Config) -> None:

@@ -1,9 +1,9 @@
 """Signals that ask a process to stop: noted while there is something to put in order, and else the end at once.
 
-A handler runs in the midst of whatever runs just then, and an exception that it raised would have to come through that:
-libraries make another one of it, or none. So no handler here raises. In a block of `stop_request` a signal is noted, and
-`Stopped` is raised in code of ours, which looks for it: at step boundaries while it trains, and before that wherever
-it calls `obey`. In the rest of a command, a block of `ended_by_signals`, the handler itself ends the process.
+A handler runs in the midst of whatever runs just then, and an exception that it raised would have to come through
+that: libraries make another one of it, or none. So no handler here raises. In a block of `stop_request` a signal is
+noted, and `Stopped` is raised in code of ours, which looks for it: at step boundaries while it trains, and before that
+wherever it calls `obey`. In the rest of a command, a block of `ended_by_signals`, the handler itself ends the process.
 """
 
 import os

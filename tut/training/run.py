@@ -4,14 +4,13 @@ A run folder that a killed or stopped run has left is taken up from its newest w
 """
 
 import logging
-import shlex
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from tut.config import Config
+from tut.console import command_line
 from tut.distributed import rendezvous
 from tut.errors import TutError, one_line
 from tut.system.files import Busy, only_one, told
@@ -26,7 +25,7 @@ from tut.training.recorded_run import RecordedRun
 log = logging.getLogger(__name__)
 
 
-def run(config: Config, folder: Path, assignment: Assignment | None = None) -> float | None:
+def run(config: Config, folder: Path, assignment: Assignment | None = None, command: str | None = None) -> float | None:
     """Train, untie, evaluate and record one run in `folder`, and return its final validation loss.
 
     Nothing is written before the data, the model and the untie point are known to be good.
@@ -36,6 +35,7 @@ def run(config: Config, folder: Path, assignment: Assignment | None = None) -> f
         folder: where it is recorded.
         assignment: which part of it to train, as the last step to a whole run or as a trunk for others; None for
             all of it, without a store. A trunk returns None.
+        command: the command line that goes on with it, for its record; None for that of this process.
 
     Raises:
         TutError: the folder is in use or holds another run, or the run cannot go on.
@@ -61,7 +61,7 @@ def run(config: Config, folder: Path, assignment: Assignment | None = None) -> f
                     resumed_from = _prepare(config, record, recorded)
                     stop.obey()
                     with stop.obeyed_later():
-                        return _run_recorded(config, record, recorded, resumed_from, others, stop)
+                        return _run_recorded(command or command_line(), record, recorded, resumed_from, others, stop)
     except Busy as error:
         raise TutError(str(error)) from error
     except OSError as error:
@@ -122,7 +122,7 @@ def _prepare(config: Config, record: Record, recorded: RecordedRun) -> Path | No
 
 
 def _run_recorded(
-    config: Config,
+    command: str,
     record: Record,
     recorded: RecordedRun,
     resumed_from: Path | None,
@@ -130,10 +130,11 @@ def _run_recorded(
     stop: StopRequest,
 ) -> float | None:
     """Train, and say in state.json how the run stands, before and after."""
+    config = recorded.config
     record.update_state(
         status=Status.RUNNING,
         error=None,
-        command=shlex.join(["python", "-m", "tut.train", *sys.argv[1:]]),
+        command=command,
         lineage=None if recorded.assignment is None else recorded.assignment.lineage.name,
         arm=config.untie.arm,
         config=config.to_dict(),

@@ -9,7 +9,6 @@ from typing import Any, NoReturn
 
 from submitit.helpers import TorchDistributedEnvironment
 
-from tut.console import arguments_of
 from tut.sweep.backends.slurm_queue import ask
 from tut.sweep.folder import SweepFolder
 from tut.sweep.work import Work
@@ -38,7 +37,6 @@ def train_in_job(work: Work) -> Any:
         if distributed.rank > 0:
             follow()  # with warnings still held back: rank 0 gets the same ones, and stops them all
     folder = SweepFolder(work.sweep)
-    sys.argv[1:] = arguments_of(folder.plan["command"])  # what the run's record is to name as its command
     with stop_request():  # its handlers take the place of submitit's, which act inside the handler
         try:
             begin(folder.log(work.name))
