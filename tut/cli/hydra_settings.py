@@ -33,6 +33,7 @@ def check_hydra(composed: DictConfig) -> None:
         in_a_job.hydra.overrides.task = []
         in_a_job.hydra.overrides.hydra = []
         in_a_job.hydra.runtime.output_dir = str(Path.cwd())
+        in_a_job.hydra.sweep.subdir = "0"  # of each job by itself: see `check_job`
     HydraConfig.instance().set_config(in_a_job)
     try:
         OmegaConf.to_container(in_a_job.hydra, resolve=True)
