@@ -107,6 +107,14 @@ BAD = [
     ("-m hydra.sweep.dir=${trainer.max_step}", ["hydra.sweep.dir=", "there is no key trainer.max_step"]),
     ("hydra.run.dir=FILE", ["hydra.run.dir=", "is no folder"]),
     ("hydra.run.dir=FILE/deep/er", ["hydra.run.dir=", "is no folder"]),
+    (
+        "hydra.job_logging.handlers.file.filename=/nowhere/x.log",
+        ["filename=/nowhere/x.log: there is no folder /nowhere"],
+    ),
+    ("-m hydra.job_logging.handlers.file.filename=EMPTY", ["hydra.job_logging.handlers.file.filename=", "is a folder"]),
+    ("hydra.job_logging.handlers.file.filename=/proc/x", ["filename=/proc/x: nothing may be written in /proc"]),
+    ("hydra.job_logging.root.level=LOUD", ["hydra.job_logging: ", "Unknown level: 'LOUD'"]),
+    ("hydra.hydra_logging.handlers.console.class=logging.No", ["hydra.hydra_logging: ", "'console' (", "'logging.No'"]),
     ("hydra.run.dir=/proc/x", ["hydra.run.dir=/proc/x: nothing may be written in /proc"]),
     ("-m hydra.sweep.dir=/sys/kernel/x", ["hydra.sweep.dir=/sys/kernel/x: nothing may be written in /sys/kernel"]),
     ("data.files=ok.txt", ["data.files=ok.txt: means something to data=text alone", "data.source=pydocs"]),
@@ -254,6 +262,28 @@ def test_info_looks_at_the_config_that_was_typed(tmp_path: Path) -> None:
 TINY = (*SMALL_TEXT, "data.seq_len=32", "trainer.batch_size=4", "tracker=none", "model=mini")
 
 
+def test_a_run_s_record_names_the_app_that_trains_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the folder to go on in, and for the runs of a sweep the sweep's own command, whoever trained them."""
+    (tmp_path / "my_app.py").write_text("from tut.train import main\n\nif __name__ == '__main__':\n    main()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    words = (*TINY, "trainer.max_steps=2", "untie.step=null")
+    for launcher in ("local", "basic"):
+        folder = tmp_path / launcher
+        sweep = (f"hydra/launcher={launcher}", *words, UNREPORTED, "resume=auto", f"hydra.sweep.dir={folder}")
+        done = command("my_app", "-m", *sweep, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        said = json.loads((folder / "0/state.json").read_text())["command"]
+        first, *_, last = pasted(said, "my_app")
+        assert (first, last) == ("-m", f"hydra.sweep.dir={folder}")
+        if launcher == "local":
+            assert json.loads((folder / "sweep.json").read_text())["command"] == said
+    assert command("my_app", *words, "resume=never", cwd=tmp_path).returncode == 0
+    (state,) = tmp_path.glob("outputs/*/*/state.json")
+    arguments = pasted(json.loads(state.read_text())["command"], "my_app")
+    assert "resume=never" not in arguments
+    assert arguments[-1] == f"hydra.run.dir={state.parent}"
+
+
 def test_what_is_printed_can_be_pasted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The command that goes on with a stopped run, and a sweep's, in folders that are named after overrides."""
     import tut.training.trainer
@@ -287,10 +317,10 @@ def test_what_is_printed_can_be_pasted(tmp_path: Path, monkeypatch: pytest.Monke
     assert [path.name for path in (tmp_path / "sw").iterdir()] == ["lr=1,b=2 x"]
 
 
-def pasted(line: str) -> list[str]:
-    """Return the arguments that bash makes of a command line of tut.train."""
+def pasted(line: str, program: str = TRAIN) -> list[str]:
+    """Return the arguments that bash makes of a command line of a program."""
     done = subprocess.run(["bash", "-c", f"printf '%s\\0' {line}"], capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("python\0-m\0tut.train\0")
+    assert done.stdout.startswith(f"python\0-m\0{program}\0")
     return done.stdout.split("\0")[3:-1]
 
 

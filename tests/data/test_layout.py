@@ -1,6 +1,8 @@
 """Texts that are not laid out as `data=text` takes them are refused, in a line that says what to write; that works."""
 
+import csv
 import json
+import shlex
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -55,6 +57,30 @@ def test_tables_are_recognised(name: str, text: str, kind: str, column: str, tmp
     assert f"data.column={column};" in said
     said = refusal(config(TEXT, test_files=str(tmp_path / name)))
     assert said.startswith(f"data.test_files: {tmp_path / name} looks like {kind}")
+
+
+@pytest.mark.parametrize(("delimiter", "name"), [(";", "a.txt"), ("|", "it's.csv"), (";", "a.tsv")])
+def test_a_table_with_another_separator_is_written_with_commas(
+    delimiter: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the line says, which names the separator."""
+    monkeypatch.chdir(tmp_path)
+    lines = [delimiter.join(("id", "text")), *(delimiter.join((str(n), f"one, two {n}")) for n in range(60))]
+    Path(name).write_text("\n".join(lines))
+    said = refusal(config(Path(name)))
+    assert f"{name} looks like CSV with {delimiter} for a comma, not like text" in said
+    python, flag, code, *_ = shlex.split(said.partition("by ")[2].replace(", put a", " put a"))
+    assert (python, flag) == ("python", "-c")
+    Path("FOLDER").mkdir()
+    exec(code, {})
+    with Path("FOLDER/train.csv").open() as file:
+        assert list(csv.DictReader(file))[7] == {"id": "7", "text": "one, two 7"}
+
+
+def test_the_kind_of_a_table_is_what_it_holds(tmp_path: Path) -> None:
+    path = tmp_path / "tabs.csv"
+    path.write_text("id\ttext\n" + "".join(f"{number}\twords\n" for number in range(9)))
+    assert "looks like TSV, not like text; name it FOLDER/train.tsv" in refusal(config(path))
 
 
 def test_a_table_can_be_trained_on_as_it_is(tmp_path: Path) -> None:
