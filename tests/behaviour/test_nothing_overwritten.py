@@ -1,15 +1,17 @@
 """Nothing finished is overwritten: not by another run of its sweep, nor by who comes at the same time."""
 
+import multiprocessing
 import shutil
-import subprocess
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, tzinfo
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 
 import hydra.core.utils
 import pytest
-from conftest import PATIENCE, SMALL, UNREPORTED, command, make_config
-from small_sweeps import start
+from conftest import SMALL, UNREPORTED, command, make_config
+from small_sweeps import sweep
 
 from tut.errors import TutError
 from tut.sweep.folder import SweepFolder, check_apart
@@ -19,6 +21,7 @@ from tut.training.recorded_run import RecordedRun
 from tut.training.run import run
 
 TRAIN = "tut.train"
+FORK = multiprocessing.get_context("fork")
 SHORT = (*SMALL, "trainer.max_steps=3", "tracker=none")
 DRY = "hydra.launcher.dry_run=true"
 
@@ -73,24 +76,30 @@ def test_a_run_finished_while_its_folder_is_waited_for(tmp_path: Path) -> None:
     """By another sweep, started at the same time in the same folder."""
     home, folder, done = tmp_path / "home", tmp_path / "sweep", tmp_path / "done"
     run(make_config(*SHORT, "seed=7"), done)
+
+    def late() -> None:
+        (tmp_path / "said").write_text(sweep(*SHORT, "seed=8", home=home, folder=folder, code=1))
+
+    process = FORK.Process(target=late)
     with only_one(folder / "0"):
-        late = start(*SHORT, "seed=8", home=home, folder=folder)
-        log = _waits(folder, late)
+        process.start()
+        log = _waits(folder, process)
         shutil.copytree(done, folder / "0", dirs_exist_ok=True, ignore=lambda *_: [".lock"])
-    said, _ = late.communicate(timeout=PATIENCE)
-    assert late.returncode == 1, said
+    process.join()
+    said = (tmp_path / "said").read_text()
     assert "holds a finished run with another config or text (seed is 7 there and 8 here)" in said
     assert "Traceback" not in said + log.read_text()
     assert files(folder / "0") == files(done)  # Hydra has left nothing either
 
 
-def _waits(folder: Path, process: "subprocess.Popen[str]") -> Path:
+def _waits(folder: Path, process: ForkProcess) -> Path:
     """Return the log of the stage that waits, as soon as it says so."""
     while True:
         logs = [log for log in folder.glob("stages/*/log.txt") if "waits: another process" in log.read_text()]
         if logs:
             return logs[0]
-        assert process.poll() is None, process.communicate()
+        assert process.is_alive()
+        time.sleep(0.05)
 
 
 def test_a_run_by_itself_looks_again_when_it_has_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,6 +119,23 @@ def test_a_run_by_itself_looks_again_when_it_has_its_folder(tmp_path: Path, monk
     shutil.rmtree(folder)
     assert run(make_config(*SHORT, "seed=7"), folder) == loss
     assert files(folder).items() >= files(done).items()
+
+
+def test_a_run_that_is_refused_leaves_the_files_of_the_one_that_is_there(tmp_path: Path) -> None:
+    """Those that Hydra writes as well: before it comes to refuse, it has written its own."""
+    folder = tmp_path / "run"
+    assert command(TRAIN, *SHORT, "hydra.run.dir=run", cwd=tmp_path).returncode == 0
+    before = files(folder)
+    done = command(TRAIN, *SHORT, "hydra.run.dir=run", "seed=8", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "tut: run: holds a finished run with another config or text (seed is 0 there and 8 here); use another folder\n"
+    )
+    with only_one(folder):
+        done = command(TRAIN, *SHORT, "hydra.run.dir=run", "seed=8", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == "tut: run: another process is working in this folder\n"
+    assert files(folder) == before
 
 
 def test_two_starts_in_one_second_have_two_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

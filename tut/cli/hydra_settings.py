@@ -74,7 +74,7 @@ def check_job(composed: DictConfig, base: DictConfig, number: int, swept: list[s
         raise TutError(explain(error)) from error
     within = Path(base.hydra.sweep.dir)
     check_output("hydra.sweep.subdir", subfolder, within)
-    return within / subfolder
+    return within / str(subfolder)
 
 
 def _of_a_whole_sweep(composed: DictConfig) -> dict[str, Any]:

@@ -1,0 +1,74 @@
+"""The folder that Hydra is about to write into: a new one, if it is named after the time, and nobody else's."""
+
+import copy
+import re
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from tut.config import Config
+from tut.console import as_override, complain
+from tut.errors import TutError
+from tut.system.files import Busy, make_new, only_one
+from tut.tracking.record import Record, Status
+
+_TO_THE_SECOND = re.compile(r"\$\{now:[^}]*%[SsTXc]")
+
+
+class OutputFolder(Callback):
+    """Makes a folder that is named after the time before Hydra does, under another name if that is taken.
+
+    So two starts in one second are two runs. A run goes on in a folder that has no second in its name; if another one
+    is finished in it, or at work, Hydra does not come to write beside that what this one was to be.
+    """
+
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        """Called by Hydra."""
+        if not _claim(config.hydra.run, config):
+            try:
+                _check_own(Path(config.hydra.run.dir), config)
+            except (TutError, OSError) as error:
+                complain(error)
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Called by Hydra, which composes each job anew, from overrides alone."""
+        if _claim(config.hydra.sweep, config):
+            with read_write(config.hydra):
+                config.hydra.overrides.hydra.append(as_override("hydra.sweep.dir", config.hydra.sweep.dir))
+
+
+def _claim(section: DictConfig, config: DictConfig) -> bool:
+    """Give `section.dir` a folder that is made now, if it is named after the time, and return whether it is."""
+    as_written = OmegaConf.to_container(section, resolve=False)
+    assert isinstance(as_written, dict)
+    if not _TO_THE_SECOND.search(str(as_written["dir"])):
+        return False
+    with read_write(config.hydra), open_dict(config.hydra):
+        section.dir = str(make_new(Path(section.dir)))
+    return True
+
+
+def _check_own(folder: Path, config: DictConfig) -> None:
+    """Check what `tut.training.run` checks again, before Hydra writes there.
+
+    Raises:
+        TutError: another run is finished in a folder, or one is at work.
+    """
+    from tut.training.inputs import Inputs
+    from tut.training.run import finished_loss
+
+    if not Record(folder).state:
+        return
+    try:
+        with only_one(folder, wait=False):
+            if Record(folder).state.get("status") == Status.FINISHED:
+                HydraConfig.instance().set_config(config)  # for what refers to it
+                own = copy.deepcopy(config)
+                with open_dict(own), read_write(own):
+                    del own["hydra"]
+                finished_loss(Inputs(Config.from_hydra(own)), Record(folder))
+    except Busy as error:
+        raise TutError(str(error)) from error
