@@ -10,22 +10,24 @@ import os
 import sys
 from pathlib import Path
 
-import hydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
-from omegaconf import DictConfig
+from tut.system.signals import Stopped, ended_by_signals, stop_request
 
-from tut.cli.hydra_versions import MAIN
-from tut.cli.preflight import preflight, register_schema
-from tut.config import Config
-from tut.console import command_to_go_on, complain, ends_for_people
-from tut.errors import TutError
-from tut.system.background import work_dropped_at_exit
-from tut.system.files import remove_if_only
-from tut.system.provenance import CONF_DIR
-from tut.system.signals import Stopped, stop_request
-from tut.system.streams import outlive_readers
-from tut.tracking.wandb_environment import filled_in, forget_given_run
+with ended_by_signals():  # as in `main`: this takes a second on a busy machine
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+    from omegaconf import DictConfig
+
+    from tut.cli.hydra_versions import MAIN
+    from tut.cli.preflight import preflight, register_schema
+    from tut.config import Config
+    from tut.console import command_to_go_on, complain, ends_for_people
+    from tut.errors import TutError
+    from tut.system.background import work_dropped_at_exit
+    from tut.system.files import remove_if_only
+    from tut.system.provenance import CONF_DIR
+    from tut.system.streams import outlive_readers
+    from tut.tracking.wandb_environment import filled_in, forget_given_run
 
 log = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ import os, signal, sys
 
 class Finder:
     def find_spec(self, name, *_):
-        if name == "torch":
+        if name == "{module}":
             os.kill(os.getpid(), {number})
 
 sys.meta_path.insert(0, Finder())
@@ -59,10 +59,11 @@ def test_while_a_stage_loads_its_config(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(
-    ("number", "code", "said"), [(signal.SIGINT, 130, ""), (signal.SIGTERM, 75, "tut: stopped by SIGTERM\n")]
+    ("number", "code", "said", "module"),
+    [(signal.SIGINT, 130, "", "hydra"), (signal.SIGTERM, 75, "tut: stopped by SIGTERM\n", "torch")],
 )
-def test_while_hydra_composes_and_while_torch_is_imported(
-    number: signal.Signals, code: int, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_while_hydra_composes_and_while_modules_are_imported(
+    number: signal.Signals, code: int, said: str, module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original = ListConfig._set_item_impl
 
@@ -76,7 +77,7 @@ def test_while_hydra_composes_and_while_torch_is_imported(
     assert (done.returncode, done.stdout, done.stderr) == (code, "", said)
     assert not list(tmp_path.iterdir())
 
-    (tmp_path / "sitecustomize.py").write_text(AT_IMPORT.format(number=int(number)))
+    (tmp_path / "sitecustomize.py").write_text(AT_IMPORT.format(module=module, number=int(number)))
     path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
     arguments = [sys.executable, "-m", "tut.train", *WORDS]
     around = {**os.environ, "PYTHONPATH": path}

@@ -37,9 +37,10 @@ def begun(work: Callable[[], _Result]) -> Callable[[], _Result]:
 
     def result() -> _Result:
         try:
+            obey()
             while thread.is_alive():
-                obey()
                 thread.join(0.2)
+                obey()
         except BaseException:
             _given_up.add(thread)
             raise

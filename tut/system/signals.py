@@ -88,9 +88,6 @@ def stop_request() -> Iterator[StopRequest]:
         yield request
         return
     request = StopRequest()
-    if not _is_main_thread():
-        yield request  # only the main thread may take signals
-        return
     with _handled_by(request.note):
         yield request
 
@@ -130,7 +127,8 @@ def ended_by_signals() -> Iterator[None]:
 
 @contextmanager
 def _handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    taken = [number for number in STOP_SIGNALS if signal.getsignal(number) != signal.SIG_IGN]  # as nohup has SIGHUP
+    may_take = STOP_SIGNALS if _is_main_thread() else ()
+    taken = [number for number in may_take if signal.getsignal(number) != signal.SIG_IGN]  # as nohup has SIGHUP
     previous = {number: signal.signal(number, handler) for number in taken}
     try:
         yield
@@ -149,7 +147,7 @@ def _exit_code(received: signal.Signals) -> int:
 
 def _end(received: signal.Signals) -> NoReturn:
     """End this process from within a handler, whatever it is at. Ctrl-C needs no word: who pressed it knows."""
-    with suppress(OSError, RuntimeError, ValueError):  # it may be within a write to the same stream, or that is closed
+    with suppress(Exception):  # the stream may be closed, or within a write of its own
         sys.stdout.flush()
     with suppress(OSError):
         if os.isatty(2):

@@ -17,7 +17,7 @@ from tut.errors import TutError, one_line
 from tut.sweep.backends.stage_process import Failed, Finished, Saved, Slot, StageProcess, wait_for_any
 from tut.sweep.folder import has_landed
 from tut.sweep.work import Work
-from tut.system.signals import StopRequest
+from tut.system.signals import EXIT_TRY_AGAIN, StopRequest
 from tut.tracking.record import Status
 
 _SECONDS_TO_SAVE = 120.0  # for a stage over its time limit, before it is killed
@@ -110,7 +110,7 @@ def _conclude(stage: Queued, process: StageProcess) -> None:
         stage.error = "stopped by a signal; its state is saved"
     elif isinstance(answer, Saved):
         stage.error = "stopped by a signal from elsewhere; its state is saved"
-    elif process.asked_to_stop and code == -signal.SIGTERM:
+    elif process.asked_to_stop and code in (-signal.SIGTERM, EXIT_TRY_AGAIN):
         stage.status = Status.STOPPED
         stage.error = "stopped by a signal before it began"
     elif code is not None and code < 0:
