@@ -1,17 +1,15 @@
 """Nothing finished is overwritten: not by another run of its sweep, nor by who comes at the same time."""
 
-import multiprocessing
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, tzinfo
-from multiprocessing.context import ForkProcess
 from pathlib import Path
 
 import hydra.core.utils
 import pytest
-from conftest import SMALL, UNREPORTED, command, make_config
-from small_sweeps import sweep
+from conftest import SMALL, UNREPORTED, Forked, command, make_config
+from small_sweeps import start
 
 from tut.errors import TutError
 from tut.sweep.folder import SweepFolder, check_apart
@@ -21,7 +19,6 @@ from tut.training.recorded_run import RecordedRun
 from tut.training.run import run
 
 TRAIN = "tut.train"
-FORK = multiprocessing.get_context("fork")
 SHORT = (*SMALL, "trainer.max_steps=3", "tracker=none")
 DRY = "hydra.launcher.dry_run=true"
 
@@ -76,29 +73,24 @@ def test_a_run_finished_while_its_folder_is_waited_for(tmp_path: Path) -> None:
     """By another sweep, started at the same time in the same folder."""
     home, folder, done = tmp_path / "home", tmp_path / "sweep", tmp_path / "done"
     run(make_config(*SHORT, "seed=7"), done)
-
-    def late() -> None:
-        (tmp_path / "said").write_text(sweep(*SHORT, "seed=8", home=home, folder=folder, code=1))
-
-    process = FORK.Process(target=late)
     with only_one(folder / "0"):
-        process.start()
-        log = _waits(folder, process)
+        late = start(*SHORT, "seed=8", home=home, folder=folder)
+        log = _waits(folder, late)
         shutil.copytree(done, folder / "0", dirs_exist_ok=True, ignore=lambda *_: [".lock"])
-    process.join()
-    said = (tmp_path / "said").read_text()
+    said, _ = late.communicate()
+    assert late.returncode == 1, said
     assert "holds a finished run with another config or text (seed is 7 there and 8 here)" in said
     assert "Traceback" not in said + log.read_text()
     assert files(folder / "0") == files(done)  # Hydra has left nothing either
 
 
-def _waits(folder: Path, process: ForkProcess) -> Path:
+def _waits(folder: Path, process: Forked) -> Path:
     """Return the log of the stage that waits, as soon as it says so."""
     while True:
         logs = [log for log in folder.glob("stages/*/log.txt") if "waits: another process" in log.read_text()]
         if logs:
             return logs[0]
-        assert process.is_alive()
+        assert process.poll() is None, process.said()
         time.sleep(0.05)
 
 

@@ -28,13 +28,14 @@ sys.meta_path.insert(0, Finder())
 """
 
 
+SUITE = os.getpid()
 ASKED: list[int] = []
 
 
 def ask_to_stop() -> None:
-    """Have the launcher and its stage asked to stop, once, if this is the stage, which has a session of its own."""
+    """Have the launcher and its stage asked to stop, once, if this is the stage: what has started it is no test."""
     launcher = multiprocessing.parent_process()
-    if not ASKED and os.getsid(0) == os.getpid() and launcher is not None and launcher.pid is not None:
+    if not ASKED and launcher is not None and launcher.pid not in (None, SUITE):
         ASKED.append(os.getpid())
         os.kill(launcher.pid, signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGTERM)
