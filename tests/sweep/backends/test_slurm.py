@@ -12,14 +12,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from pathlib import Path
-from threading import Thread
 
 import pytest
-from conftest import CLUSTER, PATIENCE, UNREPORTED, Run, assert_same_run, command, rows
+from conftest import CLUSTER, PATIENCE, UNREPORTED, Forked, Run, assert_same_run, command, rows
 from slurm.cluster import turn
-from small_sweeps import TINY, steps_trained, sweep, tasks
+from small_sweeps import TINY, start, steps_trained, sweep, tasks
 
 from tut.sweep.folder import SweepFolder, last_row
 from tut.sweep.work import Task
@@ -65,18 +63,10 @@ def take_all_nodes(seconds: int, *words: str) -> str:
     return slurm("sbatch", "--parsable", *wanted, "--wrap", f"sleep {seconds}")
 
 
-def begun(*words: str, home: Path, folder: Path, code: int = 0) -> "Future[str]":
-    """Run a sweep meanwhile; see `sweep`. If it waits, it ends at the latest with its jobs."""
-    said: Future[str] = Future()
-
-    def run() -> None:
-        try:
-            said.set_result(sweep(*words, home=home, folder=folder, code=code))
-        except BaseException as error:
-            said.set_exception(error)
-
-    Thread(target=run, daemon=True).start()  # a pool's thread would be waited for by what is forked in it
-    wait_until(folder.exists)  # else what is forked at the same time has one another's files open, and is waited for
+def what_it_said(process: Forked, code: int = 0) -> str:
+    """Return that of a sweep which was started, when it has ended."""
+    said, _ = process.communicate()
+    assert process.returncode == code, said
     return said
 
 
@@ -208,7 +198,7 @@ def test_out_of_time_preempted_and_its_node_lost_in_mid_stage(trained: Run, tmp_
     SLURM lets it go on when it warns it.
     """
     home, folder = tmp_path / "home", tmp_path / "sweep"
-    said = begun(*LONG, "trainer.checkpoint_every_steps=50", *ON_SLURM, WAIT, home=home, folder=folder)
+    process = start(*LONG, "trainer.checkpoint_every_steps=50", *ON_SLURM, WAIT, home=home, folder=folder)
     job, trunk = trunk_at_work(folder)
     log = SweepFolder(folder).log(trunk.name)
 
@@ -230,7 +220,7 @@ def test_out_of_time_preempted_and_its_node_lost_in_mid_stage(trained: Run, tmp_
     os.kill(int((CLUSTER / "pid" / node).read_text()), signal.SIGKILL)
     slurm("scontrol", "update", f"nodename={node}", "state=down", "reason=killed")  # as it finds out alone in a while
     straight_runs(trained)
-    assert "is queued again" not in said.result(PATIENCE)
+    assert "is queued again" not in what_it_said(process)
     assert "REQUEUED" in state_of(job) or "PREEMPTED" in state_of(job)
     went_on = [int(step) for step in re.findall(r"goes on from .*step-(\d+)", log.read_text())]
     assert len(went_on) == 3
@@ -252,9 +242,9 @@ def test_two_sweeps_at_once_one_from_inside_a_job(trained: Run, tmp_path: Path) 
     outer.write_text(f"#!/bin/bash\nexport TUT_HOME={home} {variables}\nexec {typed}\n")
     given = ("--array=2", "--mem-per-cpu=400", "--cpus-per-task=2", f"--output={tmp_path}/outer.txt")
     job = slurm("sbatch", "--parsable", f"--chdir={tmp_path}", *given, str(outer))
-    said = begun(*words, "hydra.launcher.partition=main", home=home, folder=folders[0])
+    process = start(*words, "hydra.launcher.partition=main", home=home, folder=folders[0])
     wait_until(lambda: state_of(job).startswith(("COMPLETED", "FAILED")))
-    said.result(PATIENCE)
+    what_it_said(process)
     told = (tmp_path / "outer.txt").read_text()
     assert state_of(job).startswith("COMPLETED"), told
     assert "not handed on to sbatch: SBATCH_ARRAY_INX;" in told
@@ -299,11 +289,11 @@ def test_jobs_of_two_processes(trained: Run, tmp_path: Path) -> None:
     """Two tasks, each on a node of its own, train up to the untie point and on; they are stopped, and come back."""
     home, folder = tmp_path / "home", tmp_path / "sweep"
     words = (*(word for word in LONG if not word.startswith("untie")), "trainer.max_steps=500", "untie.step=400")
-    launched = begun(*words, "trainer.nodes=2", *ON_SLURM, WAIT, home=home, folder=folder)
+    process = start(*words, "trainer.nodes=2", *ON_SLURM, WAIT, home=home, folder=folder)
     job, trunk = trunk_at_work(folder)
     slurm("scancel", "--signal=USR2", job)  # as near the time limit
     alone = trained(*words, "trainer.gradient_accumulation=2")  # meanwhile
-    launched.result(PATIENCE)
+    what_it_said(process)
     log = (trunk / "log.txt").read_text()
     assert log.count("is queued again") == log.count("goes on from") == 1
     state = Record(folder / "0").state
@@ -317,7 +307,7 @@ def test_what_slurm_says_is_shown(tmp_path: Path) -> None:
     """Why a job does not run, or has not, and the log that says more; what SLURM has ended is submitted again."""
     home, words = tmp_path / "home", (*TINY, "untie.step=null,8", *ON_SLURM)
     short, cheap, setup = tmp_path / "short", tmp_path / "cheap", tmp_path / "setup.sh"
-    waits = begun(*words, "hydra.launcher.partition=short", WAIT, home=home, folder=short, code=1)
+    process = start(*words, "hydra.launcher.partition=short", WAIT, home=home, folder=short)
     words = (*words, "hydra.launcher.partition=cheap", f"hydra.launcher.setup=[source {setup}]")
 
     setup.write_text("sleep 100")
@@ -347,7 +337,7 @@ def test_what_slurm_says_is_shown(tmp_path: Path) -> None:
     wait_until(lambda: "waiting: JobHeld" in status(short, home))
     time.sleep(3)  # so that the launcher has looked as well
     assert "3 jobs cancelled" in command("tut.sweep", "cancel", str(short), cwd=tmp_path, TUT_HOME=str(home)).stdout
-    said = waits.result(PATIENCE)
+    said = what_it_said(process, code=1)
     assert re.search(r"waiting: Partition\w+", said)
     assert re.search(r"waiting: JobHeld\w+", said)
     assert "waiting: Dependency" in said
