@@ -8,7 +8,9 @@
 #   tests/slurm/down.sh                    # stops it all and removes the folder
 #
 # Two nodes, tut1 and tut2, of 4 CPUs, 8 GB and 2 pretended GPUs each. Partition `urgent` preempts `main`, the
-# default, by requeue. Only loopback is listened on. All state is in one folder. From the environment:
+# default, by requeue, and `cheap` by ending it; `short` is for a minute. An array has at most 3 jobs; where the folder
+# has a file `may_submit`, its number is how many more jobs may be submitted at all. Only loopback is listened on. All
+# state is in one folder. From the environment:
 #   TUT_SLURM=/tmp/tut-slurm-UID the folder. Short: paths of sockets must stay below 108 characters
 #   TUT_SLURM_PORT=27800         the first of four ports: slurmctld, slurmdbd, and one for each node. Each user of this
 #                                machine has other ones, unless it is said which
@@ -160,6 +162,8 @@ AccountingStorageHost=127.0.0.1
 AccountingStoragePort=$((PORT + 1))
 AccountingStoragePass=$ROOT/munge/socket
 AccountingStorageTRES=gres/gpu
+MaxArraySize=3
+JobSubmitPlugins=lua
 ${TUT_SLURM_CONF:-}
 NodeName=DEFAULT Boards=1 Sockets=1 CoresPerSocket=4 ThreadsPerCore=1 RealMemory=8192 Gres=gpu:2 State=UNKNOWN
 $(for i in "${!NODES[@]}"; do
@@ -170,6 +174,8 @@ done)
 PartitionName=DEFAULT Nodes=ALL DefaultTime=10 MaxTime=INFINITE State=UP
 PartitionName=main Default=YES PriorityTier=1 PreemptMode=REQUEUE GraceTime=10
 PartitionName=urgent PriorityTier=10 PreemptMode=OFF
+PartitionName=cheap PriorityTier=1 PreemptMode=CANCEL
+PartitionName=short PriorityTier=1 MaxTime=1 DefaultTime=1
 CONF
 changed=
 cmp -s "$ROOT/etc/slurm.conf.new" "$ROOT/etc/slurm.conf" || changed=1
@@ -180,6 +186,30 @@ for i in 0 1; do
   ln -sfn /dev/null "$ROOT/gpu/nvidia$i"
   echo "Name=gpu File=$ROOT/gpu/nvidia$i Flags=nvidia_gpu_env"
 done >"$ROOT/etc/gres.conf"
+
+# What a limit of an association does, which SLURM 22.05 cannot keep in the MariaDB of Debian 12.
+cat >"$ROOT/etc/job_submit.lua" <<LUA
+function slurm_job_submit(job, partitions, user)
+  local file = io.open("$ROOT/may_submit")
+  if file == nil then return slurm.SUCCESS end
+  local room = file:read("*n")
+  file:close()
+  local first, last = (job.array_inx or "0-0"):match("(%d+)-(%d+)")
+  room = room - (last - first + 1)
+  if room < 0 then
+    slurm.user_msg("AssocMaxSubmitJobLimit")
+    return 2050 -- ESLURM_ACCOUNTING_POLICY
+  end
+  file = io.open("$ROOT/may_submit", "w")
+  file:write(room)
+  file:close()
+  return slurm.SUCCESS
+end
+
+function slurm_job_modify(job, record, partitions, user)
+  return slurm.SUCCESS
+end
+LUA
 
 install -m 600 /dev/stdin "$ROOT/etc/slurmdbd.conf" <<CONF
 DbdHost=$CONTROLLER

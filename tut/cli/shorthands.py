@@ -40,7 +40,7 @@ def normalise(overrides: list[str]) -> list[str]:
     for alternatives in (POINTS, RAMPS):
         named = [name for name in alternatives if given.get(f"untie.{name}", "null") != "null"]
         extra += [f"untie.{name}=null" for name in alternatives if named and f"untie.{name}" not in given]
-    free = ("model.config.", "model.config=", "hydra.launcher.sbatch.")
+    free = ("model.config.", "model.config=", "hydra.launcher.sbatch.", "hydra.launcher.sbatch=")
     return [f"++{text}" if text.startswith(free) else text for text in overrides] + extra
 
 

@@ -11,7 +11,7 @@ from tut.console import Options, ends_for_people
 from tut.errors import TutError
 from tut.store import release
 from tut.sweep.backends import slurm_queue
-from tut.sweep.display import status_of, status_tree
+from tut.sweep.display import standing_of, status_tree
 from tut.sweep.folder import PLANNED, SweepFolder
 
 
@@ -36,15 +36,12 @@ def _status(folder: SweepFolder) -> None:
     tasks = folder.tasks()
     if all(folder.is_done(task) for task in tasks):
         release(folder.path, Path(folder.plan["store"]))
-    jobs = [task.job for task in tasks if task.job is not None]
-    alive = slurm_queue.in_queue(jobs) if jobs and shutil.which("squeue") is not None else None
-    statuses = {}
-    for task in tasks:
-        if task.job is None or alive is None:
-            statuses[task.name] = status_of(folder, task)
-        else:
-            statuses[task.name] = slurm_queue.standing(folder, task, task.job, alive)
-    status_tree(folder, statuses)
+    jobs = {task.name: task.job for task in tasks if task.job is not None}
+    if jobs and shutil.which("squeue") is not None:
+        standings = slurm_queue.standings(folder, tasks, jobs)
+    else:
+        standings = {task.name: standing_of(folder, task) for task in tasks}
+    status_tree(folder, standings)
 
 
 def _cancel(folder: SweepFolder) -> None:

@@ -8,6 +8,8 @@ from omegaconf import MISSING
 from tut.errors import TutError, did_you_mean
 
 KEEPS = ("forks", "ends", "all")
+_NOT_OF_A_JOB = ("array", "dependency", "signal", "wrap", "wait", "test_only", "help", "usage", "version")
+"""Parameters of sbatch by which jobs are told apart, wait for each other and are warned, or by which none is queued."""
 
 
 @dataclass
@@ -77,11 +79,11 @@ class SlurmConfig(LauncherConfig):
 
     _target_: str = "hydra_plugins.tut_launchers.SlurmLauncher"
     partition: str | None = None
-    """Where to run; null is the cluster's default."""
+    """Where to run; null is SBATCH_PARTITION, or else the cluster's default."""
     account: str | None = None
-    """Who pays."""
+    """Who pays; null is SBATCH_ACCOUNT, or else the user's default."""
     qos: str | None = None
-    """Quality of service."""
+    """Quality of service; null is SBATCH_QOS, or else the account's default."""
     time: Any = 60
     """Limit of one job: minutes, or SLURM's `days-hours:minutes:seconds`. A stage that needs longer saves before the
     limit, is queued again, and goes on."""
@@ -98,7 +100,8 @@ class SlurmConfig(LauncherConfig):
     setup: list[str] = field(default_factory=list)
     """Shell lines before a job starts, such as `module load cuda`."""
     sbatch: dict[str, Any] = field(default_factory=dict)
-    """Other parameters of sbatch, such as `{constraint: a100, nice: 100}`."""
+    """Other parameters of sbatch, such as `{constraint: a100, nice: 100}`. True is a flag without a value; `requeue:
+    false` leaves a job that was stopped for the same command to go on with."""
     seconds_to_save: int = 90
     """How long before its limit a job is told to save and to queue itself again."""
     wait: bool = False
@@ -110,6 +113,11 @@ class SlurmConfig(LauncherConfig):
             raise TutError(
                 f"hydra.launcher.seconds_to_save={seconds}: must be below hydra.launcher.time={self.time} minutes"
             )
+        for name, value in self.sbatch.items():
+            if name.replace("-", "_") in _NOT_OF_A_JOB:
+                raise TutError(f"hydra.launcher.sbatch.{name}={value}: is not a user's to set; TUT submits jobs itself")
+            if isinstance(value, list | dict):
+                raise TutError(f"hydra.launcher.sbatch.{name}={value}: must be one value, as sbatch takes it")
 
 
 SETTINGS: dict[str, type[LauncherConfig]] = {"local": LocalConfig, "slurm": SlurmConfig}

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Group, RenderableType
@@ -36,6 +37,19 @@ _COUNTED = (Status.FINISHED, Status.RUNNING, Status.WAITING, Status.FAILED, Stat
 _ALWAYS_COUNTED = (Status.FINISHED, Status.RUNNING)
 
 
+@dataclass(frozen=True)
+class Standing:
+    """How a stage stands."""
+
+    status: Status
+    where: str = ""
+    """On which device, or in which job."""
+    why: str | None = None
+    """What it waits for, or why it is not finished."""
+    log: Path | None = None
+    """The file that says more of that."""
+
+
 def print_tree(tasks: list[Task], describe: Callable[[Task], str]) -> None:
     """Print stages as a tree; `describe` says what stands after each one's name."""
     root = Tree("initialisation", guide_style="dim")
@@ -46,38 +60,44 @@ def print_tree(tasks: list[Task], describe: Callable[[Task], str]) -> None:
     console().print(root)
 
 
-def status_tree(folder: SweepFolder, statuses: Mapping[str, Status]) -> None:
+def status_tree(folder: SweepFolder, standings: Mapping[str, Standing]) -> None:
     """Print a sweep's stages as a tree, and how each stands."""
 
     def describe(task: Task) -> str:
-        status = statuses[task.name]
+        standing = standings[task.name]
         job = f" (job {task.job})" if task.job else ""
-        style = _STYLES.get(status, "dim")
-        return f"[{style}]{status}[/{style}]{_detail(folder, task, status)}{job}"
+        style = _STYLES.get(standing.status, "dim")
+        return f"[{style}]{standing.status}[/{style}]{_detail(task, standing)}{job}"
 
     print_tree(folder.tasks(), describe)
-    counts = Counter(statuses.values())
+    counts = Counter(standing.status for standing in standings.values())
     print(", ".join(f"{count} {status}" for status, count in counts.items()))
 
 
-def _detail(folder: SweepFolder, task: Task, status: Status) -> str:
-    """Return how far a running stage is, or why one is not finished."""
-    if status == Status.RUNNING:
+def _detail(task: Task, standing: Standing) -> str:
+    """Return how far a running stage is, or why one is not finished, and what says more."""
+    if standing.status == Status.RUNNING:
         row = last_row(Path(task.record))
         return f" at step {row['step']}, {row['tokens_per_second']:,.0f} tokens/s" if row else ""
-    error = folder.outcome(task.name)["error"]
-    return f": {escape(error)}" if error and status in (Status.FAILED, Status.SKIPPED) else ""
+    why = f": {escape(standing.why)}" if standing.why else ""
+    return f"{why}, see {escape(str(standing.log))}" if standing.log is not None and standing.log.exists() else why
 
 
-def status_of(folder: SweepFolder, task: Task) -> Status:
+def standing_of(folder: SweepFolder, task: Task) -> Standing:
     """Return how a stage stands: its outcome, `finished` if that is what the store and its run say, or `killed`."""
     if folder.is_done(task):
-        return Status.FINISHED
+        return Standing(Status.FINISHED)
     outcome = folder.outcome(task.name)
-    status: Status = outcome["status"]
-    if status == Status.RUNNING and not is_alive(outcome["process"]):
-        return Status.KILLED
-    return status
+    if outcome["status"] == Status.RUNNING and not is_alive(outcome["process"]):
+        return Standing(Status.KILLED, log=folder.log(task.name))
+    log = _log_of(folder, task) if outcome["status"] == Status.FAILED else None
+    return Standing(outcome["status"], why=outcome["error"], log=log)
+
+
+def _log_of(folder: SweepFolder, task: Task) -> Path:
+    """Return the file that says what a stage has failed with: that of its process, if nothing else is named."""
+    named = folder.outcome(task.name).get("log")
+    return folder.log(task.name) if named is None else folder.path / named
 
 
 def print_failures(folder: SweepFolder, failed: Sequence[Task], command: str) -> None:
@@ -88,10 +108,11 @@ def print_failures(folder: SweepFolder, failed: Sequence[Task], command: str) ->
     for task in failed:
         outcome = folder.outcome(task.name)
         why = Text(f"{outcome['status']}: {outcome['error'] or ''}".removesuffix(": "))
+        log = _log_of(folder, task)
         if outcome["status"] == Status.FAILED:
-            for line in tail(folder.log(task.name), 3):
+            for line in tail(log, 3):
                 why.append(f"\n  {line}", "dim")
-        table.add_row(task.title, why, str(folder.log(task.name)) if folder.log(task.name).exists() else "")
+        table.add_row(task.title, why, str(log) if log.exists() else "")
     console().print(table)
     print(f"\nto train what is missing: {command}", flush=True)
 
@@ -99,38 +120,38 @@ def print_failures(folder: SweepFolder, failed: Sequence[Task], command: str) ->
 class Watch:
     """Shows stages as they go: a live table on a terminal, plain lines elsewhere."""
 
-    def __init__(self, folder: SweepFolder, tasks: Sequence[Task], live: Live | None) -> None:
-        self._folder = folder
+    def __init__(self, tasks: Sequence[Task], live: Live | None) -> None:
         self._tasks = {task.name: task for task in tasks}
         self._live = live
         self._told: dict[str, Status] = {}
+        self._reasons: set[str] = set()
         self._last_line = time.monotonic()
 
-    def show(self, standing: Mapping[str, tuple[Status, str]]) -> None:
-        """Show how each stage stands, and on which device or in which job."""
-        for name, (status, where) in standing.items():
-            if self._told.get(name, Status.WAITING) != status:
-                self._told[name] = status
-                self._tell(name, status, where)
-        counts = Counter(status for status, _ in standing.values())
-        counted = [status for status in _COUNTED if counts[status] or status in _ALWAYS_COUNTED]
-        summary = ", ".join(f"{counts[status]} {status}" for status in counted)
-        running = [(name, where) for name, (status, where) in standing.items() if status == Status.RUNNING]
+    def show(self, standings: Mapping[str, Standing]) -> None:
+        """Show how each stage stands. What stages wait for is told once, of the first that does."""
+        for name, standing in standings.items():
+            is_new = self._told.get(name, Status.WAITING) != standing.status
+            if is_new or (standing.status == Status.WAITING and standing.why and standing.why not in self._reasons):
+                self._told[name] = standing.status
+                self._tell(name, standing)
+        summary = _summary(standings)
+        running = [(name, one.where) for name, one in standings.items() if one.status == Status.RUNNING]
         if self._live is not None:
             self._live.update(self._table(summary, running))
         elif time.monotonic() - self._last_line > _SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
             log.info("stages: %s%s", summary, "".join(f"; {self._line(name)}" for name, _ in running))
 
-    def _tell(self, name: str, status: Status, where: str) -> None:
+    def _tell(self, name: str, standing: Standing) -> None:
         """Say in a line that a stage stands otherwise than it did."""
         detail = ""
-        if status == Status.RUNNING and where:
-            detail = f" on {where}"
-        elif status in (Status.FAILED, Status.SKIPPED):
-            error = self._folder.outcome(name)["error"]
-            detail = f": {error}" if error else ""
-        log.info("%s: %s%s", self._tasks[name].title, status, detail)
+        if standing.status == Status.RUNNING and standing.where:
+            detail = f" on {standing.where}"
+        elif standing.why:
+            detail = f": {standing.why}"
+        if standing.status == Status.WAITING and standing.why:
+            self._reasons.add(standing.why)
+        log.info("%s: %s%s", self._tasks[name].title, standing.status, detail)
 
     def _table(self, summary: str, running: list[tuple[str, str]]) -> RenderableType:
         table = Table(box=None, show_header=False, pad_edge=False)
@@ -152,11 +173,20 @@ class Watch:
         return f"step {row['step']} of {task.end}", speed, f"{tqdm.format_interval(max(0, left))} left"
 
 
+def _summary(standings: Mapping[str, Standing]) -> str:
+    """Count the stages by how they stand, and those that wait by what for."""
+    counts = Counter(standing.status for standing in standings.values())
+    reasons = Counter(one.why for one in standings.values() if one.status == Status.WAITING and one.why)
+    waits_for = f" ({', '.join(f'{count} {reason}' for reason, count in reasons.items())})" if reasons else ""
+    counted = [status for status in _COUNTED if counts[status] or status in _ALWAYS_COUNTED]
+    return ", ".join(f"{counts[status]} {status}{waits_for if status == Status.WAITING else ''}" for status in counted)
+
+
 @contextmanager
-def watch(folder: SweepFolder, tasks: Sequence[Task]) -> Iterator[Watch]:
+def watch(tasks: Sequence[Task]) -> Iterator[Watch]:
     """Show the stages of a sweep for the length of a block."""
     if not sys.stdout.isatty():
-        yield Watch(folder, tasks, None)
+        yield Watch(tasks, None)
         return
     with Live(console=console(), refresh_per_second=2) as live:
-        yield Watch(folder, tasks, live)
+        yield Watch(tasks, live)

@@ -1,5 +1,8 @@
-"""What is planned for SLURM, where the processor is not known yet: no cluster is needed for these."""
+"""What is planned for SLURM, what it is told and how its answers are read: no cluster is needed for these."""
 
+import os
+import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,7 @@ from small_sweeps import TINY
 
 from tut.errors import TutError
 from tut.sweep import found, worker
-from tut.sweep.backends import slurm
+from tut.sweep.backends import slurm_environment, slurm_job, slurm_queue, slurm_submission
 from tut.sweep.backends.slurm import Slurm
 from tut.sweep.config import SlurmConfig
 from tut.sweep.folder import SweepFolder
@@ -19,6 +22,7 @@ from tut.sweep.plan import Plan, plan
 from tut.sweep.todo import Run, Todo
 from tut.sweep.work import Open, Work
 from tut.system.provenance import git_revision
+from tut.system.signals import EXIT_TRY_AGAIN, Stopped
 from tut.tracking.record import Record
 from tut.training.assignment import Assignment
 
@@ -95,10 +99,10 @@ def test_auto_is_planned_as_bf16_on_a_gpu() -> None:
 @pytest.mark.processes
 def test_the_copy_of_the_code_knows_its_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     revisions = ["f00", "f00", "bad", None]
-    monkeypatch.setattr(slurm, "git_revision", lambda: revisions[0])
+    monkeypatch.setattr(slurm_submission, "git_revision", lambda: revisions[0])
     copies = []
     while revisions:
-        copies.append(slurm._snapshot(tmp_path))
+        copies.append(slurm_submission._snapshot(tmp_path))
         assert git_revision(copies[-1] / "tut") == revisions.pop(0)
     assert copies[0] == copies[1]
     assert len(set(copies)) == 3
@@ -173,3 +177,125 @@ def test_a_job_finds_where_its_run_unties(tmp_path: Path, monkeypatch: pytest.Mo
     assert Record(run.folder).state["untie_step"] == 14
     assert [(stage.start, stage.end) for stage in planned().stages] == [(0, 14), (14, 24)]
     assert Todo([run], planned()).steps["to_train"] == 0
+
+
+def answers(monkeypatch: pytest.MonkeyPatch, **by_program: str) -> list[tuple[str, ...]]:
+    """Have SLURM's programs answer so, and the others not be there; return what is asked."""
+    asked = []
+
+    def ask(*command: str) -> "subprocess.CompletedProcess[str]":
+        asked.append(command)
+        name = command[0] + ("_all" if "--states=all" in command else "")
+        return subprocess.CompletedProcess(command, 0 if name in by_program else 1, by_program.get(name, ""), "")
+
+    monkeypatch.setattr(slurm_queue, "ask", ask)
+    return asked
+
+
+def test_slurm_says_itself_what_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it is called: squeue shows what is not over unless it is asked for states."""
+    shown = "1|RUNNING|1:02|None\n2_0|PENDING|0:00|Resources\n3|COMPLETING|0:07|None\n4|COMPLETING|0:00|None\n"
+    shown += "5|REQUEUE_HOLD|0:00|job requeued in held state\n9|RUNNING|0:01|None\n"
+    asked = answers(monkeypatch, squeue=shown)
+    found = slurm_queue.in_queue(["1", "2_0", "3", "4", "5", "6"])
+    assert not any(word.startswith("--states") for word in asked[0])
+    assert {number: (job.is_ending, job.why) for number, job in found.items()} == {
+        "1": (False, "RUNNING"),
+        "2_0": (False, "Resources"),
+        "3": (True, "COMPLETING"),
+        "4": (False, "COMPLETING"),  # queued again, once it has left its node
+        "5": (False, "REQUEUE_HOLD"),
+    }
+
+
+def test_how_a_job_has_ended_is_said_as_far_as_anyone_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers(
+        monkeypatch,
+        squeue_all="1|OUT_OF_MEMORY|OutOfMemory\n2_1|NEW_IN_26|None\n",
+        sacct="3|CANCELLED by 0|None|0:0\n4|FAILED|NonZeroExitCode|127:0\n",
+    )
+    assert list(slurm_queue.ends(["1", "2_1", "3", "4", "5"]).values()) == [
+        "OUT_OF_MEMORY (OutOfMemory)",
+        "NEW_IN_26",
+        "CANCELLED by 0",
+        "FAILED (NonZeroExitCode, exit code 127:0)",
+        "forgotten by SLURM (cancelled while it waited?)",
+    ]
+    answers(monkeypatch, squeue_all="")  # and no slurmdbd
+    assert slurm_queue.ends(["1"])["1"].startswith("forgotten")
+
+
+def test_what_is_of_a_job_around_us_is_hidden_and_what_finds_the_cluster_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    of_the_job = ("SLURM_JOB_ID", "SLURM_MEM_PER_CPU", "SLURM_ARRAY_TASK_ID", "SLURM_CPU_BIND", "SLURM_TRES_PER_TASK")
+    of_the_job += ("SBATCH_EXPORT", "SRUN_CPUS_PER_TASK", "SUBMITIT_PREEMPT_SIGNAL", "SLURMD_NODENAME", "PMI_RANK")
+    of_the_job += ("CUDA_VISIBLE_DEVICES", "SQUEUE_PARTITION", "SCANCEL_STATE")
+    of_the_cluster = ("SLURM_CONF", "SLURM_CLUSTERS", "SLURM_JWT")
+    for name in (*of_the_job, *of_the_cluster, "SBATCH_ACCOUNT", "OWN"):
+        monkeypatch.setenv(name, "1")
+    before = dict(os.environ)
+    handed_on = slurm_environment.environment()
+    assert not {*of_the_job, "SBATCH_ACCOUNT"} & handed_on.keys()
+    assert {*of_the_cluster, "OWN", "PATH"} <= handed_on.keys()
+    with slurm_environment.as_outside_of_jobs():
+        assert dict(os.environ) == handed_on
+    assert dict(os.environ) == before
+    assert slurm_environment.not_handed_on() == ["SBATCH_EXPORT"]
+    assert Slurm(SlurmConfig(), [])._settings.account == "1"
+    assert Slurm(SlurmConfig(account="mine"), [])._settings.account == "mine"
+
+
+@pytest.mark.parametrize(
+    ("config", "largest"),
+    [
+        ("MaxArraySize            = 1001\nSchedulerParameters     = bf_interval=1,max_array_tasks=50\n", 50),
+        ("MaxArraySize            = 4\nSchedulerParameters     = (null)\n", 4),
+        ("MaxArraySize            = 0\n", 1),
+        ("", None),
+    ],
+)
+def test_how_many_jobs_an_array_may_have(config: str, largest: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        slurm_submission, "ask", lambda *command: subprocess.CompletedProcess(command, 0, stdout=config, stderr="")
+    )
+    assert slurm_submission.largest_array() == largest
+
+
+def test_a_parameter_of_sbatch_may_be_a_flag_or_the_lack_of_one(tmp_path: Path) -> None:
+    def told(**sbatch: Any) -> set[str]:
+        executor = slurm_submission.executor_for(SlurmConfig(sbatch=sbatch), tmp_path, tmp_path, [], nodes=1, devices=1)
+        lines = executor._make_submission_file_text("command", "uid").splitlines()
+        return {line.removeprefix("#SBATCH --") for line in lines if line.startswith("#SBATCH")}
+
+    usual = told()
+    assert {"requeue", "mem=16GB", "kill-on-invalid-dep=yes"} <= usual
+    assert told(requeue=False) == told(no_requeue=True) == usual - {"requeue"} | {"no-requeue"}
+    assert told(requeue=None) == usual - {"requeue"}
+    assert told(exclusive=False, contiguous=True) == usual | {"contiguous"}
+    assert told(**{"kill-on-invalid-dep": "no"}) == usual - {"kill-on-invalid-dep=yes"} | {"kill-on-invalid-dep=no"}
+    assert told(**{"mem-per-cpu": "1G"}) == usual - {"mem=16GB"} | {"mem-per-cpu=1G"}
+
+
+@pytest.mark.parametrize("name", ["array", "dependency", "test-only"])
+def test_what_would_tell_jobs_apart_otherwise_is_refused(name: str) -> None:
+    with pytest.raises(TutError, match=rf"hydra.launcher.sbatch.{name}=1: is not a user's to set"):
+        SlurmConfig(sbatch={name: 1}).check()
+
+
+def test_a_job_that_may_not_be_queued_again_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = []
+
+    def ask(*command: str) -> "subprocess.CompletedProcess[str]":
+        asked.append(command)
+        return subprocess.CompletedProcess(command, 0, "JobState=RUNNING Requeue=0 Restarts=0", "")
+
+    monkeypatch.setenv("SLURM_JOB_ID", "12")
+    monkeypatch.setattr(slurm_job, "ask", ask)
+    with pytest.raises(SystemExit) as ended:
+        slurm_job._queue_again(Stopped(signal.SIGUSR2))
+    assert ended.value.code == EXIT_TRY_AGAIN
+    assert asked == [("scontrol", "show", "job", "12")]
+    assert "may not be queued again" in capsys.readouterr().out

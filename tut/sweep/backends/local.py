@@ -13,7 +13,7 @@ from tut.sweep.backends.base import Backend, Outcome
 from tut.sweep.backends.device_queue import Queued, work_through
 from tut.sweep.backends.stage_process import Slot, start_server
 from tut.sweep.config import LocalConfig
-from tut.sweep.display import watch
+from tut.sweep.display import Standing, watch
 from tut.sweep.folder import SweepFolder
 from tut.sweep.work import Work
 from tut.sweep.worker import unpack
@@ -67,14 +67,14 @@ class Local(Backend):
 
     def carry_out(self, work: list[Work], folder: SweepFolder, stop: StopRequest) -> dict[str, Outcome]:
         queue = {item.name: Queued(item) for item in work}
-        with stop.obeyed_later(), watch(folder, work) as shown:
+        with stop.obeyed_later(), watch(work) as shown:
 
             def show() -> None:
                 for name, stage in queue.items():
                     if stage.error is not None and folder.outcome(name)["error"] != stage.error:
                         with suppress(OSError):  # a full disk is told in the table of what failed
                             folder.set_outcome(name, stage.status, error=stage.error)
-                shown.show({name: (stage.status, _where(stage)) for name, stage in queue.items()})
+                shown.show({name: Standing(stage.status, _where(stage), stage.error) for name, stage in queue.items()})
 
             work_through(queue, self._slots, folder.log, self._settings.timeout_minutes, stop, show)
         if stop.received is not None:

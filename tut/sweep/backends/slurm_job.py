@@ -16,6 +16,8 @@ from tut.sweep.worker import begin, exit_code, perform
 from tut.system.signals import NotStarted, Stopped, stop_request
 from tut.training.follower import follow
 
+WARNING = "USR2"
+"""The signal that SLURM is asked to send before a job's time is up."""
 WARNINGS = (signal.SIGTERM, signal.SIGUSR2)
 """What SLURM sends before it takes a job's place, or its time is up."""
 _TURNS_WITHOUT_START = 3
@@ -70,6 +72,9 @@ def _queue_again(stop: Stopped) -> NoReturn:
         shown = ask("scontrol", "show", "job", job)
         if shown.returncode == 0 and "JobState=RUNNING" not in shown.stdout:
             break  # it was cancelled, or SLURM is requeueing it by itself
+        if "Requeue=0" in shown.stdout:
+            print(f"job {job} may not be queued again (sbatch.requeue); the same command goes on", flush=True)
+            break
         if shown.returncode == 0 and ask("scontrol", "requeue", job).returncode == 0:
             print(f"job {job} is queued again", flush=True)
             break
