@@ -66,7 +66,7 @@ def test_a_damaged_state_is_told_and_the_rest_is_read(tmp_path: Path) -> None:
     (tmp_path / "1/state.json").write_text("{")
     loaded = tut.report.load(tmp_path)
     assert len(loaded.runs) == 1
-    assert "1: its state.json is not a run's; left out" in loaded.notes[0]
+    assert "1/state.json: damaged (cannot be read); delete it " in loaded.notes[0]
     (tmp_path / "0/state.json").write_text("[]")
     with pytest.raises(TutError, match="no run here can be read"):
         tut.report.load(tmp_path)
