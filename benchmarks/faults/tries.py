@@ -1,0 +1,215 @@
+"""One try: a fault, the same command again until it ends well, and a look at what came of it."""
+
+import random
+import re
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.faults.commands import Command, Ended, die_in_write, orphans_gone
+from benchmarks.faults.damages import DAMAGES
+from benchmarks.faults.sameness import difference
+from benchmarks.faults.subjects import Place
+from tut.errors import TutError, one_line
+
+EQUAL, REFUSED = "equal", "refused in one line"
+_STARTS = 4  # of a command whose advice is followed, until it has to end well
+_MOST_WRITES = {"launcher": 70, "worker": 90}
+_STORE = ("stages", "unfinished")  # of TUT_HOME
+_TRACEBACK = "Traceback (most recent call last)"
+
+
+@dataclass
+class Outcome:
+    """What was done in a try, and what came of it."""
+
+    kind: str = ""
+    """What was done."""
+    about: str = ""
+    """Which file it was, or which processes, and what was said."""
+    killed: int = 0
+    """Processes that were killed."""
+    damaged: Path | None = None
+    """The file that was damaged."""
+    verdict: str = EQUAL
+    """`EQUAL`, `REFUSED`, or what is wrong."""
+
+    @property
+    def is_wrong(self) -> bool:
+        return self.verdict not in (EQUAL, REFUSED)
+
+
+class Wrong(Exception):
+    """Something that must not be."""
+
+
+class Tries:
+    """All tries on one subject, in one place."""
+
+    def __init__(self, place: Place) -> None:
+        """Have the straight run made, and one that is stopped half-way, for tries to start from."""
+        self._place = place
+        self._is_sweep = place.subject.is_sweep
+        started = time.monotonic()
+        self._finish(Outcome())
+        self._seconds = time.monotonic() - started
+        place.keep("straight")
+        place.restore("nothing")
+        self._killed_at("worker" if self._is_sweep else "launcher", 40, random.Random(0))
+        orphans_gone()
+        place.keep("stopped")
+
+    def attempt(self, fault: "Fault", moment: random.Random) -> Outcome:
+        """Do something to the command, start it until it ends well, and compare what it leaves with the straight one.
+
+        Args:
+            fault: what to do.
+            moment: decides all that is left open.
+        """
+        outcome = Outcome(about=f"{self._place.subject.name}:")
+        try:
+            fault(self, outcome, moment)
+            self._finish(outcome)
+            self._compare()
+        except Wrong as wrong:
+            outcome.verdict = str(wrong)
+        return outcome
+
+    def kill(self, outcome: Outcome, moment: random.Random) -> None:
+        """Kill one to three starts at random instants."""
+        role = moment.choice(["launcher", "server", "worker", "everything"]) if self._is_sweep else "launcher"
+        outcome.kind = f"SIGKILL at a random instant, {role if self._is_sweep else 'run'}"
+        self._place.restore(moment.choice(["nothing", "nothing", "stopped"]))
+        for _ in range(moment.randint(1, 3)):
+            command = Command(self._place)
+            time.sleep(moment.uniform(0, self._seconds))
+            outcome.killed += command.kill(role, moment)
+            self._look(command.ended())
+
+    def kill_in_write(self, outcome: Outcome, moment: random.Random) -> None:
+        """Kill one to three starts inside, or right before, one of the files that they write, rename or remove."""
+        role = moment.choice(["launcher", "worker", "worker"]) if self._is_sweep else "launcher"
+        counts = [moment.randint(1, _MOST_WRITES[role]) for _ in range(moment.randint(1, 3))]
+        outcome.kind = f"SIGKILL in a write, {role if self._is_sweep else 'run'}"
+        outcome.about += f" writes {counts}"
+        self._place.restore(moment.choice(["nothing", "nothing", "stopped"]))
+        for count in counts:
+            outcome.killed += self._killed_at(role, count, moment)
+
+    def _killed_at(self, role: str, count: int, moment: random.Random) -> bool:
+        """Start the command, have a process of it die at a write, and return whether it came to that."""
+        self._look(Command(self._place, die_in_write(self._place, role, count, moment)).ended())
+        return self._place.path.with_name("killed").exists()
+
+    def two_at_once(self, outcome: Outcome, moment: random.Random) -> None:
+        """Start the command twice at once, perhaps with one of the two killed."""
+        is_one_killed = moment.random() < 0.5
+        outcome.kind = "two at once, one killed" if is_one_killed else "two at once"
+        self._place.restore(moment.choice(["nothing", "stopped"]))
+        first = Command(self._place)
+        time.sleep(moment.choice([0, moment.uniform(0, self._seconds)]))
+        second = Command(self._place)
+        if is_one_killed:
+            time.sleep(moment.uniform(0, self._seconds))
+            outcome.killed += moment.choice([first, second]).kill("launcher", moment)
+        for command in (first, second):
+            self._look(command.ended())
+
+    def damage(self, outcome: Outcome, moment: random.Random) -> None:
+        """Damage a file of a finished command, of one that was stopped half-way, or of one that is killed for it."""
+        name = moment.choice(sorted(DAMAGES))
+        state = moment.choice(["straight", "stopped", "killed"])
+        outcome.kind = f"damage, {name}"
+        self._place.restore("nothing" if state == "killed" else state)
+        if state == "killed":
+            role = "worker" if self._is_sweep else "launcher"
+            outcome.killed += self._killed_at(role, moment.randint(20, _MOST_WRITES[role]), moment)
+            orphans_gone()
+        path = self._choose(self._place.files(), moment)
+        outcome.kind = f"{self._room_of(path)}, {name}"
+        outcome.about += f" {self._kind_of(path)} of a {state} command"
+        outcome.damaged = path
+        DAMAGES[name](path, moment)
+
+    def _choose(self, files: list[Path], moment: random.Random) -> Path:
+        """Choose a file: first the room, then the kind, for of some there are many more than of others."""
+        for name_of in (self._room_of, self._kind_of):
+            name = moment.choice(sorted({name_of(path) for path in files}))
+            files = [path for path in files if name_of(path) == name]
+        return moment.choice(files)
+
+    def _room_of(self, path: Path) -> str:
+        if path.is_relative_to(self._place.record):
+            return "run folder"
+        return "store" if path.relative_to(self._place.home).parts[0] in _STORE else "cache"
+
+    def _kind_of(self, path: Path) -> str:
+        """Name a file without what differs from one of its kind to another."""
+        inside = str(path.relative_to(self._place.path))
+        return re.sub(r"[0-9a-f]{8,}(-\d+)?|(?<=-)\d+|(?<=/)\d+(?=/)", "*", inside)
+
+    def _finish(self, outcome: Outcome) -> None:
+        """Start the command, do what it advises, start it again, and so on; note what it says.
+
+        Raises:
+            Wrong: it does not end well.
+        """
+        more: list[str] = []
+        for _ in range(_STARTS):
+            ended = self._look(Command(self._place, lambda: None, *more).ended())
+            if not orphans_gone():
+                raise Wrong("processes are left")
+            if ended.code == 0:
+                return
+            lines = [line for line in ended.said.splitlines() if line.startswith("tut: ")]
+            if outcome.damaged is None or not lines:
+                raise Wrong(f"exit code {ended.code}: {ended.said[-800:]}")
+            outcome.verdict = REFUSED
+            outcome.about += f"\n   {lines[-1]}"
+            more = self._do_as_advised(lines[-1], outcome.damaged)
+        raise Wrong("what is advised does not help")
+
+    def _do_as_advised(self, line: str, damaged: Path) -> list[str]:
+        """Do what a refusal says, and return the words to add to the command line.
+
+        Raises:
+            Wrong: it does not name the damage, or says nothing to do.
+        """
+        if damaged.name not in line and damaged.parent.name not in line:
+            raise Wrong(f"the file is not named: {line}")
+        if (found := re.search(r"delete (\S+?)[,;]? ", line)) is not None:
+            target = damaged if found[1] == "it" else Path(found[1])
+            shutil.rmtree(target) if target.is_dir() else target.unlink()
+            return []
+        if "same command again" in line:
+            return []
+        raise Wrong(f"refused without advice: {line}")
+
+    def _look(self, ended: Ended | None) -> Ended:
+        """Check that a command has ended, and neither it nor a stage of it with a traceback.
+
+        Raises:
+            Wrong: it hangs, or has.
+        """
+        if ended is None:
+            raise Wrong("it hangs")
+        logs = [path.read_text(encoding="utf-8", errors="replace") for path in self._place.record.rglob("log.txt")]
+        for text in (ended.said, *logs):
+            if _TRACEBACK in text:
+                raise Wrong(f"a traceback: ...{text[-1500:]}")
+        return ended
+
+    def _compare(self) -> None:
+        for straight, run in zip(self._place.runs("straight"), self._place.runs(), strict=True):
+            try:
+                found = difference(straight, run)
+            except (TutError, OSError, ValueError) as error:
+                found = f"it cannot be read: {one_line(error)}"
+            if found is not None:
+                raise Wrong(f"another result without a word: {run.name}: {found}")
+
+
+Fault = Callable[[Tries, Outcome, random.Random], None]
+"""One of the methods of `Tries` that do something to a command. It notes in the outcome what it does."""
