@@ -38,13 +38,13 @@ class Ended:
 class Command:
     """A `tut.train` at work."""
 
-    def __init__(self, place: Place, prepare: Callable[[], None] = lambda: None, *more: str) -> None:
+    def __init__(self, place: Place, prepare: Callable[[], None] = lambda: None, beside: bool = False) -> None:
         """Start it.
 
         Args:
             place: whose command it is.
             prepare: what its process does first.
-            more: further words of the command line.
+            beside: whether it leaves its record in another folder, and shares the store alone.
         """
         self._said = place.path.with_name(f"said-{time.monotonic_ns()}")
         environment = {"TUT_HOME": str(place.home), "HYDRA_FULL_ERROR": "0"}
@@ -53,7 +53,7 @@ class Command:
             prepare()
             with self._said.open("w") as file:
                 streams = (file.fileno(), file.fileno())
-                as_main(("tut.train", *place.arguments, *more), place.path, environment, streams)
+                as_main(("tut.train", *place.arguments(beside)), place.path, environment, streams)
 
         self.process = _CONTEXT.Process(target=child)
         self.process.start()

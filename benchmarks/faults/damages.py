@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,6 +35,10 @@ def _remove(path: Path, _moment: random.Random) -> None:
     path.unlink()
 
 
+def _remove_folder(path: Path, _moment: random.Random) -> None:
+    shutil.rmtree(path.parent)
+
+
 def _write(path: Path, place: int, content: bytes) -> None:
     """Change a file in place: a hard link to it is changed as well."""
     with path.open("r+b") as file:
@@ -47,4 +52,5 @@ DAMAGES: dict[str, Callable[[Path, random.Random], None]] = {
     "bit flipped": _flip,
     "bit flipped, its time kept": _flip_unnoted,
     "removed": _remove,
+    "removed with its folder": _remove_folder,
 }

@@ -72,15 +72,23 @@ class Place:
         self.path.mkdir()
         self.keep("nothing")
 
-    @property
-    def arguments(self) -> tuple[str, ...]:
-        """The command line of `tut.train`."""
+    def arguments(self, beside: bool) -> tuple[str, ...]:
+        """Return the command line of `tut.train`, for the record or for another one beside it."""
         key = "hydra.sweep.dir" if self.subject.is_sweep else "hydra.run.dir"
-        return (*self.subject.words, f"data.files={self._text}", f"{key}={self.record}")
+        return (*self.subject.words, f"data.files={self._text}", f"{key}={self._record(beside)}")
 
-    def runs(self, state: str | None = None) -> list[Path]:
-        """Return the folders of the subject's runs, here or in a state that was kept."""
-        record = self.record if state is None else self._folder / state / self.record.name
+    def _record(self, beside: bool) -> Path:
+        return self.path / "beside" if beside else self.record
+
+    def runs(self, beside: bool = False) -> list[Path]:
+        """Return the folders of the subject's runs."""
+        return self._runs_in(self._record(beside))
+
+    def runs_of(self, state: str) -> list[Path]:
+        """Return the folders of the subject's runs in a state that was kept."""
+        return self._runs_in(self._folder / state / self.record.name)
+
+    def _runs_in(self, record: Path) -> list[Path]:
         return sorted(record.glob("[0-9]*/")) if self.subject.is_sweep else [record]
 
     def files(self) -> list[Path]:

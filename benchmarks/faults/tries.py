@@ -2,10 +2,9 @@
 
 import random
 import re
-import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.faults.commands import Command, Ended, die_in_write, orphans_gone
@@ -31,8 +30,10 @@ class Outcome:
     """Which file it was, or which processes, and what was said."""
     killed: int = 0
     """Processes that were killed."""
-    damaged: Path | None = None
-    """The file that was damaged."""
+    damaged: list[Path] = field(default_factory=list)
+    """The files that were damaged."""
+    beside: bool = False
+    """Whether there is a record of the same command in another folder."""
     verdict: str = EQUAL
     """`EQUAL`, `REFUSED`, or what is wrong."""
 
@@ -72,7 +73,10 @@ class Tries:
         try:
             fault(self, outcome, moment)
             self._finish(outcome)
-            self._compare()
+            self._compare(beside=False)
+            if outcome.beside:
+                self._finish(outcome, beside=True)
+                self._compare(beside=True)
         except Wrong as wrong:
             outcome.verdict = str(wrong)
         return outcome
@@ -106,11 +110,13 @@ class Tries:
     def two_at_once(self, outcome: Outcome, moment: random.Random) -> None:
         """Start the command twice at once, perhaps with one of the two killed."""
         is_one_killed = moment.random() < 0.5
-        outcome.kind = "two at once, one killed" if is_one_killed else "two at once"
+        outcome.beside = moment.random() < 0.5
+        outcome.kind = "two at once" + (" in two folders" if outcome.beside else "")
+        outcome.kind += ", one killed" if is_one_killed else ""
         self._place.restore(moment.choice(["nothing", "stopped"]))
         first = Command(self._place)
         time.sleep(moment.choice([0, moment.uniform(0, self._seconds)]))
-        second = Command(self._place)
+        second = Command(self._place, beside=outcome.beside)
         if is_one_killed:
             time.sleep(moment.uniform(0, self._seconds))
             outcome.killed += moment.choice([first, second]).kill("launcher", moment)
@@ -118,20 +124,28 @@ class Tries:
             self._look(command.ended())
 
     def damage(self, outcome: Outcome, moment: random.Random) -> None:
-        """Damage a file of a finished command, of one that was stopped half-way, or of one that is killed for it."""
+        """Damage a file, sometimes three: of a finished command, of one stopped half-way, or of one killed for it.
+
+        Sometimes a start is then killed that might be mending it.
+        """
         name = moment.choice(sorted(DAMAGES))
         state = moment.choice(["straight", "stopped", "killed"])
+        role = "worker" if self._is_sweep else "launcher"
         outcome.kind = f"damage, {name}"
         self._place.restore("nothing" if state == "killed" else state)
         if state == "killed":
-            role = "worker" if self._is_sweep else "launcher"
             outcome.killed += self._killed_at(role, moment.randint(20, _MOST_WRITES[role]), moment)
             orphans_gone()
-        path = self._choose(self._place.files(), moment)
-        outcome.kind = f"{self._room_of(path)}, {name}"
-        outcome.about += f" {self._kind_of(path)} of a {state} command"
-        outcome.damaged = path
-        DAMAGES[name](path, moment)
+        for _ in range(moment.choice([1, 1, 1, 3])):
+            if not (files := self._place.files()):
+                break
+            path = self._choose(files, moment)
+            outcome.kind = f"{self._room_of(path)}, {name}"
+            outcome.about += f" {self._kind_of(path)} of a {state} command"
+            outcome.damaged.append(path)
+            DAMAGES[name](path, moment)
+        if moment.random() < 0.3:
+            outcome.killed += self._killed_at(role, moment.randint(1, _MOST_WRITES[role]), moment)
 
     def _choose(self, files: list[Path], moment: random.Random) -> Path:
         """Choose a file: first the room, then the kind, for of some there are many more than of others."""
@@ -150,42 +164,40 @@ class Tries:
         inside = str(path.relative_to(self._place.path))
         return re.sub(r"[0-9a-f]{8,}(-\d+)?|(?<=-)\d+|(?<=/)\d+(?=/)", "*", inside)
 
-    def _finish(self, outcome: Outcome) -> None:
+    def _finish(self, outcome: Outcome, beside: bool = False) -> None:
         """Start the command, do what it advises, start it again, and so on; note what it says.
 
         Raises:
             Wrong: it does not end well.
         """
-        more: list[str] = []
         for _ in range(_STARTS):
-            ended = self._look(Command(self._place, lambda: None, *more).ended())
+            ended = self._look(Command(self._place, beside=beside).ended())
             if not orphans_gone():
                 raise Wrong("processes are left")
             if ended.code == 0:
                 return
-            lines = [line for line in ended.said.splitlines() if line.startswith("tut: ")]
-            if outcome.damaged is None or not lines:
-                raise Wrong(f"exit code {ended.code}: {ended.said[-800:]}")
             outcome.verdict = REFUSED
-            outcome.about += f"\n   {lines[-1]}"
-            more = self._do_as_advised(lines[-1], outcome.damaged)
+            outcome.about += f"\n   {self._do_as_advised(ended, outcome.damaged)}"
         raise Wrong("what is advised does not help")
 
-    def _do_as_advised(self, line: str, damaged: Path) -> list[str]:
-        """Do what a refusal says, and return the words to add to the command line.
+    def _do_as_advised(self, ended: Ended, damaged: list[Path]) -> str:
+        """Do what a refusal says, and return its line.
 
         Raises:
             Wrong: it does not name the damage, or says nothing to do.
         """
-        if damaged.name not in line and damaged.parent.name not in line:
-            raise Wrong(f"the file is not named: {line}")
-        if (found := re.search(r"delete (\S+?)[,;]? ", line)) is not None:
-            target = damaged if found[1] == "it" else Path(found[1])
-            shutil.rmtree(target) if target.is_dir() else target.unlink()
-            return []
-        if "same command again" in line:
-            return []
-        raise Wrong(f"refused without advice: {line}")
+        names = {name for path in damaged for name in (path.name, path.parent.name)}
+        lines = [line for line in ended.said.splitlines() if any(name in line for name in names)]
+        line = next((line for line in lines if "damaged" in line), None)
+        if line is None:
+            raise Wrong(f"exit code {ended.code}, and no damage is named: {ended.said[-800:]}")
+        if (found := re.search(r"delete (\S+)", line)) is not None:
+            named = re.search(r"(/\S+): damaged", line) if found[1] == "it" else found
+            assert named is not None
+            Path(named[1]).unlink()
+        elif "same command again" not in line:
+            raise Wrong(f"refused without advice: {line}")
+        return line
 
     def _look(self, ended: Ended | None) -> Ended:
         """Check that a command has ended, and neither it nor a stage of it with a traceback.
@@ -201,8 +213,11 @@ class Tries:
                 raise Wrong(f"a traceback: ...{text[-1500:]}")
         return ended
 
-    def _compare(self) -> None:
-        for straight, run in zip(self._place.runs("straight"), self._place.runs(), strict=True):
+    def _compare(self, beside: bool) -> None:
+        straight_runs, runs = self._place.runs_of("straight"), self._place.runs(beside)
+        if len(runs) != len(straight_runs):
+            raise Wrong(f"{len(runs)} runs have come of {len(straight_runs)}")
+        for straight, run in zip(straight_runs, runs, strict=True):
             try:
                 found = difference(straight, run)
             except (TutError, OSError, ValueError) as error:

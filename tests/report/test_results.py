@@ -164,8 +164,10 @@ def test_rows_and_plans_that_make_no_sense_are_left_out(tmp_path: Path) -> None:
     with (tmp_path / "0/train.jsonl").open("a") as file:
         file.write('{"step": null}\n[1]\n7\n')
     (tmp_path / "sweep.json").write_text("{")
-    (note,) = tut.report.load(tmp_path).notes
-    assert note.endswith("train.jsonl: 3 half-written rows left out")
+    of_rows, of_plan = tut.report.load(tmp_path).notes
+    assert of_rows.endswith("train.jsonl: 3 half-written rows left out")
+    assert "sweep.json: damaged (cannot be read)" in of_plan
+    assert of_plan.endswith("; what it says of its runs is left out")
 
 
 def test_runs_that_have_not_started_are_named(tmp_path: Path) -> None:
