@@ -161,7 +161,7 @@ class Tries:
 
     def _kind_of(self, path: Path) -> str:
         """Name a file without what differs from one of its kind to another."""
-        inside = str(path.relative_to(self._place.path))
+        inside = re.sub(r"/(\.hydra|report)/.*", r"/\1/*", str(path.relative_to(self._place.path)))
         return re.sub(r"[0-9a-f]{8,}(-\d+)?|(?<=-)\d+|(?<=/)\d+(?=/)", "*", inside)
 
     def _finish(self, outcome: Outcome, beside: bool = False) -> None:

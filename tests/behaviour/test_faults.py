@@ -6,8 +6,14 @@ from conftest import command
 
 
 def test_whatever_is_killed_or_damaged_the_same_command_ends_as_a_straight_one(tmp_path: Path) -> None:
-    """A run is killed inside writes; then, between two starts, a file of its folder and one of a cache are damaged."""
-    done = command("benchmarks.faults", "--seed", "0", "--only", "15", "16", "24", cwd=tmp_path)
+    """A run is killed inside writes; a bit of its finished record, and one of its text's tokens, are flipped."""
+    done = command("benchmarks.faults", "--seed", "0", "--only", "15", "37", "50", cwd=tmp_path)
     assert done.returncode == 0, done.stdout
-    assert done.stdout.splitlines()[-1].startswith("3 tries, ")
-    assert done.stdout.splitlines()[-1].endswith("wrong without a word: none")
+    *table, _, summary = done.stdout.splitlines()
+    assert table[2:] == [
+        "| SIGKILL in a write, run | 1 | 1 | 0 | 0 |",
+        "| cache, bit flipped, its time kept | 1 | 1 | 0 | 0 |",
+        "| run folder, bit flipped, its time kept | 1 | 0 | 1 | 0 |",
+    ]
+    assert summary.startswith("3 tries, ")
+    assert summary.endswith("wrong without a word: none")

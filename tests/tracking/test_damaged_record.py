@@ -74,6 +74,12 @@ def test_a_state_that_is_damaged(do: Callable[[Path], None], folder: Path) -> No
             read()
 
 
+def test_starting_over_does_not_read_what_is_damaged(finished_run: Path, folder: Path) -> None:
+    truncate(folder / "state.json")
+    run(make_config(*WORDS, "resume=never"), folder)
+    assert_same_run(finished_run, folder)
+
+
 def test_what_is_advised_gives_the_same_run_again(finished_run: Path, folder: Path) -> None:
     flip(folder / "final/model.safetensors")
     words = (*WORDS, f"hydra.run.dir={folder}")

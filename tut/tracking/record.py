@@ -101,7 +101,7 @@ class Record:
         """Return what state.json is to say of a finished run's other files, for `damage` to compare with."""
         files = [self.rows_file(split) for split in Split] + [self.tokens_file(split) for split in EVALUATED]
         files += [path for path in self.final.rglob("*") if path.is_file()]
-        return inventory.to_plain(inventory.take(self.folder, files))
+        return inventory.to_plain(inventory.take(self.folder, (path for path in files if path.exists())))
 
     def damage(self, thorough: bool = False) -> str | None:
         """Say which file of a finished run is not as it was when it was finished, and how it is mended; None if none.

@@ -86,8 +86,10 @@ def finished_loss(inputs: Inputs, record: Record) -> float | None:
     Raises:
         TutError: another run has been finished in it, or its files were damaged since.
     """
+    if inputs.config.resume == "never":
+        return None
     state = record.state
-    if state.get("status") != Status.FINISHED or inputs.config.resume == "never":
+    if state.get("status") != Status.FINISHED:
         return None
     if "result" not in state:
         raise TutError(f"{record.folder}: holds a run finished by an earlier version of TUT; use another folder")
