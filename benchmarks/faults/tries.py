@@ -187,16 +187,14 @@ class Tries:
             Wrong: it does not name the damage, or says nothing to do.
         """
         names = {name for path in damaged for name in (path.name, path.parent.name)}
-        lines = [line for line in ended.said.splitlines() if any(name in line for name in names)]
-        line = next((line for line in lines if "damaged" in line), None)
+        told = [line for line in ended.said.splitlines() if "damaged" in line and any(name in line for name in names)]
+        line = next((line for line in told if "delete " in line or "same command again" in line), None)
         if line is None:
-            raise Wrong(f"exit code {ended.code}, and no damage is named: {ended.said[-800:]}")
+            raise Wrong(f"exit code {ended.code}, and no advice: {ended.said[-800:]}")
         if (found := re.search(r"delete (\S+)", line)) is not None:
             named = re.search(r"(/\S+): damaged", line) if found[1] == "it" else found
             assert named is not None
             Path(named[1]).unlink()
-        elif "same command again" not in line:
-            raise Wrong(f"refused without advice: {line}")
         return line
 
     def _look(self, ended: Ended | None) -> Ended:
