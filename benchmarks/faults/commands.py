@@ -65,19 +65,22 @@ class Command:
             role: `launcher`, which a single run is as well; `server`, `worker`, or `everything`.
             moment: chooses one of several workers.
         """
+        found = self._processes(role)
+        for one in found if role == "everything" else found and [moment.choice(found)]:
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
+        return bool(found)
+
+    def _processes(self, role: str) -> list[psutil.Process]:
         launcher = psutil.Process(self.process.pid)
-        with suppress(psutil.NoSuchProcess):
+        with suppress(psutil.NoSuchProcess):  # one has ended meanwhile
+            if launcher.status() == psutil.STATUS_ZOMBIE:
+                return []
             servers = launcher.children()
             workers = [worker for server in servers for worker in server.children()]
-            of_role = {"launcher": [launcher], "server": servers, "worker": workers}
-            found = of_role.get(role) or [*of_role["launcher"], *servers, *workers]
-            if role in of_role and not of_role[role]:
-                return False
-            for one in found if role == "everything" else [moment.choice(found)]:
-                with suppress(psutil.NoSuchProcess):
-                    one.kill()
-            return True
-        return False
+            by_role = {"launcher": [launcher], "server": servers, "worker": workers}
+            return by_role.get(role, [launcher, *servers, *workers])
+        return []
 
     def ended(self, patience: float = PATIENCE) -> Ended | None:
         """Wait for its end; None if it hangs, in which case all of it is killed."""
