@@ -30,7 +30,7 @@ from tut.console import Options, console, ends_for_people
 from tut.data import kept
 from tut.data.kept import Kept
 from tut.errors import TutError
-from tut.system.files import digest, home, remove, remove_whole, set_aside, untouched
+from tut.system.files import digest, home, only_one, remove, remove_whole, set_aside, untouched
 from tut.system.sealed import Damaged, read_sealed, write_sealed
 from tut.training import checkpoint
 
@@ -56,14 +56,15 @@ def has(lineage: str, step: int) -> bool:
 def reserve(sweep: Path, lineages: set[str]) -> None:
     """Protect some more lineages from `prune` until `release`."""
     path = _reservation(sweep, home())
-    known: set[str] = set()
-    try:
-        known = set(read_sealed(path)["lineages"])
-    except FileNotFoundError:
-        pass
-    except Damaged as damage:
-        log.warning("%s: damaged (%s): it is written anew", path, damage.reason)
-    write_sealed(path, {"sweep": str(sweep.resolve()), "lineages": sorted(known | lineages)})
+    with only_one(path.parent):  # two launchers may be about one sweep
+        known: set[str] = set()
+        try:
+            known = set(read_sealed(path)["lineages"])
+        except FileNotFoundError:
+            pass
+        except Damaged as damage:
+            log.warning("%s: damaged (%s): it is written anew", path, damage.reason)
+        write_sealed(path, {"sweep": str(sweep.resolve()), "lineages": sorted(known | lineages)})
 
 
 def release(sweep: Path, of: Path | None = None) -> None:

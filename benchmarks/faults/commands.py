@@ -78,7 +78,7 @@ class Command:
                 return []
             servers = launcher.children()
             workers = [worker for server in servers for worker in server.children()]
-            by_role = {"launcher": [launcher], "server": servers, "worker": workers}
+            by_role: dict[str, list[psutil.Process]] = {"launcher": [launcher], "server": servers, "worker": workers}
             return by_role.get(role, [launcher, *servers, *workers])
         return []
 

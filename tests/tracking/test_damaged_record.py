@@ -110,7 +110,7 @@ def test_what_a_sweep_has_reserved_is_damaged(tmp_path: Path, monkeypatch: pytes
     entry.mkdir(parents=True)
     write_sealed(entry / "manifest.json", {"keep": True})
     store.reserve(tmp_path, {"lineage"})
-    (path,) = (tmp_path / "home/unfinished").iterdir()
+    (path,) = (tmp_path / "home/unfinished").glob("*.json")
     truncate(path)
     with pytest.raises(TutError, match=f"{path}: damaged .cannot be read"):
         store.prune(older_than=0, larger_than=None)
