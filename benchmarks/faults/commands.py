@@ -72,8 +72,8 @@ class Command:
         return bool(found)
 
     def _processes(self, role: str) -> list[psutil.Process]:
-        launcher = psutil.Process(self.process.pid)
         with suppress(psutil.NoSuchProcess):  # one has ended meanwhile
+            launcher = psutil.Process(self.process.pid)
             if launcher.status() == psutil.STATUS_ZOMBIE:
                 return []
             servers = launcher.children()
