@@ -7,23 +7,20 @@ os.environ.update(OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1", WANDB_MODE="disabled"
 
 import ctypes
 import json
-import logging
-import multiprocessing.util
-import runpy
+import multiprocessing
 import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import processes
 import pytest
 import torch
+from forked import as_main
 from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hypothesis import HealthCheck, settings
 
 from tut.cli.hydra_versions import VERSION_BASE
@@ -177,7 +174,7 @@ class Forked:
         self._streams = (out, out) if one_stream else (out, err)
         numbers = [stream.fileno() for stream in self._streams]
         self._process = multiprocessing.get_context("fork").Process(
-            target=_as_main, args=(self.args, cwd, environment, numbers), daemon=False
+            target=as_main, args=(self.args, cwd, environment, numbers), daemon=False
         )
         self._process.start()
         self.pid = self._process.pid
@@ -203,43 +200,6 @@ class Forked:
             self.kill()
             raise subprocess.TimeoutExpired(self.args, timeout, *self.said())
         return self.said()
-
-
-def _as_main(arguments: tuple[str, ...], cwd: Path, environment: dict[str, str], streams: list[int]) -> None:
-    """Make this forked process what `python -m` makes of a new one, and run the module."""
-    from multiprocessing import forkserver
-
-    import tut.training.inputs
-
-    os.setsid()
-    for number, stream in enumerate(streams, start=1):
-        os.dup2(stream, number)
-    sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, closefd=False) for number in (1, 2))
-    os.chdir(cwd)
-    os.environ.update(environment)
-    sys.argv = list(arguments)
-    server = forkserver._forkserver  # of the process that this one was forked from, if it has one
-    server._forkserver_pid = server._forkserver_alive_fd = server._forkserver_address = None
-    multiprocessing.util.spawnv_passfds = _forked_instead
-    tut.training.inputs._opened.cache_clear()
-    logging.root.handlers.clear()
-    GlobalHydra.instance().clear()
-    runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
-
-
-def _forked_instead(_path: bytes, arguments: list[str], passed: list[int]) -> int:
-    """Do in a fork what multiprocessing would start Python for, with no more files open than that would have."""
-    pid = os.fork()
-    if pid:
-        return pid
-    kept = [2, *sorted(passed), os.sysconf("SC_OPEN_MAX")]
-    for low, high in pairwise(kept):
-        os.closerange(low + 1, high)
-    logging.root.handlers.clear()
-    try:
-        exec(arguments[-1], {})
-    finally:
-        os._exit(0)
 
 
 def rows(folder: Path, split: str) -> list[dict[str, Any]]:

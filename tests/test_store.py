@@ -5,12 +5,14 @@ import os
 import shutil
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from conftest import SMALL, TEXT, command, make_config
 
 from tut import store
+from tut.system.sealed import read_sealed
 from tut.training import checkpoint
 from tut.training.assignment import Assignment
 from tut.training.checkpoint import saved
@@ -238,3 +240,12 @@ def test_mistakes(words: list[str], said: str, tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith(said)
     assert done.stderr.count("\n") == 1
+
+
+def test_launchers_of_one_sweep_may_reserve_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUT_HOME", str(tmp_path / "home"))
+    names = [f"lineage{number}" for number in range(64)]
+    with ThreadPoolExecutor(8) as launchers:
+        list(launchers.map(lambda name: store.reserve(tmp_path, {name}), names))
+    (path,) = (tmp_path / "home/unfinished").glob("*.json")
+    assert read_sealed(path)["lineages"] == sorted(names)

@@ -39,6 +39,8 @@ def score_again(folder: Path, split: Split) -> dict[str, Any]:
     record = Record(folder)
     if record.state.get("status") != Status.FINISHED:
         raise TutError(f"{folder}: no finished run (state.json says {record.state.get('status', 'nothing')})")
+    if damage := record.damage(thorough=True):
+        raise TutError(damage)
     config = Config.from_dict(record.state["config"])
     device = choose_device(config.trainer)
     tokenizer = AutoTokenizer.from_pretrained(record.final, trust_remote_code=False)

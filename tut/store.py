@@ -13,7 +13,7 @@ or absent. Of these none is pruned that an unfinished sweep needs. Corpora and t
 as their last use; they are made anew if they are needed again.
 """
 
-import json
+import logging
 import math
 import os
 import time
@@ -30,8 +30,11 @@ from tut.console import Options, console, ends_for_people
 from tut.data import kept
 from tut.data.kept import Kept
 from tut.errors import TutError
-from tut.system.files import digest, home, remove, remove_whole, set_aside, untouched, write_json
+from tut.system.files import digest, home, only_one, remove, remove_whole, set_aside, untouched
+from tut.system.sealed import Damaged, read_sealed, write_sealed
 from tut.training import checkpoint
+
+log = logging.getLogger(__name__)
 
 
 def stages() -> Path:
@@ -53,8 +56,15 @@ def has(lineage: str, step: int) -> bool:
 def reserve(sweep: Path, lineages: set[str]) -> None:
     """Protect some more lineages from `prune` until `release`."""
     path = _reservation(sweep, home())
-    known = set(json.loads(path.read_text(encoding="utf-8"))["lineages"]) if path.exists() else set()
-    write_json(path, {"sweep": str(sweep.resolve()), "lineages": sorted(known | lineages)})
+    with only_one(path.parent):  # two launchers may be about one sweep
+        known: set[str] = set()
+        try:
+            known = set(read_sealed(path)["lineages"])
+        except FileNotFoundError:
+            pass
+        except Damaged as damage:
+            log.warning("%s: damaged (%s): it is written anew", path, damage.reason)
+        write_sealed(path, {"sweep": str(sweep.resolve()), "lineages": sorted(known | lineages)})
 
 
 def release(sweep: Path, of: Path | None = None) -> None:
@@ -67,10 +77,14 @@ def _reservation(sweep: Path, of: Path) -> Path:
 
 
 def _reserved() -> dict[str, str]:
-    """Return the lineages that unfinished sweeps need, each with such a sweep; one whose folder is gone needs none."""
+    """Return the lineages that unfinished sweeps need, each with such a sweep; one whose folder is gone needs none.
+
+    Raises:
+        TutError: what one of them needs is not known, for the file that says so is damaged.
+    """
     found: dict[str, str] = {}
     for path in (home() / "unfinished").glob("*.json"):
-        reservation = json.loads(path.read_text(encoding="utf-8"))
+        reservation = read_sealed(path)
         if Path(reservation["sweep"]).is_dir():
             found |= dict.fromkeys(reservation["lineages"], reservation["sweep"])
         else:
@@ -117,12 +131,12 @@ def entries() -> Iterator[Entry]:
     found = []
     for path in stages().glob("*/step-*"):
         try:
-            manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+            manifest = read_sealed(path / "manifest.json")
             size = sum(file.stat().st_size for file in path.iterdir())
             found.append(Entry(path, manifest, size, path.stat().st_mtime))
         except FileNotFoundError:
             continue  # deleted meanwhile
-        except ValueError:
+        except Damaged:
             found.append(Entry(path, {}, 0, path.stat().st_mtime))
     yield from sorted(found, key=lambda entry: entry.written)
 

@@ -11,10 +11,13 @@ from filelock import FileLock
 
 from tut import store
 from tut.config import DataConfig, ObjectiveConfig
+from tut.data.checked import Checked, write_checksums
 from tut.data.corpus import Corpus, open_corpus
 from tut.data.sources import open_source
 from tut.data.tokenizer import load_tokenizer
+from tut.errors import TutError
 from tut.splits import Split
+from tut.system import inventory
 from tut.system.built import building_of, built
 
 CLM = ObjectiveConfig(name="clm")
@@ -58,7 +61,7 @@ def flip_a_bit(path: Path) -> None:
 @pytest.mark.parametrize("packing", ["blocks", "lines"])
 def test_half_of_the_tokens_zeroed(packing: str, home: Path, caplog: pytest.LogCaptureFixture) -> None:
     before = opened(packing)
-    tokens = before.rows[Split.TRAIN].tokens.tolist()
+    tokens = np.asarray(before.rows[Split.TRAIN].tokens).tolist()
     assert opened(packing).fingerprint == before.fingerprint
     assert not caplog.messages
     folder = corpus_of(home)
@@ -67,7 +70,7 @@ def test_half_of_the_tokens_zeroed(packing: str, home: Path, caplog: pytest.LogC
     assert caplog.messages == [
         f"{folder} is damaged (train.bin does not match its checksum): it is built anew",
     ]
-    assert after.rows[Split.TRAIN].tokens.tolist() == tokens
+    assert np.asarray(after.rows[Split.TRAIN].tokens).tolist() == tokens
     assert after.fingerprint == before.fingerprint
 
 
@@ -177,3 +180,45 @@ def test_the_fingerprint_is_of_tokens_rows_and_documents_alone(home: Path, monke
     assert after.fingerprint == before.fingerprint
     assert np.array_equal(after.rows[Split.TEST].tokens, before.rows[Split.TEST].tokens)
     assert opened("lines").fingerprint != before.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("packing", "name"), [("blocks", "train.bin"), ("blocks", "test.documents.npy"), ("lines", "validation.starts.npy")]
+)
+def test_a_bit_flipped_by_the_disk_in_a_large_file_is_found_where_it_is_read(
+    packing: str, name: str, home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(inventory, "_SMALL", 0)
+    before = opened(packing)
+    path = corpus_of(home) / name
+    content = path.read_bytes()
+    flip_a_bit(path)
+    after = opened(packing)  # at a start, no large file is read
+    assert not caplog.messages
+    with pytest.raises(TutError, match=f"{name}: damaged .its bytes from 0 on .* start the same command again"):
+        for rows in after.rows.values():
+            rows.take(np.arange(len(rows)))
+            np.searchsorted(rows.documents, 3)
+    assert opened(packing).fingerprint == before.fingerprint
+    (message,) = caplog.messages
+    assert f"is damaged ({name} does not match its checksum): it is built anew" in message
+    assert path.read_bytes() == content
+
+
+def test_only_what_is_asked_for_of_a_large_file_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "x.npy"
+    np.save(path, np.arange(100_000))
+    write_checksums(path)
+    whole = np.load(path, mmap_mode="r")
+    content = bytearray(path.read_bytes())
+    content[3 * 2**16 + 5] ^= 8
+    path.write_bytes(content)
+    array = Checked(path, whole)
+    beyond = (4 * 2**16 - 128) // 8
+    assert len(array) == 100_000
+    assert array[np.array([0, 99_999, beyond])].tolist() == [0, 99_999, beyond]
+    assert array[np.array([2**16 - 1], np.uint16)].tolist() == [2**16 - 1]
+    with pytest.raises(TutError, match="its bytes from 196,608 on"):
+        array[np.array([beyond - 1])]
+    with pytest.raises(TutError):
+        np.asarray(array)

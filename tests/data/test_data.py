@@ -128,7 +128,7 @@ def test_blocks_hold_every_token_once_and_the_last_row_reaches_back() -> None:
         expected = []
         for document in source.documents(split):
             expected += [*tokenizer(document, add_special_tokens=False, verbose=False)["input_ids"], separator]
-        assert rows.tokens.tolist() == expected
+        assert np.asarray(rows.tokens).tolist() == expected
         ids, lengths = rows.take(np.arange(len(rows)))
         assert lengths is None
         assert ids.shape == (len(rows), 32)

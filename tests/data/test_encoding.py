@@ -111,7 +111,7 @@ import numpy as np
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from tut.data import corpus
+from tut.data import checked, corpus
 from tut.data.batches import TrainingBatches
 from tut.config import DataConfig, ObjectiveConfig
 from tut.data.objective import Objective
@@ -156,6 +156,7 @@ except MemoryError:
     pass
 if packing == "blocks":
     os.truncate(here / "large/train.bin", 2**30)  # most of it a hole: eight times what the limit leaves
+    checked.write_checksums(here / "large/train.bin")
 pad_id = None if packing == "blocks" else 0
 rows = corpus._open_rows(config, here / "large", Split.TRAIN, np.dtype(np.uint16), pad_id)
 batches = TrainingBatches(rows, Objective(ObjectiveConfig(name="clm"), tokenizer), 32, 1, 0)

@@ -66,7 +66,7 @@ def test_a_damaged_state_is_told_and_the_rest_is_read(tmp_path: Path) -> None:
     (tmp_path / "1/state.json").write_text("{")
     loaded = tut.report.load(tmp_path)
     assert len(loaded.runs) == 1
-    assert "1: its state.json is not a run's; left out" in loaded.notes[0]
+    assert "1/state.json: damaged (cannot be read); delete it " in loaded.notes[0]
     (tmp_path / "0/state.json").write_text("[]")
     with pytest.raises(TutError, match="no run here can be read"):
         tut.report.load(tmp_path)
@@ -164,8 +164,10 @@ def test_rows_and_plans_that_make_no_sense_are_left_out(tmp_path: Path) -> None:
     with (tmp_path / "0/train.jsonl").open("a") as file:
         file.write('{"step": null}\n[1]\n7\n')
     (tmp_path / "sweep.json").write_text("{")
-    (note,) = tut.report.load(tmp_path).notes
-    assert note.endswith("train.jsonl: 3 half-written rows left out")
+    of_rows, of_plan = tut.report.load(tmp_path).notes
+    assert of_rows.endswith("train.jsonl: 3 half-written rows left out")
+    assert "sweep.json: damaged (cannot be read)" in of_plan
+    assert of_plan.endswith("; what it says of its runs is left out")
 
 
 def test_runs_that_have_not_started_are_named(tmp_path: Path) -> None:

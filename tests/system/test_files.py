@@ -17,7 +17,7 @@ import pytest
 from conftest import PATIENCE
 
 from tut.errors import TutError
-from tut.system import built, files
+from tut.system import files, inventory
 from tut.system.built import built_once, damage
 from tut.system.files import Busy, only_one, remove_whole, write_json, write_whole
 from tut.system.signals import NotStarted, stop_request
@@ -325,21 +325,38 @@ def test_what_is_damaged_is_built_anew_and_that_is_said(kind: str, tmp_path: Pat
     assert (folder / "sub/large").stat().st_size == 25_600
 
 
-def test_what_no_file_system_tells_of_is_found_by_a_thorough_look(tmp_path: Path) -> None:
-    folder = built_once(tmp_path / "x", build)
+@pytest.fixture
+def large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take every file for a large one."""
+    monkeypatch.setattr(inventory, "_SMALL", 0)
+
+
+def flip_unnoted(folder: Path) -> None:
+    """Flip a bit as a disk does: no file system tells of it."""
     path = folder / "sub/large"
     before, content = path.stat(), bytearray(path.read_bytes())
     content[9_999] ^= 4
     path.write_bytes(content)
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def test_what_no_file_system_tells_of_is_found_in_small_files(tmp_path: Path) -> None:
+    folder = built_once(tmp_path / "x", build)
+    flip_unnoted(folder)
+    assert damage(folder) == "sub/large does not match its checksum"
+
+
+def test_what_no_file_system_tells_of_is_found_in_large_ones_by_a_thorough_look(tmp_path: Path, large: None) -> None:
+    folder = built_once(tmp_path / "x", build)
+    flip_unnoted(folder)
     assert damage(folder) is None
     assert damage(folder, thorough=True) == "sub/large does not match its checksum"
 
 
-def test_a_file_that_was_touched_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_file_that_was_touched_is_read_once(tmp_path: Path, large: None, monkeypatch) -> None:
     folder, read = built_once(tmp_path / "x", build), []
     original = files.file_digest
-    monkeypatch.setattr(built, "file_digest", lambda path: read.append(path.name) or original(path))
+    monkeypatch.setattr(inventory, "file_digest", lambda path: read.append(path.name) or original(path))
     assert damage(folder) is None
     assert not read
     os.utime(folder / "small", (1, 1))

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import (
@@ -338,8 +339,8 @@ def test_learning_beats_the_unigrams(optimizer: str, tmp_path: Path) -> None:
 
     source = open_source(config.data)
     corpus = open_corpus(config.data, source, load_tokenizer(config.data, config.objective, source))
-    tokens = corpus.rows[Split.TRAIN].tokens
-    counts = torch.bincount(torch.tensor(tokens.astype("int64"))).double()
+    tokens = np.asarray(corpus.rows[Split.TRAIN].tokens, np.int64)
+    counts = torch.bincount(torch.from_numpy(tokens)).double()
     share = counts[counts > 0] / counts.sum()
     entropy = -(share * share.log()).sum().item()
     assert rows(tmp_path, "train")[-1]["loss"] < entropy - 0.3

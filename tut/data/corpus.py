@@ -5,6 +5,7 @@ A corpus is a folder under `TUT_HOME/corpora`, named after everything that deter
     train.bin, validation.bin, test.bin     every token of the split, one after another, as flat integers
     *.documents.npy                         where each document starts among these tokens
     *.starts.npy                            `lines` only: where each row starts, and where the last one stops
+    *.crc32                                 checksums of these files' blocks: see `tut.data.checked`
     train.counts.npy                        how often each token of the vocabulary occurs in the training split
     corpus.json                             the fingerprint of the tokens, rows and documents; the integers' type
     inventory.json                          sizes and checksums: see `tut.system.built.built_once`
@@ -28,6 +29,7 @@ from transformers import PreTrainedTokenizerBase
 
 from tut.config import DataConfig
 from tut.data import encoding
+from tut.data.checked import Checked, write_checksums
 from tut.data.encoding import encoded, encoder
 from tut.data.sources import Source, name_of
 from tut.data.tokenizer import separator_id, vocabulary_size
@@ -38,7 +40,7 @@ from tut.system.files import digest, file_digest, home
 
 Ids = npt.NDArray[np.int64]
 
-_VERSION = 4  # of the files' format and the key; raised when they change, so that no stale corpus is read
+_VERSION = 5  # of the files' format and the key; raised when they change, so that no stale corpus is read
 _NPY_HEADER = 128  # bytes before the values of an .npy file of one dimension, however many they are
 
 
@@ -46,16 +48,16 @@ _NPY_HEADER = 128  # bytes before the values of an .npy file of one dimension, h
 class Rows:
     """The rows of one split: equally long, made on demand from the flat tokens."""
 
-    tokens: npt.NDArray[np.integer]
+    tokens: npt.NDArray[np.integer] | Checked
     """Every token of the split, one after another."""
     seq_len: int
     """Tokens in a row."""
-    starts: npt.NDArray[np.int64] | None
+    starts: npt.NDArray[np.int64] | Checked | None
     """`lines`: where each row starts in `tokens`, and where the last one stops. `blocks`: None, for it follows from
     `seq_len`."""
     pad_id: int | None
     """`lines`: fills rows up to `seq_len`. `blocks`: None, for there is nothing to fill."""
-    documents: npt.NDArray[np.int64]
+    documents: npt.NDArray[np.int64] | Checked
     """Where each document starts in `tokens`; one without tokens is left out."""
 
     def __len__(self) -> int:
@@ -138,7 +140,10 @@ def _build(config: DataConfig, source: Source, tokenizer: PreTrainedTokenizerBas
             np.save(folder / "train.counts.npy", counts)
     # Whatever is in the folder now follows from tokens, rows and documents alone. What is written later has no part
     # in the fingerprint.
-    prints = {path.name: file_digest(path) for path in sorted(folder.iterdir())}
+    decisive = sorted(folder.iterdir())
+    prints = {path.name: file_digest(path) for path in decisive}
+    for path in decisive:
+        write_checksums(path)
     manifest = {"fingerprint": digest(prints), "dtype": dtype.name}
     (folder / "corpus.json").write_text(json.dumps(manifest), encoding="utf-8")
 
@@ -233,7 +238,11 @@ def _open_rows(config: DataConfig, folder: Path, split: Split, dtype: "np.dtype[
             f"data.source={config.source}: the {split.words} split has {n_tokens} tokens, and one row needs {least}; "
             "give it more text or files of its own, or lower data.seq_len"
         )
-    tokens = np.memmap(path, dtype, mode="r")
-    documents = np.load(_documents_file(folder, split), mmap_mode="r")
-    starts = np.load(_starts_file(folder, split), mmap_mode="r") if config.packing == "lines" else None
+    tokens = Checked(path, np.memmap(path, dtype, mode="r"))
+    documents = _checked_npy(_documents_file(folder, split))
+    starts = _checked_npy(_starts_file(folder, split)) if config.packing == "lines" else None
     return Rows(tokens, config.seq_len, starts, pad_id, documents)
+
+
+def _checked_npy(path: Path) -> Checked:
+    return Checked(path, np.load(path, mmap_mode="r"))

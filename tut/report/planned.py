@@ -1,10 +1,11 @@
 """What a sweep's plan, its sweep.json, says about its runs: which have not started, and how many steps they share."""
 
-import json
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from tut.system.sealed import Damaged, read_sealed
 
 
 def sweep_of(folder: Path) -> Path | None:
@@ -12,14 +13,28 @@ def sweep_of(folder: Path) -> Path | None:
     return next((parent for parent in folder.parents if planned(parent)), None)
 
 
-@cache
 def planned(sweep: Path) -> dict[str, Any]:
     """Return what a sweep's sweep.json says; empty if there is none that can be read."""
+    plan = read_plan(sweep)
+    return plan if isinstance(plan, dict) and {"tasks", "steps"} <= set(plan) else {}
+
+
+@cache
+def read_plan(sweep: Path) -> dict[str, Any] | Damaged | None:
+    """Return what the sweep.json in a folder says, or how it is damaged; None if there is none."""
     try:
-        plan: dict[str, Any] = json.loads((sweep / "sweep.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return plan if {"tasks", "steps"} <= set(plan) else {}
+        return read_sealed(sweep / "sweep.json")
+    except OSError:
+        return None
+    except Damaged as damage:
+        return damage
+
+
+def note_damaged_plans(runs: Iterable[Path], notes: list[str]) -> None:
+    """Note which plans cannot be read, of the sweeps that some runs' folders may be in."""
+    for folder in sorted({parent for run in runs for parent in run.parents}):
+        if isinstance(damage := read_plan(folder), Damaged):
+            notes.append(f"{damage}; what it says of its runs is left out")
 
 
 def whole_sweeps(found: Iterable[Path], asked: Sequence[Path], notes: list[str]) -> tuple[Path, ...]:

@@ -13,7 +13,7 @@ import pandas as pd
 from tut.errors import TutError
 from tut.marks import KnownBy
 from tut.report.grouping import name_arms
-from tut.report.planned import planned, sweep_of, whole_sweeps
+from tut.report.planned import note_damaged_plans, read_plan, sweep_of, whole_sweeps
 from tut.report.run_folder import find_runs, read_run
 from tut.splits import EVALUATED, Split
 from tut.tracking.record import Record, Status
@@ -58,7 +58,7 @@ def load(folders: Path | str | Sequence[Path | str]) -> Results:
         TutError: a folder holds no run; or two runs that would be compared are of different data, or were scored on
             different tokens.
     """
-    planned.cache_clear()  # the files may have changed since an earlier call
+    read_plan.cache_clear()  # the files may have changed since an earlier call
     _tokens.cache_clear()
     asked = [Path(folders)] if isinstance(folders, str | Path) else [Path(folder) for folder in folders]
     notes: list[str] = []
@@ -76,6 +76,7 @@ def load(folders: Path | str | Sequence[Path | str]) -> Results:
         _check_comparable(str(setting), group, notes)
     runs = runs.drop(columns="facts")
     found = {sweep for folder in runs["folder"] if (sweep := sweep_of(Path(folder))) is not None}
+    note_damaged_plans((Path(folder) for folder in runs["folder"]), notes)
     sweeps = whole_sweeps(found, asked, notes)
     kept = set(runs["folder"])
     rows: list[dict[str, Any]] = []

@@ -46,8 +46,15 @@ def read_run(record: Record, notes: list[str]) -> tuple[dict[str, Any], list[Row
         state = record.state
         config = dict(state["config"])
         seed = int(config["seed"])
+        damage = record.damage()
+    except TutError as error:
+        notes.append(f"{error}; left out")
+        return None
     except (ValueError, KeyError, TypeError, OSError):
         notes.append(f"{folder}: its state.json is not a run's; left out")
+        return None
+    if damage is not None:
+        notes.append(f"{damage}; left out")
         return None
     rows = [row for split in Split for row in _rows(record, split, notes)]
     untie_step = state.get("untie_step")

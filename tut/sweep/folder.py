@@ -18,7 +18,8 @@ from typing import Any
 from tut.errors import TutError
 from tut.splits import Split
 from tut.sweep.work import Task
-from tut.system.files import home, only_one, write_json
+from tut.system.files import home, only_one
+from tut.system.sealed import read_sealed, write_sealed
 from tut.tracking.record import Record, Status
 from tut.training import checkpoint
 
@@ -73,7 +74,7 @@ class SweepFolder:
         return only_one(self.path / "stages")
 
     def _write(self, plan: dict[str, Any], tasks: list[Task]) -> None:
-        write_json(self.path / PLANNED, {**plan, "tasks": [self._as_plain(task) for task in tasks]})
+        write_sealed(self.path / PLANNED, {**plan, "tasks": [self._as_plain(task) for task in tasks]})
 
     def _as_plain(self, task: Task) -> dict[str, Any]:
         """Return a stage with its record's path from here, so that the sweep can be copied and moved."""
@@ -83,9 +84,12 @@ class SweepFolder:
 
     @property
     def plan(self) -> dict[str, Any]:
-        """What sweep.json says."""
-        plan: dict[str, Any] = json.loads((self.path / PLANNED).read_text(encoding="utf-8"))
-        return plan
+        """What sweep.json says.
+
+        Raises:
+            TutError: it is damaged.
+        """
+        return read_sealed(self.path / PLANNED)
 
     def tasks(self) -> list[Task]:
         """Return the stages of sweep.json, parents before children."""
@@ -102,14 +106,18 @@ class SweepFolder:
             about: `process`, which one runs it; `seconds`, how long it took.
         """
         with self._alone():
-            write_json(self.stage(name) / "outcome.json", {"status": status, "error": error, **about})
+            write_sealed(self.stage(name) / "outcome.json", {"status": status, "error": error, **about})
 
     def outcome(self, name: str) -> dict[str, Any]:
-        """Return what `set_outcome` has said last; a stage it has said nothing of is waiting."""
+        """Return what `set_outcome` has said last; a stage it has said nothing of is waiting.
+
+        Raises:
+            TutError: that file is damaged.
+        """
         path = self.stage(name) / "outcome.json"
         if not path.exists():
             return {"status": Status.WAITING, "error": None}
-        outcome: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        outcome = read_sealed(path)
         return {**outcome, "status": Status(outcome["status"])}
 
     def is_done(self, task: Task) -> bool:

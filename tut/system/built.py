@@ -8,12 +8,11 @@ import logging
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from tut.errors import one_line
-from tut.system.files import Busy, file_digest, only_one, write_json, write_whole
+from tut.system import inventory
+from tut.system.files import Busy, only_one, write_json, write_whole
+from tut.system.inventory import Inventory
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +38,8 @@ def built_once(folder: Path, build: Callable[[Path], None]) -> Path:
             with write_whole(folder) as temporary:
                 temporary.mkdir()
                 build(temporary)
-                _write_inventory(temporary)
+                written = (path for path in temporary.rglob("*") if path.is_file())
+                _save_inventory(temporary, inventory.take(temporary, written))
     return folder
 
 
@@ -63,26 +63,10 @@ def leftovers(parent: Path) -> list[tuple[Path, Path]]:
     return [(path, path.with_name(path.name.partition("-")[2])) for path in sorted(parent.glob("*-*"))]
 
 
-@dataclass(frozen=True)
-class _File:
-    """A file as it was when its contents were last read."""
-
-    size: int
-    """Bytes."""
-    modified: int
-    """When it was last written, in nanoseconds since the epoch."""
-    sha256: str
-
-
-_Inventory = dict[str, _File]
-"""The files of a folder by their paths in it, as `inventory.json` holds them."""
-
-
 def damage(folder: Path, thorough: bool = False) -> str | None:
     """Say what is wrong with a folder that `built_once` has made; None if nothing is.
 
-    Sizes are compared with the inventory each time. Contents are read again where a file was touched since they last
-    were, and everywhere if this is to be `thorough`.
+    What is compared each time, and what if this is to be `thorough`, `tut.system.inventory` says.
     """
     reason, touched = _compare(folder, thorough)
     if touched is not None:
@@ -93,57 +77,21 @@ def damage(folder: Path, thorough: bool = False) -> str | None:
     return reason
 
 
-def _compare(folder: Path, thorough: bool) -> tuple[str | None, _Inventory | None]:
+def _compare(folder: Path, thorough: bool) -> tuple[str | None, Inventory | None]:
     """Compare a folder with its inventory.
 
     Returns:
         What is wrong, None if nothing is; and the inventory as it should be now if files were touched, else None.
     """
     try:
-        plain: dict[str, dict[str, Any]] = json.loads((folder / _INVENTORY).read_text(encoding="utf-8"))
-        inventory = {name: _File(**entry) for name, entry in plain.items()}
+        noted = inventory.from_plain(json.loads((folder / _INVENTORY).read_text(encoding="utf-8")))
     except FileNotFoundError:
         return (f"it has no {_INVENTORY}" if folder.is_dir() else "it is not there"), None
     except (ValueError, TypeError, AttributeError):
         return f"{_INVENTORY} cannot be read", None
-    now: _Inventory = {}
-    for name, noted in inventory.items():
-        try:
-            reason, now[name] = _compare_file(folder / name, noted, thorough)
-        except FileNotFoundError:
-            return f"{name} is missing", None
-        if reason is not None:
-            return f"{name} {reason}", None
-    return None, (now if now != inventory else None)
+    reason, now = inventory.compare(folder, noted, thorough)
+    return reason, (now if reason is None and now != noted else None)
 
 
-def _compare_file(path: Path, noted: _File, thorough: bool) -> tuple[str | None, _File]:
-    """Return what is wrong with a file, None if nothing is, and what is to be noted about it now."""
-    about = path.stat()
-    if about.st_size != noted.size:
-        return f"has {about.st_size:,} bytes, not {noted.size:,}", noted
-    is_touched = about.st_mtime_ns != noted.modified
-    if is_touched or thorough:
-        try:
-            is_equal = file_digest(path) == noted.sha256
-        except PermissionError:
-            raise  # which says nothing about the file
-        except OSError as error:
-            return f"cannot be read: {one_line(error)}", noted
-        if not is_equal:
-            return "does not match its checksum", noted
-    return None, replace(noted, modified=about.st_mtime_ns)
-
-
-def _write_inventory(folder: Path) -> None:
-    inventory: _Inventory = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            about = path.stat()
-            name = path.relative_to(folder).as_posix()
-            inventory[name] = _File(about.st_size, about.st_mtime_ns, file_digest(path))
-    _save_inventory(folder, inventory)
-
-
-def _save_inventory(folder: Path, inventory: _Inventory) -> None:
-    write_json(folder / _INVENTORY, {name: asdict(file) for name, file in inventory.items()})
+def _save_inventory(folder: Path, files: Inventory) -> None:
+    write_json(folder / _INVENTORY, inventory.to_plain(files))

@@ -7,8 +7,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from tut.splits import Split
-from tut.system.files import remove, write_json
+from tut.splits import EVALUATED, Split
+from tut.system import inventory
+from tut.system.files import remove
+from tut.system.sealed import read_sealed, write_sealed
 
 Row = dict[str, Any]
 
@@ -84,9 +86,33 @@ class Record:
 
     @property
     def state(self) -> dict[str, Any]:
-        """What state.json says; empty if there is none."""
-        return json.loads(self._state_file.read_text(encoding="utf-8")) if self._state_file.exists() else {}
+        """What state.json says; empty if there is none.
+
+        Raises:
+            TutError: it is damaged.
+        """
+        return read_sealed(self._state_file) if self._state_file.exists() else {}
 
     def update_state(self, **changes: Any) -> None:
         """Change some keys of state.json. A reader sees the old file or the new one, both whole."""
-        write_json(self._state_file, {**self.state, **changes})
+        write_sealed(self._state_file, {**self.state, **changes})
+
+    def take_inventory(self) -> dict[str, Any]:
+        """Return what state.json is to say of a finished run's other files, for `damage` to compare with."""
+        files = [self.rows_file(split) for split in Split] + [self.tokens_file(split) for split in EVALUATED]
+        files += [path for path in self.final.rglob("*") if path.is_file()]
+        return inventory.to_plain(inventory.take(self.folder, (path for path in files if path.exists())))
+
+    def damage(self, thorough: bool = False) -> str | None:
+        """Say which file of a finished run is not as it was when it was finished, and how it is mended; None if none.
+
+        Checkpoints have a check of their own. See `tut.system.inventory` for `thorough`.
+        """
+        noted = inventory.from_plain(self.state.get("files") or {})  # an earlier version has noted none
+        reason, _ = inventory.compare(self.folder, noted, thorough)
+        if reason is None:
+            return None
+        return (
+            f"{self.folder}: damaged since it was finished ({reason}); delete {self._state_file} and start the same "
+            "run or sweep again, which goes on from its newest checkpoint"
+        )

@@ -13,7 +13,6 @@ A checkpoint is either kept, for branches to fork from, or there only so that a 
 It is written under a temporary name, flushed to disk, and renamed: a crash at any moment leaves the ones before.
 """
 
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -24,7 +23,8 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError
 
 from tut.errors import TutError, one_line
-from tut.system.files import digest, file_digest, remove_whole, write_whole
+from tut.system.files import file_digest, remove_whole, write_whole
+from tut.system.sealed import Damaged, read_sealed, write_sealed
 
 if TYPE_CHECKING:  # torch is not for those who only look at what is there
     from tut.training.state import State
@@ -98,11 +98,7 @@ def _fill(temporary: Path, state: "State", window: dict[str, Any], about: dict[s
         **about,
         "files": {path.name: file_digest(path) for path in sorted(temporary.iterdir())},
     }
-    _write_manifest(temporary / _MANIFEST, manifest)
-
-
-def _write_manifest(path: Path, manifest: dict[str, Any]) -> None:
-    path.write_text(json.dumps({"sha256": digest(manifest), **manifest}, indent=1), encoding="utf-8")
+    write_sealed(temporary / _MANIFEST, manifest)
 
 
 def verify(checkpoint: Path, only: str | None = None) -> dict[str, Any]:
@@ -116,15 +112,15 @@ def verify(checkpoint: Path, only: str | None = None) -> dict[str, Any]:
         TutError: it is not a whole checkpoint; the message says what is wrong with it.
     """
     try:
-        manifest: dict[str, Any] = json.loads((checkpoint / _MANIFEST).read_text(encoding="utf-8"))
-        expected = manifest.pop("sha256")
+        manifest = read_sealed(checkpoint / _MANIFEST)
+        files = manifest["files"].items()
     except FileNotFoundError as error:
         raise TutError(f"{checkpoint}: not a checkpoint (it has no {_MANIFEST})") from error
-    except (ValueError, KeyError, AttributeError) as error:
-        raise TutError(f"{checkpoint}: damaged ({_MANIFEST} cannot be read)") from error
-    if digest(manifest) != expected:
-        raise TutError(f"{checkpoint}: damaged ({_MANIFEST} does not match its checksum)")
-    for name, checksum in manifest["files"].items():
+    except Damaged as damage:
+        raise TutError(f"{checkpoint}: damaged ({_MANIFEST} {damage.reason})") from damage
+    except (KeyError, AttributeError) as error:
+        raise TutError(f"{checkpoint}: damaged ({_MANIFEST} names no files)") from error
+    for name, checksum in files:
         if only not in (None, name):
             continue
         path = checkpoint / name
@@ -171,18 +167,16 @@ def prune(folder: Path, newest: int, up_to: int) -> None:
 
 
 def is_kept(checkpoint: Path) -> bool:
-    """Return whether a checkpoint is one to fork from. Its files are not verified."""
+    """Return whether a checkpoint is one to fork from. Of its files, the manifest alone is verified."""
     try:
-        return bool(json.loads((checkpoint / _MANIFEST).read_text(encoding="utf-8"))["keep"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return bool(read_sealed(checkpoint / _MANIFEST)["keep"])
+    except (OSError, Damaged, KeyError):
         return False
 
 
 def keep(checkpoint: Path) -> None:
     """Have a checkpoint stay, as one to fork from."""
-    manifest = {**verify(checkpoint), "keep": True}
-    with write_whole(checkpoint / _MANIFEST) as temporary:
-        _write_manifest(temporary, manifest)
+    write_sealed(checkpoint / _MANIFEST, {**verify(checkpoint), "keep": True})
 
 
 def link(checkpoint: Path, folder: Path) -> None:

@@ -92,13 +92,17 @@ def finished_loss(inputs: Inputs, record: Record) -> float | None:
     """Return the final validation loss if this run has been finished in this folder, None if it is still to be done.
 
     Raises:
-        TutError: another run has been finished in it.
+        TutError: another run has been finished in it, or its files were damaged since.
     """
+    if inputs.config.resume == "never":
+        return None
     state = record.state
-    if state.get("status") != Status.FINISHED or inputs.config.resume == "never":
+    if state.get("status") != Status.FINISHED:
         return None
     if "result" not in state:
         raise TutError(f"{record.folder}: holds a run finished by an earlier version of TUT; use another folder")
+    if damage := record.damage():
+        raise TutError(damage)
     inputs = inputs.as_recorded(record)
     there = state["result"]
     here = result(inputs)
@@ -145,9 +149,11 @@ def _run_recorded(
     )
     status = Status.FAILED
     error = None
+    files = None
     try:
         with others.called(recorded.call(resumed_from), recorded.inputs.device, stop):
             loss = recorded.train(resumed_from, stop)
+        files = None if loss is None else record.take_inventory()
         status = Status.FINISHED
         return loss
     except Stopped:
@@ -158,7 +164,7 @@ def _run_recorded(
         raise
     finally:
         with suppress(OSError):  # a full disk is told by the error that came first
-            record.update_state(status=status, error=error, ended=_now())
+            record.update_state(status=status, error=error, ended=_now(), files=files)
 
 
 def _now() -> str:

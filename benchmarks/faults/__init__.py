@@ -1,0 +1,1 @@
+"""A standing campaign of kills and damages: see `benchmarks.faults.__main__`."""
