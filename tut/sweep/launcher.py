@@ -36,16 +36,18 @@ from tut.errors import TutError
 from tut.report.callback import show
 from tut.sweep import found
 from tut.sweep.backends.base import Backend, Outcome
+from tut.sweep.composition import Composer, be_current
 from tut.sweep.config import LauncherConfig, check_settings
 from tut.sweep.display import print_failures
 from tut.sweep.folder import SweepFolder
-from tut.sweep.hydra_jobs import compose, labels, pack, result, typed
+from tut.sweep.hydra_jobs import labels, pack, result
 from tut.sweep.lineage import paths_of
 from tut.sweep.plan import Stage, plan
 from tut.sweep.preview import preview
 from tut.sweep.todo import Run, Todo
 from tut.sweep.work import Open, Work
 from tut.system.files import remove_if_only
+from tut.system.imports import seldom_collected
 from tut.system.signals import Stopped, StopRequest, stop_request
 from tut.tracking.record import Record, Status
 from tut.tracking.wandb_environment import filled_in, forget_given_run
@@ -59,6 +61,7 @@ class Unfinished(CompactHydraException):
     """Some runs of a sweep are not finished. Hydra prints its text and exits with code 1."""
 
 
+@seldom_collected()
 def launch(
     settings: LauncherConfig,
     context: HydraContext,
@@ -84,7 +87,8 @@ def launch(
             _refuse_another_app(config)
             check_settings(settings)
             folder = SweepFolder(Path(config.hydra.sweep.dir).absolute())
-            jobs = [compose(context, config, list(words), first + place) for place, words in enumerate(job_overrides)]
+            composer = Composer(context.config_loader, config)
+            jobs = [composer.compose(words, first + place) for place, words in enumerate(job_overrides)]
             configs = [_config_of(job, folder) for job in jobs]
             backend = _backend(settings, configs)
             runs = _runs(jobs, configs, labels(job_overrides), backend)
@@ -112,7 +116,8 @@ def _refuse_another_app(config: DictConfig) -> None:
 
 def _config_of(composed: DictConfig, folder: SweepFolder) -> Config:
     """Return a job's config; its runs are one group in W&B unless that has a name."""
-    config = typed(composed)
+    be_current(composed)
+    config = Config.from_hydra(composed)
     if config.resume != "auto":
         raise TutError(f"resume={config.resume}: a sweep goes on from the store by itself; leave resume=auto")
     config.wandb = filled_in(config.wandb, folder.path.name)
@@ -128,6 +133,7 @@ def _backend(settings: LauncherConfig, configs: list[Config]) -> Backend:
 def _runs(jobs: list[DictConfig], configs: list[Config], names: list[str], backend: Backend) -> list[Run]:
     runs = []
     for composed, config, label in zip(jobs, configs, names, strict=True):
+        be_current(composed)
         folder = Path(composed.hydra.sweep.dir) / composed.hydra.sweep.subdir
         inputs = backend.inputs(config)
         loss = finished_loss(inputs, Record(folder))
