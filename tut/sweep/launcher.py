@@ -34,7 +34,7 @@ from tut.console import command_to_go_on, complain
 from tut.data.corpus import told
 from tut.errors import TutError
 from tut.report.callback import show
-from tut.sweep import found
+from tut.sweep import disk, found
 from tut.sweep.backends.base import Backend, Outcome
 from tut.sweep.composition import Composer, be_current
 from tut.sweep.config import LauncherConfig, check_settings
@@ -95,7 +95,8 @@ def launch(
             todo = Todo(runs, plan(paths_of([(run.inputs, backend.environment(run.inputs)) for run in runs])))
             _check_folders(todo, backend)
             if settings.dry_run:
-                _only_show(todo, folder, backend)
+                _only_show(todo, settings.keep, folder, backend)
+            disk.check_room(todo, settings.keep, folder.path)
             outcomes = _carry_out(todo, settings, context, folder, backend, command, stop)
             return _results(todo, outcomes)
     except (TutError, OSError) as error:
@@ -171,8 +172,8 @@ def _check_folders(todo: Todo, backend: Backend) -> None:
         )
 
 
-def _only_show(todo: Todo, folder: SweepFolder, backend: Backend) -> NoReturn:
-    preview(todo, folder, backend)
+def _only_show(todo: Todo, keep: str, folder: SweepFolder, backend: Backend) -> NoReturn:
+    preview(todo, keep, folder, backend)
     _leave_nothing(folder.path)
     sys.exit(0)
 
