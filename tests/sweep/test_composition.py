@@ -56,7 +56,7 @@ def shape(node: Any) -> Any:
         ["model=gpt", "untie=never", "seed=3"],
         ["untie=ramp", "seed=3", "untie.over_steps=7", "seed=4"],
         ["untie.epoch=2", "untie=ramp", "optimizer=sgd", "optimizer.betas=[0.5,0.6]"],
-        ["experiment=seed", "+sweeps=blog", "untie.fraction=0.3", "++model.config.hidden_size=8"],
+        ["experiment=seed", "untie.fraction=0.3", "++model.config.hidden_size=8"],
         ["untie=between/tether", "model={architecture: gpt2}", "wandb.tags=[a,b]", "data.path=null"],
         ["data=text", "data.files='a=b, c.txt'", "wandb.project=${oc.env:HOME}", "trainer.max_steps=${seed}"],
     ],

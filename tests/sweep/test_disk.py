@@ -85,7 +85,7 @@ def test_where_nothing_can_be_linked_the_folders_have_copies(
 def test_a_sweep_without_room_is_refused(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     todo = planned(tmp_path, f"{EPOCHS} trainer.epochs=9 untie=never")
     forks, ends = (disk.needed(todo, keep, tmp_path) for keep in ("forks", "ends"))
-    usage = namedtuple("usage", "free")  # noqa: PYI024 - stands for shutil's own
+    usage = namedtuple("usage", "free")
     for free, fits in ((forks.store + forks.runs, ["forks"]), (forks.store, ["ends"]), (ends.store, [])):
         monkeypatch.setattr(shutil, "disk_usage", lambda _, free=free: usage(free))
         if "forks" in fits:
