@@ -5,6 +5,7 @@ are depends on the options that a job chooses from groups. So these are composed
 with its own values. In one process a command line is checked, and then launched as it was checked.
 """
 
+import os
 import pickle
 from collections.abc import Sequence
 
@@ -38,7 +39,7 @@ class Composer:
         self._base = base
         self._of_hydra = [str(line) for line in base.hydra.overrides.hydra]
         self._name = base.hydra.job.config_name
-        self._sources = [loader.config_search_path.get_path(), self._name]
+        self._sources = [loader.config_search_path.get_path(), self._name, os.getcwd()]
         _, self._repository = loader._parse_overrides_and_create_caching_repo(self._name, self._of_hydra)
         self._parsed: dict[str, tuple[Override, bool]] = {}
 
