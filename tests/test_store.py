@@ -102,6 +102,9 @@ def test_list_and_check(home: Path, tmp_path: Path) -> None:
     assert listed.returncode == 0, listed.stderr
     assert "tut_bert seed=0 tied " in listed.stdout
     assert "tut_bert seed=0 untied from step 8 " in listed.stdout
+    tied, untied = sorted(found.parameters for found in store.entries())
+    assert f" {tied} " in listed.stdout
+    assert f" {untied} " in listed.stdout
     fingerprint = next(store.entries()).manifest["determinants"]["data.fingerprint"]
     assert listed.stdout.count(f"{TEXT} ({fingerprint[:8]})") == 2
     assert f"{home}/stages: 2 checkpoints" in listed.stdout

@@ -497,14 +497,14 @@ class Config:
 
     @classmethod
     def from_hydra(cls, composed: DictConfig) -> "Config":
-        """Turn a composed Hydra config into plain dataclasses.
+        """Turn a composed Hydra config, with or without its `hydra` node, into plain dataclasses.
 
         Raises:
             TutError: a value is out of its limits, or two values cannot go together.
         """
-        config = OmegaConf.to_object(composed)
-        assert isinstance(config, cls)
-        return config
+        values = {name: composed[name] for name in cls.__annotations__}
+        sections = {name: OmegaConf.to_object(node) for name, node in values.items() if OmegaConf.is_config(node)}
+        return cls(**values | sections)
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> "Config":

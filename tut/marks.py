@@ -11,10 +11,11 @@ second list anywhere. A key may count only beside certain others (`counts`: mome
 its value says too little, what it comes to stands for it (`known_by`: a file's name does not say what is in it).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from enum import StrEnum
+from functools import cache
 from types import SimpleNamespace
 from typing import Any, get_type_hints
 
@@ -149,10 +150,10 @@ def _plain(value: Any) -> Any:
     return int(value) if is_whole else value
 
 
-def _sections_and_keys(schema: type) -> Iterator[tuple[Any, Any]]:
+@cache
+def _sections_and_keys(schema: type) -> list[tuple[Any, Any]]:
     hints = get_type_hints(schema)
-    for one in fields(schema):
-        yield one, hints[one.name]
+    return [(one, hints[one.name]) for one in fields(schema)]
 
 
 def _default(one: Any) -> Any:

@@ -13,6 +13,7 @@ or absent. Of these none is pruned that an unfinished sweep needs. Corpora and t
 as their last use; they are made anew if they are needed again.
 """
 
+import json
 import logging
 import math
 import os
@@ -124,6 +125,18 @@ class Entry:
         """Name the text it was trained on: as its first run called it, and by its fingerprint."""
         fingerprint = str(self.manifest.get("determinants", {}).get("data.fingerprint", "?"))[:8]
         return f"{self.manifest.get('text', '?')} ({fingerprint})"
+
+    @property
+    def parameters(self) -> str:
+        """Say how large its model is: `2.1M`; while tied, the shared matrix counts once."""
+        try:
+            with (self.path / "model.safetensors").open("rb") as file:
+                header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+            count = sum(math.prod(about["shape"]) for name, about in header.items() if name != "__metadata__")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, MemoryError):
+            return "?"  # damaged, which `check` tells
+        unit, size = next((unit for unit in (("B", 1e9), ("M", 1e6), ("k", 1e3)) if count >= unit[1]), ("", 1))
+        return f"{count / size:.3g}{unit}"
 
 
 def entries() -> Iterator[Entry]:
@@ -253,15 +266,17 @@ def _print(found: list[Entry]) -> None:
     from rich.table import Table
 
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for name, side in (("stage", "left"), ("step", "right"), ("what", "left"), ("size", "right"), ("written", "left")):
-        table.add_column(name, justify=side, no_wrap=True)  # type: ignore[arg-type]
+    for name in ("stage", "step", "what", "parameters", "size", "written"):
+        is_number = name in ("step", "parameters", "size")
+        table.add_column(name, justify="right" if is_number else "left", no_wrap=True)
     table.add_column("")
     table.add_column("data")
     for entry in found:
         written = datetime.fromtimestamp(entry.written).strftime("%Y-%m-%d %H:%M")
         kept = "" if entry.manifest.get("keep") else "passing" if entry.manifest else "damaged"
         step = str(checkpoint.step_of(entry.path))
-        table.add_row(entry.lineage[:8], step, entry.about, f"{entry.size / 1e6:.1f} MB", written, kept, entry.data)
+        size = f"{entry.size / 1e6:.1f} MB"
+        table.add_row(entry.lineage[:8], step, entry.about, entry.parameters, size, written, kept, entry.data)
     console().print(table)
 
 

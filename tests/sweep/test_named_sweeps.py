@@ -40,6 +40,7 @@ def test_each_is_planned(name: str, tmp_path: Path) -> None:
     done = command("tut.train", f"+sweeps={name}", *SMALL, *fewer, "hydra.launcher.dry_run=true", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert EXPECTED[name] in done.stdout
+    assert "\ndisk, at hydra.launcher.keep=forks: " in done.stdout
     assert not (tmp_path / "multirun").exists() or not list((tmp_path / "multirun").rglob("*.yaml"))
 
 

@@ -26,9 +26,8 @@ def check_hydra(composed: DictConfig) -> None:
     """
     setup_globals()
     in_a_job = copy.deepcopy(composed)
-    _place(in_a_job, 0)
     with open_dict(in_a_job.hydra), read_write(in_a_job.hydra):
-        in_a_job.hydra.job.name = "train"
+        in_a_job.hydra.job.id, in_a_job.hydra.job.num = "0", 0
         in_a_job.hydra.job.override_dirname = ""  # it and the overrides repeat what is elsewhere in the config
         in_a_job.hydra.overrides.task = []
         in_a_job.hydra.overrides.hydra = []
@@ -47,14 +46,7 @@ def check_hydra(composed: DictConfig) -> None:
     _check_logging(in_a_job.hydra)
 
 
-def _place(composed: DictConfig, number: int) -> None:
-    """Give a job its number, which folders may be named after."""
-    with open_dict(composed.hydra.job), read_write(composed.hydra.job):
-        composed.hydra.job.id = str(number)
-        composed.hydra.job.num = number
-
-
-def check_job(composed: DictConfig, base: DictConfig, number: int, swept: list[str]) -> Path:
+def check_job(composed: DictConfig, base: DictConfig, swept: list[str]) -> Path:
     """Check what Hydra reads of a sweep's job, and return its folder.
 
     Raises:
@@ -67,7 +59,6 @@ def check_job(composed: DictConfig, base: DictConfig, number: int, swept: list[s
                 f"{' '.join(swept)}: a value comes with its own hydra.{name}, which is read once, for a whole sweep; "
                 "start a sweep for each value"
             )
-    _place(composed, number)
     try:
         subfolder = composed.hydra.sweep.subdir
     except OmegaConfBaseException as error:

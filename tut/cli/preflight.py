@@ -7,6 +7,7 @@ every run, before the first one starts. Nothing heavy is imported until there is
 import sys
 from argparse import ArgumentError, Namespace
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 from string import Template
@@ -24,7 +25,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override, ValueType
 from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tut.cli.grammar import parse_overrides, quoted_form
@@ -35,9 +36,10 @@ from tut.cli.shorthands import idle, normalise
 from tut.config import RESUME_WORDS, Config
 from tut.console import complain
 from tut.errors import TutError, did_you_mean, one_line
+from tut.sweep.composition import Composer, be_current
 from tut.sweep.config import LauncherConfig, settings_of
 from tut.sweep.hydra_jobs import labels
-from tut.system.imports import heavy_imports
+from tut.system.imports import heavy_imports, seldom_collected
 from tut.system.provenance import CONF_DIR, SWEEPS_DIR
 
 DEFAULT_LAUNCHER = "local"
@@ -60,6 +62,7 @@ def register_schema() -> None:
         store.store(group="sweeps", name=path.stem, node=sweep, package="_global_", **REPLACE)
 
 
+@seldom_collected()
 def preflight(arguments: list[str]) -> list[str]:
     """Check a whole command line, and return it as Hydra is to have it: options first, then overrides.
 
@@ -189,7 +192,7 @@ def _configs(asked: Namespace) -> Iterator[tuple[Config, type[LauncherConfig] | 
     if asked.config_dir:
         _check_folder("--config-dir", Path(asked.config_dir))
         extra = [f"hydra.searchpath=[file://{Path(asked.config_dir).absolute()}]"]
-    with initialize_config_dir(str(folder.absolute()), **VERSION_BASE):
+    with initialize_config_dir(str(folder.absolute()), job_name="train", **VERSION_BASE):
         loader = GlobalHydra.instance().config_loader()
         assert isinstance(loader, ConfigLoaderImpl)
         overrides = parse_overrides(asked.overrides, loader)
@@ -200,7 +203,10 @@ def _configs(asked: Namespace) -> Iterator[tuple[Config, type[LauncherConfig] | 
             check_sweep(override, loader)
         # An override with several values cannot be composed as a single run, not even to see whether it is one.
         mode = RunMode.MULTIRUN if asked.multirun or several else RunMode.RUN
-        base = _compose(loader, name, [*asked.overrides, *extra], mode)
+        if asked.multirun and not any(override.key_or_group == "hydra.mode" for override in overrides):
+            extra.append("hydra.mode=MULTIRUN")  # as Hydra itself does
+        with _told(name):
+            base = loader.load_configuration(name, [*asked.overrides, *extra], run_mode=mode)
         is_sweep = asked.multirun or base.hydra.mode == RunMode.MULTIRUN
         if several and not is_sweep:
             raise _no_sweep(several[0])
@@ -213,11 +219,14 @@ def _configs(asked: Namespace) -> Iterator[tuple[Config, type[LauncherConfig] | 
         if not _only_shows(asked):
             check_output("hydra.sweep.dir", base.hydra.sweep.dir)
         launcher = settings_of(base.hydra.launcher._target_)
-        jobs = _jobs(base, asked.overrides, loader)
+        composer = Composer(loader, base)
+        jobs = _jobs(base, loader)
         folders: dict[tuple[str, Path], str] = {}  # of each run, which may be asked for twice, and what it is called
         for number, (job, label) in enumerate(zip(jobs, labels(jobs), strict=True)):
-            composed = _compose(loader, name, [*job, *extra], RunMode.RUN)
-            folder = check_job(composed, base, number, [str(override.input_line) for override in several] or job)
+            with _told(name):
+                composed = composer.compose(job, number, is_check=launcher is not None)
+            be_current(composed)
+            folder = check_job(composed, base, [str(override.input_line) for override in several] or job)
             config = _typed(composed)
             folders.setdefault((repr(config), folder), label)
             yield config, launcher
@@ -251,10 +260,11 @@ def _launcher(overrides: list[Override]) -> str:
     return str(chosen[-1]) if chosen else DEFAULT_LAUNCHER
 
 
-def _jobs(base: DictConfig, overrides: list[str], loader: ConfigLoaderImpl) -> list[list[str]]:
+def _jobs(base: DictConfig, loader: ConfigLoaderImpl) -> list[list[str]]:
     """Return the overrides of every run of a sweep; of a sweeper that chooses them as it goes, examples."""
     params = base.hydra.sweeper.get("params") or {}
-    swept = parse_overrides([*(f"{key}={value}" for key, value in params.items()), *overrides], loader)
+    typed = base.hydra.overrides.task
+    swept = parse_overrides([*(f"{key}={value}" for key, value in params.items()), *typed], loader)
     if not str(base.hydra.sweeper._target_).endswith("BasicSweeper"):
         if base.hydra.launcher.get("wait") is False:
             raise TutError("hydra.launcher.wait=false: a sweeper that searches needs results; set it to true")
@@ -266,17 +276,17 @@ def _jobs(base: DictConfig, overrides: list[str], loader: ConfigLoaderImpl) -> l
 
 
 def _typed(composed: DictConfig) -> Config:
-    with open_dict(composed), read_write(composed):
-        del composed["hydra"]
     try:
         return Config.from_hydra(composed)
     except OmegaConfBaseException as error:
         raise TutError(explain(error)) from error
 
 
-def _compose(loader: ConfigLoaderImpl, name: str, overrides: list[str], mode: RunMode) -> DictConfig:
+@contextmanager
+def _told(name: str) -> Iterator[None]:
+    """Say in one line what Hydra cannot compose from the config of that name."""
     try:
-        return loader.load_configuration(name, overrides, run_mode=mode)
+        yield
     except MissingConfigException as error:
         group, slash, choice = (error.missing_cfg_file or name).rpartition("/")
         if slash and error.options:

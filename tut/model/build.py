@@ -48,8 +48,7 @@ def build_model(config: Config, tokenizer: PreTrainedTokenizerBase) -> PreTraine
     Raises:
         TutError: as `check_model`, for what has to be known of the tokenizer as well.
     """
-    is_own = config.model.pretrained is not None and config.data.tokenizer == TRAINED
-    tokens = Tokens.of(tokenizer, is_own)
+    tokens = _tokens(config, tokenizer)
     if collectives.rank() == 0:  # the others build what it has tried
         check_fitness(Asked.of(config.model, config.objective.name, config.data, tokens))
     wanted = network_config(config.model, config.objective.name, tokens)
@@ -58,6 +57,18 @@ def build_model(config: Config, tokenizer: PreTrainedTokenizerBase) -> PreTraine
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(config.seed, "weights"))
         return new_network(wanted, config.objective.name)
+
+
+def outline(config: Config, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    """Return such a model as shapes alone: its weights are nowhere, and take no memory."""
+    wanted = network_config(config.model, config.objective.name, _tokens(config, tokenizer))
+    with torch.device("meta"):
+        return new_network(wanted, config.objective.name)
+
+
+def _tokens(config: Config, tokenizer: PreTrainedTokenizerBase) -> Tokens:
+    is_own = config.model.pretrained is not None and config.data.tokenizer == TRAINED
+    return Tokens.of(tokenizer, is_own)
 
 
 def load_model(folder: Path, objective: str) -> PreTrainedModel:

@@ -1,4 +1,4 @@
-"""Hydra's side of a sweep: its jobs as configs, what of them crosses to other processes, and the results it is given.
+"""Hydra's side of a sweep: what of its jobs crosses to other processes, and the results it is given.
 
 Hydra's own launchers hand a job to another process by cloudpickle: its config, its context and its resolvers are no
 plain data. So it is here; the bytes lie in memory, or in a folder that only the user can write.
@@ -15,23 +15,6 @@ from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus, filter_overrides, run_job, setup_globals
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
-
-from tut.config import Config
-
-
-def compose(context: HydraContext, config: DictConfig, overrides: list[str], number: int) -> DictConfig:
-    """Return the config of one job of a sweep, with its `hydra` node, and make it Hydra's current one."""
-    composed: DictConfig = context.config_loader.load_sweep_config(config, overrides)
-    with open_dict(composed):
-        composed.hydra.job.id = str(number)
-        composed.hydra.job.num = number
-    HydraConfig.instance().set_config(composed)
-    return composed
-
-
-def typed(composed: DictConfig) -> Config:
-    """Return a job's config without its `hydra` node. What refers to that node is resolved by the current job."""
-    return Config.from_hydra(_without_hydra(composed))
 
 
 def labels(job_overrides: Sequence[Sequence[str]]) -> list[str]:
@@ -80,9 +63,12 @@ def run_packed(packed: bytes, train: Callable[[], float | None]) -> JobReturn:
 def result(composed: DictConfig, value: Any) -> JobReturn:
     """Return a job's result for a sweeper, where no process has made one. An exception as its value is a failure."""
     HydraConfig.instance().set_config(composed)
+    rest = copy.deepcopy(composed)
+    with open_dict(rest):
+        del rest["hydra"]
     made = JobReturn(
         overrides=list(composed.hydra.overrides.task),
-        cfg=_without_hydra(composed),
+        cfg=rest,
         hydra_cfg=OmegaConf.create({"hydra": copy.deepcopy(composed.hydra)}),
         working_dir=os.getcwd(),
         task_name=composed.hydra.job.name,
@@ -90,10 +76,3 @@ def result(composed: DictConfig, value: Any) -> JobReturn:
     )
     made.return_value = value
     return made
-
-
-def _without_hydra(composed: DictConfig) -> DictConfig:
-    rest = copy.deepcopy(composed)
-    with open_dict(rest):
-        del rest["hydra"]
-    return rest

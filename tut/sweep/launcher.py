@@ -35,18 +35,20 @@ from tut.console import command_to_go_on, complain
 from tut.data.corpus import told
 from tut.errors import TutError
 from tut.report.callback import show
-from tut.sweep import found
+from tut.sweep import disk, found
 from tut.sweep.backends.base import Backend, Outcome
+from tut.sweep.composition import Composer, be_current
 from tut.sweep.config import LauncherConfig, check_settings
 from tut.sweep.display import print_failures
 from tut.sweep.folder import SweepFolder, check_apart
-from tut.sweep.hydra_jobs import compose, labels, pack, result, typed
+from tut.sweep.hydra_jobs import labels, pack, result
 from tut.sweep.lineage import paths_of
 from tut.sweep.plan import Stage, plan
 from tut.sweep.preview import preview
 from tut.sweep.todo import Run, Todo
 from tut.sweep.work import Open, Work
 from tut.system.files import remove_if_only
+from tut.system.imports import seldom_collected
 from tut.system.signals import Stopped, StopRequest, obey, stop_request
 from tut.tracking.record import Record, Status
 from tut.tracking.wandb_environment import filled_in, forget_given_run
@@ -60,6 +62,7 @@ class Unfinished(CompactHydraException):
     """Some runs of a sweep are not finished. Hydra prints its text and exits with code 1."""
 
 
+@seldom_collected()
 def launch(
     settings: LauncherConfig,
     context: HydraContext,
@@ -85,10 +88,11 @@ def launch(
             _refuse_another_app(config)
             check_settings(settings)
             folder = SweepFolder(Path(config.hydra.sweep.dir).absolute())
+            composer = Composer(context.config_loader, config)
             jobs, configs = [], []
             for place, words in enumerate(job_overrides):
                 stop.obey()
-                jobs.append(compose(context, config, list(words), first + place))
+                jobs.append(composer.compose(words, first + place))
                 configs.append(_config_of(jobs[-1], folder))
             backend = _backend(settings, configs)
             runs = _runs(jobs, configs, labels(job_overrides), backend)
@@ -97,7 +101,8 @@ def launch(
             _check_folders(todo, backend)
             stop.obey()
             if settings.dry_run:
-                _only_show(todo, folder, backend)
+                _only_show(todo, settings.keep, folder, backend)
+            disk.check_room(todo, settings.keep, folder.path)
             outcomes = _carry_out(todo, settings, context, folder, backend, command, stop)
             stop.obey()  # a sweeper that searches would go on
             return _results(todo, outcomes)
@@ -119,7 +124,8 @@ def _refuse_another_app(config: DictConfig) -> None:
 
 def _config_of(composed: DictConfig, folder: SweepFolder) -> Config:
     """Return a job's config; its runs are one group in W&B unless that has a name."""
-    config = typed(composed)
+    be_current(composed)
+    config = Config.from_hydra(composed)
     if config.resume != "auto":
         raise TutError(f"resume={config.resume}: a sweep goes on from the store by itself; leave resume=auto")
     config.wandb = filled_in(config.wandb, folder.path.name)
@@ -136,6 +142,7 @@ def _runs(jobs: list[DictConfig], configs: list[Config], names: list[str], backe
     runs = []
     for composed, config, label in zip(jobs, configs, names, strict=True):
         obey()
+        be_current(composed)
         folder = Path(composed.hydra.sweep.dir) / composed.hydra.sweep.subdir
         inputs = backend.inputs(config)
         loss = finished_loss(inputs, Record(folder))
@@ -173,8 +180,8 @@ def _check_folders(todo: Todo, backend: Backend) -> None:
         )
 
 
-def _only_show(todo: Todo, folder: SweepFolder, backend: Backend) -> NoReturn:
-    preview(todo, folder, backend)
+def _only_show(todo: Todo, keep: str, folder: SweepFolder, backend: Backend) -> NoReturn:
+    preview(todo, keep, folder, backend)
     _leave_nothing(folder.path)
     sys.exit(0)
 

@@ -164,16 +164,20 @@ def makespan(
         if stage.parent is not None:
             left[stage.parent] = max(left.get(stage.parent, 0.0), left[stage])
     waiting = set(todo)
-    ready = [stage for stage in todo if stage.parent not in waiting]
+    behind: dict[Stage | None, list[tuple[float, int, Stage]]] = defaultdict(list)
+    for number, stage in enumerate(todo):
+        behind[stage.parent if stage.parent in waiting else None].append((-left[stage], number, stage))
+    ready = behind[None]
+    heapq.heapify(ready)
     busy: list[tuple[float, int, Stage]] = []
     now = 0.0
     while ready or busy:
-        ready.sort(key=lambda stage: -left[stage])
-        while ready and takes(ready[0]) <= slots:
-            stage = ready.pop(0)
+        while ready and takes(ready[0][2]) <= slots:
+            _, number, stage = heapq.heappop(ready)
             slots -= takes(stage)
-            heapq.heappush(busy, (now + seconds(stage), id(stage), stage))
+            heapq.heappush(busy, (now + seconds(stage), number, stage))
         now, _, done = heapq.heappop(busy)
         slots += takes(done)
-        ready += [stage for stage in todo if stage.parent is done]
+        for following in behind[done]:
+            heapq.heappush(ready, following)
     return now

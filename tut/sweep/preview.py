@@ -1,6 +1,7 @@
 """What a dry run shows: the tree of stages, and what training the missing ones would cost."""
 
 from tut import store
+from tut.sweep import disk
 from tut.sweep.backends.base import Backend
 from tut.sweep.display import print_tree
 from tut.sweep.estimate import Speeds
@@ -10,21 +11,23 @@ from tut.sweep.todo import Todo, steps_left
 from tut.sweep.work import Task
 
 
-def preview(todo: Todo, sweep: SweepFolder, backend: Backend) -> None:
+def preview(todo: Todo, keep: str, sweep: SweepFolder, backend: Backend) -> None:
     """Print the tree of stages and what training the missing ones would cost.
 
     Args:
         todo: what to do.
+        keep: which checkpoints stay, as in the launcher's settings.
         sweep: the sweep's folder.
         backend: where they are trained.
     """
     stages = {stage.name: stage for stage in todo.plan.stages}
+    to_do = {*todo.stages}
 
     def describe(task: Task) -> str:
         stage = stages[task.name]
         if store.has(stage.lineage, stage.end):
             return "[green]in the store[/green]"
-        if stage not in todo.stages:
+        if stage not in to_do:
             return "[green]not needed: its runs are finished[/green]"
         there = stage.steps - steps_left(stage)
         most = "at most " if stage.is_open and stage.steps else ""
@@ -43,6 +46,9 @@ def preview(todo: Todo, sweep: SweepFolder, backend: Backend) -> None:
         f"{steps['planned'] - steps['to_train']:,} of them done, {most}{steps['to_train']:,} to train"
     )
     print(f"time on {backend}: {_time(todo, backend)}")
+    needed = disk.needed(todo, keep, sweep.path)
+    room = "" if needed.is_there else ": there is no room for it"
+    print(f"disk, at hydra.launcher.keep={keep}: {most}{needed}{room}")
 
 
 def _time(todo: Todo, backend: Backend) -> str:

@@ -140,13 +140,13 @@ class Todo:
             end=stage.end,
             ends_run=self.ends(stage) is not None,
             untie_step=self.run_through(stage).inputs.timeline.untie_step,
-            keep_every=self._keep_every(stage, keep),
+            keep_every=self.keep_every(stage, keep),
             keep_all=keep == "all",
-            watch=self._watch(stage),
+            watch=self.watch(stage),
             expected=expectation(self.run_through(stage).inputs, stage.end),
         )
 
-    def _watch(self, stage: Stage) -> tuple[Rule, ...]:
+    def watch(self, stage: Stage) -> tuple[Rule, ...]:
         """Return the rules by which runs through a stage are to find their untie points."""
         rules = [self.runs[run].inputs.timeline.rule for run in stage.runs]
         return tuple(dict.fromkeys(rule for rule in rules if rule is not None))
@@ -155,7 +155,7 @@ class Todo:
         untie_step = self.run_through(stage).inputs.timeline.untie_step
         return untie_step is None or stage.end <= untie_step
 
-    def _keep_every(self, stage: Stage, keep: str) -> int | None:
+    def keep_every(self, stage: Stage, keep: str) -> int | None:
         """Return after how many steps each a stage's checkpoints stay: those that a later sweep may untie at."""
         run = self.run_through(stage)
         in_epochs = run.config.trainer.max_steps is None

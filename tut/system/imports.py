@@ -1,4 +1,4 @@
-"""Importing torch and transformers, quicker."""
+"""Keeping the garbage collector from work that finds nothing."""
 
 import gc
 from collections.abc import Iterator
@@ -20,3 +20,14 @@ def heavy_imports() -> Iterator[None]:
         gc.freeze()
         if was_on:
             gc.enable()
+
+
+@contextmanager
+def seldom_collected() -> Iterator[None]:
+    """Have the garbage collector look less often for the length of a block that makes much, of which most stays."""
+    usual = gc.get_threshold()
+    gc.set_threshold(50_000)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*usual)

@@ -38,6 +38,7 @@ def hardware(device: "torch.device") -> dict[str, Any]:
     }
 
 
+@cache
 def cpu_name() -> str:
     """Return the processor's name, as the system gives it."""
     try:
@@ -47,6 +48,7 @@ def cpu_name() -> str:
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
+@cache
 def versions() -> dict[str, str]:
     """Return the versions of Python, TUT and the libraries that can change a result."""
     from tut import __version__

@@ -21,7 +21,7 @@ def build_optimizers(config: OptimizerConfig, model: PreTrainedModel, pair: Tied
     Both embeddings have a group of their own from the start. While tied, the output embedding has no gradient, so
     no optimizer touches it; untying changes nothing here.
     """
-    groups = _parameter_groups(config, model, pair)
+    groups = parameter_groups(config, model, pair)
     b1, b2 = config.betas
     if config.name == "sgd":
         return [SGD(groups, lr=config.lr, momentum=config.momentum)]
@@ -35,7 +35,8 @@ def build_optimizers(config: OptimizerConfig, model: PreTrainedModel, pair: Tied
     return [muon, AdamW(rest, lr=config.lr, betas=(b1, b2), eps=config.eps, fused=True)]
 
 
-def _parameter_groups(config: OptimizerConfig, model: PreTrainedModel, pair: TiedPair) -> list[dict[str, Any]]:
+def parameter_groups(config: OptimizerConfig, model: PreTrainedModel, pair: TiedPair) -> list[dict[str, Any]]:
+    """Return a model's parameters in groups, each with its `role` and its weight decay."""
     tables = {module.weight for module in model.modules() if isinstance(module, nn.Embedding)}
     names = ("hidden", "stacked", "tables", "vectors", "input", "output")
     roles: dict[str, list[nn.Parameter]] = {role: [] for role in names}

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import cycle
 from pathlib import Path
 from unittest.mock import patch
 
@@ -57,6 +58,8 @@ class Machine:
     started: list[str] = field(default_factory=list)
     landed: set[str] = field(default_factory=set)
     queue: dict[str, Queued] = field(default_factory=dict)
+    looks: int = 0
+    """How often the store was looked into for a stage."""
 
     def free(self) -> Counter[Slot]:
         return Counter(self.slots) - Counter(slot for process in self.running for slot in process.slots)
@@ -83,6 +86,10 @@ class Machine:
             assert len(devices) < max(before, key=lambda one: one.priority).slots
             assert devices <= {*(self.free() - Counter(slots))}
 
+    def has_landed(self, work: Work) -> bool:
+        self.looks += 1
+        return work.name in self.landed
+
     def could_start(self, work: Work) -> bool:
         return work.parent is None or work.parent in self.landed
 
@@ -101,7 +108,7 @@ class Machine:
         with (
             patch.object(device_queue, "StageProcess", self.start),
             patch.object(device_queue, "wait_for_any", self.end_one),
-            patch.object(device_queue, "has_landed", lambda work: work.name in self.landed),
+            patch.object(device_queue, "has_landed", self.has_landed),
         ):
             yield
 
@@ -178,6 +185,23 @@ def test_a_stage_for_two_devices_waits_for_no_more_than_what_runs() -> None:
     machine = Machine(gpus(3), iter([0] * 99))
     machine.work([trunk, pair, *chain])
     assert machine.started[:4] == ["trunk", "short 0", "short 10", "pair"]
+
+
+def test_the_store_is_looked_into_for_what_may_have_come_to_it_alone() -> None:
+    """Not again and again for each of a thousand stages that wait for one, nor for those that are long done."""
+    trunks = [stage(f"trunk{number}", 1, 9) for number in range(3)]
+    branches = [stage(f"branch{number}", 1, 1, f"trunk{number % 3}") for number in range(1000)]
+    machine = Machine(gpus(2), cycle([0]), fails={"trunk2"})
+    statuses = machine.work([*trunks, *branches])
+    assert Counter(statuses.values()) == {Status.FINISHED: 2 + 667, Status.FAILED: 1, Status.SKIPPED: 333}
+    assert machine.looks < 5 * len(statuses)
+
+
+def test_what_is_in_the_store_at_the_start_is_not_waited_for() -> None:
+    """As the end of a run that is to be scored again: what forks from it can start beside it."""
+    machine = Machine(gpus(2), cycle([0]), landed={"trunk"})
+    machine.work([stage("trunk", 1, 9), stage("branch", 1, 1, "trunk"), stage("other", 1, 0)])
+    assert machine.started == ["trunk", "branch", "other"]
 
 
 def test_four_runs_of_two_devices_on_a_machine_of_eight() -> None:

@@ -9,7 +9,7 @@ those that need one.
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +35,8 @@ class Queued:
     """What `perform` returned, if it is finished."""
     process: StageProcess | None = None
     """The process that is at it, or was."""
+    has_landed: bool = False
+    """Whether its end was seen in the store."""
 
 
 def work_through(
@@ -56,8 +58,10 @@ def work_through(
         show: called whenever something may have changed, at least once a second.
     """
     free = Counter(slots)
+    _look_for_ends(queue.values())
     try:
         while True:
+            _look_for_ends(stage for stage in queue.values() if stage.status == Status.RUNNING)
             free.update(_collect(queue))
             _skip(queue)
             if stop.received is None:
@@ -82,12 +86,22 @@ def _running(queue: dict[str, Queued]) -> list[StageProcess]:
     return [stage.process for stage in queue.values() if stage.process and stage.status == Status.RUNNING]
 
 
+def _look_for_ends(stages: Iterable[Queued]) -> None:
+    """See which of some stages are in the store by now: at first all, then those that run, for others do not get there.
+
+    Of what somebody else trains, the stage here takes note when it runs.
+    """
+    for stage in stages:
+        stage.has_landed = stage.has_landed or has_landed(stage.work)
+
+
 def _collect(queue: dict[str, Queued]) -> list[Slot]:
     """Conclude the stages whose processes have ended since the last look, and return what they leave free."""
     freed = []
     for stage in queue.values():
         if stage.process is not None and stage.status == Status.RUNNING and stage.process.look():
             _conclude(stage, stage.process)
+            _look_for_ends([stage])
             freed += stage.process.slots
     return freed
 
@@ -149,7 +163,7 @@ def _ready(queue: dict[str, Queued]) -> list[Queued]:
     ready = []
     for stage in queue.values():
         parent = _parent(stage, queue)
-        if stage.status == Status.WAITING and (parent is None or has_landed(parent.work)):
+        if stage.status == Status.WAITING and (parent is None or parent.has_landed):
             ready.append(stage)
     return sorted(ready, key=lambda stage: -stage.work.priority)
 
@@ -164,7 +178,7 @@ def _skip(queue: dict[str, Queued]) -> None:
     for stage in queue.values():
         parent = _parent(stage, queue)
         if stage.status == Status.WAITING and parent is not None:
-            will_not_land = parent.status in (Status.FAILED, Status.SKIPPED) and not has_landed(parent.work)
+            will_not_land = parent.status in (Status.FAILED, Status.SKIPPED) and not parent.has_landed
             if will_not_land:
                 stage.status = Status.SKIPPED
                 stage.error = f"the stage before it is not finished: {parent.work.title}"

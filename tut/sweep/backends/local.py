@@ -67,13 +67,17 @@ class Local(Backend):
 
     def carry_out(self, work: list[Work], folder: SweepFolder, stop: StopRequest) -> dict[str, Outcome]:
         queue = {item.name: Queued(item) for item in work}
+        noted: set[str] = set()
         with stop.obeyed_later(), watch(work) as shown:
 
             def show() -> None:
                 for name, stage in queue.items():
-                    if stage.error is not None and folder.outcome(name)["error"] != stage.error:
-                        with suppress(OSError):  # a full disk is told in the table of what failed
+                    if stage.error is None or name in noted:
+                        continue
+                    with suppress(OSError):  # a full disk is told in the table of what failed
+                        if folder.outcome(name)["error"] != stage.error:
                             folder.set_outcome(name, stage.status, error=stage.error)
+                        noted.add(name)
                 shown.show({name: Standing(stage.status, _where(stage), stage.error) for name, stage in queue.items()})
 
             work_through(queue, self._slots, folder.log, self._settings.timeout_minutes, stop, show)
