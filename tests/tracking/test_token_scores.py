@@ -23,7 +23,7 @@ def test_targets_are_the_tokens_of_the_text(words: tuple[str, ...]) -> None:
     rows = inputs.corpus.rows[Split.TEST]
     found = targets_of(inputs.corpus, Split.TEST, inputs.objective)
     assert found.token.tolist() == rows.tokens[found.position].tolist()
-    starts = rows.documents.tolist()
+    starts = np.asarray(rows.documents).tolist()
     assert starts[0] == 0
     assert starts == sorted(set(starts))
     for position, document in zip(found.position.tolist(), found.document.tolist(), strict=True):
@@ -46,7 +46,8 @@ def test_documents_start_where_their_text_does(packing: str, tmp_path: Path, mon
     config = make_config(*SMALL, f"data.files={tmp_path}/*.txt", f"data.packing={packing}", "data.vocab_size=300")
     inputs = Inputs(config)
     rows = inputs.corpus.rows[Split.TRAIN]
-    texts = [inputs.tokenizer.decode(part) for part in np.split(rows.tokens, rows.documents[1:])]
+    parts = np.split(np.asarray(rows.tokens), np.asarray(rows.documents)[1:])
+    texts = [inputs.tokenizer.decode(part) for part in parts]
     assert len(texts) > 20
     for text in texts:
         start = text.replace("[CLS]", "").replace(" ", "")[:20]
