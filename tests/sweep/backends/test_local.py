@@ -330,20 +330,21 @@ def mounted(folder: Path, megabytes: int) -> bool:
 def test_a_full_disk(tmp_path: Path) -> None:
     """It is told in one line, the store stays whole, and with room the same command goes on."""
     home, folder = tmp_path / "home", tmp_path / "sweep"
-    if not mounted(home, 2):
+    if not mounted(home, 4):
         pytest.skip("mounting a small file system needs root")
     try:
         sweep(*TINY, "untie.step=8", "trainer.max_steps=9", home=home, folder=tmp_path / "first")
         free = shutil.disk_usage(home).free
         with (home / "ballast").open("wb") as file:
-            file.write(bytes(free - 60_000))
+            file.write(bytes(free - 1_200_000))  # enough for what stays, not for what is there on the way
         whole = sorted(home.glob("stages/*/step-*"))
         words = (*TINY, "untie.step=8,16")
-        said = sweep(*words, home=home, folder=folder, code=1)
+        passing = ("trainer.checkpoint_every_steps=1", "trainer.keep_checkpoints=20")
+        said = sweep(*words, *passing, home=home, folder=folder, code=1)
         assert "cannot be written: the disk is full" in said
         assert "Traceback" not in said
-        assert sorted(home.glob("stages/*/step-*")) == whole
-        for checkpoint in whole:
+        assert {*whole} <= {*home.glob("stages/*/step-*")}
+        for checkpoint in home.glob("stages/*/step-*"):
             verify(checkpoint)
         assert not list(home.glob("stages/*/writing-*"))
         (home / "ballast").unlink()
