@@ -36,7 +36,7 @@ from tut.cli.shorthands import idle, normalise
 from tut.config import RESUME_WORDS, Config
 from tut.console import complain
 from tut.errors import TutError, did_you_mean, one_line
-from tut.sweep.composition import Composer, be_current
+from tut.sweep.composition import Composer, be_current, plain
 from tut.sweep.config import LauncherConfig, settings_of
 from tut.sweep.hydra_jobs import labels
 from tut.system.imports import heavy_imports, seldom_collected
@@ -263,7 +263,7 @@ def _launcher(overrides: list[Override]) -> str:
 def _jobs(base: DictConfig, loader: ConfigLoaderImpl) -> list[list[str]]:
     """Return the overrides of every run of a sweep; of a sweeper that chooses them as it goes, examples."""
     params = base.hydra.sweeper.get("params") or {}
-    typed = base.hydra.overrides.task
+    typed = plain(base.hydra.overrides.task)
     swept = parse_overrides([*(f"{key}={value}" for key, value in params.items()), *typed], loader)
     if not str(base.hydra.sweeper._target_).endswith("BasicSweeper"):
         if base.hydra.launcher.get("wait") is False:

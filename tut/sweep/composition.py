@@ -16,7 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 _chosen: dict[str, bytes] = {}
 """Configs in which options are chosen and no values set yet; pickled, for nothing else copies them as quickly."""
@@ -37,7 +37,7 @@ class Composer:
         assert isinstance(loader, ConfigLoaderImpl)
         self._loader = loader
         self._base = base
-        self._of_hydra = [line for line in base.hydra.overrides.hydra if not line.startswith("hydra.sweep.dir=")]
+        self._of_hydra = [line for line in plain(base.hydra.overrides.hydra) if not line.startswith("hydra.sweep.dir=")]
         self._name = base.hydra.job.config_name
         self._sources = [loader.config_search_path.get_path(), self._name, os.getcwd()]
         _, self._repository = loader._parse_overrides_and_create_caching_repo(self._name, self._of_hydra)
@@ -88,6 +88,11 @@ class Composer:
             _chosen[key] = pickle.dumps(self._loader.load_configuration(self._name, choices, RunMode.RUN))
         copied: DictConfig = pickle.loads(_chosen[key])
         return copied
+
+
+def plain(overrides: ListConfig) -> list[str]:
+    """Return overrides as they were typed: to read one from the list would resolve what it refers to."""
+    return [str(line) for line in OmegaConf.to_container(overrides, resolve=False)]
 
 
 def be_current(composed: DictConfig) -> None:
