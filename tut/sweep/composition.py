@@ -92,7 +92,9 @@ class Composer:
 
 def plain(overrides: ListConfig) -> list[str]:
     """Return overrides as they were typed: to read one from the list would resolve what it refers to."""
-    return [str(line) for line in OmegaConf.to_container(overrides, resolve=False)]
+    lines = OmegaConf.to_container(overrides, resolve=False)
+    assert isinstance(lines, list)
+    return lines
 
 
 def be_current(composed: DictConfig) -> None:
