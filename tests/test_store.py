@@ -12,6 +12,8 @@ import pytest
 from conftest import SMALL, TEXT, command, make_config
 
 from tut import store
+from tut.store import __main__
+from tut.store.pruning import Pruned, prune
 from tut.system.sealed import read_sealed
 from tut.training import checkpoint
 from tut.training.assignment import Assignment
@@ -80,7 +82,7 @@ def test_what_a_longer_stage_has_passed_is_kept_for_a_shorter_one(tmp_path: Path
 
 
 def test_a_run_s_folder_is_whole_without_the_store(home: Path, tmp_path: Path) -> None:
-    store.prune(older_than=None, larger_than=0)
+    prune(older_than=None, larger_than=0)
     assert not names()
     assert [path.name for path in saved(tmp_path / "branch/checkpoints")] == ["step-00000012", "step-00000008"]
     run(make_config(*WORDS, "untie.step=10", f"resume={tmp_path / 'branch'}"), tmp_path / "fork")
@@ -121,10 +123,10 @@ def test_list_and_check(home: Path, tmp_path: Path) -> None:
 def test_prune_by_age_and_size(home: Path, tmp_path: Path) -> None:
     old = time.time() - 10 * 86400
     os.utime(home / "stages/trunk/step-00000008", (old, old))
-    assert store.prune(older_than=11, larger_than=None).deleted == []
+    assert prune(older_than=11, larger_than=None).deleted == []
     trunk, branch = store.entries()
-    assert store.prune(older_than=None, larger_than=trunk.size + branch.size).deleted == []
-    pruned = store.prune(older_than=None, larger_than=trunk.size + branch.size - 1)
+    assert prune(older_than=None, larger_than=trunk.size + branch.size).deleted == []
+    pruned = prune(older_than=None, larger_than=trunk.size + branch.size - 1)
     assert [entry.lineage for entry in pruned.deleted] == ["trunk"]
     said = command("tut.store", "prune", "--older-than", "0", cwd=tmp_path)
     assert said.stdout.startswith("deleted 1 checkpoints")
@@ -135,18 +137,18 @@ def test_prune_leaves_what_unfinished_sweeps_need(home: Path, tmp_path: Path) ->
     sweep = tmp_path / "sweep"
     sweep.mkdir()
     store.reserve(sweep, {"trunk"})
-    assert [entry.lineage for entry in store.prune(0, None).deleted] == ["branch"]
+    assert [entry.lineage for entry in prune(0, None).deleted] == ["branch"]
     store.release(sweep)
-    assert [entry.lineage for entry in store.prune(0, None).deleted] == ["trunk"]
+    assert [entry.lineage for entry in prune(0, None).deleted] == ["trunk"]
     store.reserve(tmp_path / "gone", {"trunk"})
-    assert store._reserved() == {}
+    assert store.reserved() == {}
 
 
 def test_prune_leaves_what_is_being_trained(home: Path) -> None:
     from filelock import FileLock
 
     with FileLock(home / "stages/trunk/.lock"):
-        assert [entry.lineage for entry in store.prune(0, None).deleted] == ["branch"]
+        assert [entry.lineage for entry in prune(0, None).deleted] == ["branch"]
 
 
 @pytest.mark.parametrize("home", ["/proc/nothing", "/proc/nothing/below", "FILE", "FILE/below", "LINK"])
@@ -166,7 +168,7 @@ def test_a_home_that_is_a_file_is_no_empty_store(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (1, f"tut: TUT_HOME={tmp_path}/home: is a file, not a folder\n")
 
 
-def freed_by(prune) -> tuple[store.Pruned, int]:
+def freed_by(prune) -> tuple[Pruned, int]:
     """Return what a prune has done, and how many bytes fewer are on disk in this test's folders, links counted once."""
     place = store.stages().parents[1]
 
@@ -183,10 +185,10 @@ def test_the_space_told_is_the_space_freed(home: Path, tmp_path: Path) -> None:
     trunk, branch = sorted(store.entries(), key=lambda entry: entry.lineage, reverse=True)
     (shared,) = (tmp_path / "branch/checkpoints").glob("step-00000012")
     shutil.rmtree(shared)  # the branch's own end is now in the store alone
-    only_looked, nothing = freed_by(lambda: store.prune(0, None, dry_run=True))
+    only_looked, nothing = freed_by(lambda: prune(0, None, dry_run=True))
     assert nothing == 0
     assert len(names()) == 2
-    pruned, freed = freed_by(lambda: store.prune(0, None))
+    pruned, freed = freed_by(lambda: prune(0, None))
     assert pruned.freed == only_looked.freed == freed == branch.size
     assert only_looked.deleted == pruned.deleted
     assert not names()
@@ -226,10 +228,10 @@ def test_prune_says_what_it_does_and_a_dry_run_what_it_would(home: Path, tmp_pat
 def test_what_cannot_be_pruned_deletes_nothing(
     words: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(store, "prune", None)
+    monkeypatch.setattr(__main__, "prune", None)
     monkeypatch.setattr(sys, "argv", ["tut.store", *words.split()])
     with pytest.raises(SystemExit) as end:
-        store.main()
+        __main__.main()
     assert end.value.code == 1
     assert capsys.readouterr().err.startswith(f"tut: {said}")
 

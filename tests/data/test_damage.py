@@ -9,7 +9,6 @@ import pytest
 from conftest import TEXT, command
 from filelock import FileLock
 
-from tut import store
 from tut.config import DataConfig, ObjectiveConfig
 from tut.data.checked import Checked, write_checksums
 from tut.data.corpus import Corpus, open_corpus
@@ -17,6 +16,7 @@ from tut.data.sources import open_source
 from tut.data.tokenizer import load_tokenizer
 from tut.errors import TutError
 from tut.splits import Split
+from tut.store.pruning import prune
 from tut.system import inventory
 from tut.system.built import building_of, built
 
@@ -154,11 +154,11 @@ def test_corpora_and_tokenizers_are_as_old_as_their_last_use(home: Path) -> None
     for path in (corpus, tokenizer):
         os.utime(path, (days_ago, days_ago))
     opened()
-    assert store.prune(older_than=9, larger_than=None).deleted == []
+    assert prune(older_than=9, larger_than=None).deleted == []
     os.utime(tokenizer, (days_ago, days_ago))
-    assert [one.path for one in store.prune(older_than=9, larger_than=None).deleted] == [tokenizer]
-    assert store.prune(older_than=None, larger_than=10**9).deleted == []
-    assert [one.path for one in store.prune(older_than=None, larger_than=0).deleted] == [corpus]
+    assert [one.path for one in prune(older_than=9, larger_than=None).deleted] == [tokenizer]
+    assert prune(older_than=None, larger_than=10**9).deleted == []
+    assert [one.path for one in prune(older_than=None, larger_than=0).deleted] == [corpus]
     assert not corpus.exists()
 
 
@@ -168,7 +168,7 @@ def test_what_is_being_built_is_not_deleted(home: Path) -> None:
     half = corpus.with_name(f"writing-{corpus.name}")
     half.mkdir()
     with FileLock(building_of(corpus) / ".lock"):
-        assert [one.path for one in store.prune(older_than=0, larger_than=None).deleted] == [tokenizer]
+        assert [one.path for one in prune(older_than=0, larger_than=None).deleted] == [tokenizer]
         assert corpus.is_dir()
         assert half.is_dir()
 

@@ -14,6 +14,7 @@ from tut import store
 from tut.errors import TutError
 from tut.evaluate import score_again
 from tut.splits import Split
+from tut.store.pruning import prune
 from tut.sweep.folder import SweepFolder
 from tut.system.sealed import read_sealed, write_sealed
 from tut.tracking.record import Record, Status
@@ -113,7 +114,7 @@ def test_what_a_sweep_has_reserved_is_damaged(tmp_path: Path, monkeypatch: pytes
     (path,) = (tmp_path / "home/unfinished").glob("*.json")
     truncate(path)
     with pytest.raises(TutError, match=f"{path}: damaged .cannot be read"):
-        store.prune(older_than=0, larger_than=None)
+        prune(older_than=0, larger_than=None)
     store.reserve(tmp_path, {"lineage"})
     assert caplog.messages == [f"{path}: damaged (cannot be read): it is written anew"]
     assert read_sealed(path)["lineages"] == ["lineage"]
