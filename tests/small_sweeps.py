@@ -31,7 +31,7 @@ def start(*words: str, home: Path, folder: Path, **environment: str) -> Forked:
 
 
 def start_python(*words: str, home: Path, folder: Path, **environment: str) -> subprocess.Popen[str]:
-    """Start the same in a new Python: it loads modules from another path, and its server can be told from it."""
+    """Start the same in a new Python, which loads modules that are not in this process, and whose server has a name."""
     return subprocess.Popen(
         [sys.executable, "-m", "tut.train", "-m", *words, UNREPORTED, f"hydra.sweep.dir={folder}"],
         cwd=folder.parent,

@@ -368,7 +368,7 @@ def test_what_only_looks_does_not_load_torch(program: str, tmp_path: Path) -> No
 def test_nor_does_a_look_at_a_sweep_in_slurm_or_at_the_store(
     words: list[str], shown: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for program, answer in (("squeue", "echo 7 RUNNING"), ("scancel", "true")):
+    for program, answer in (("squeue", "echo '7|RUNNING|0:05|None'"), ("scancel", "true")):
         (tmp_path / program).write_text(f"#!/bin/sh\n{answer}\n")
         (tmp_path / program).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")

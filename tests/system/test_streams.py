@@ -100,7 +100,7 @@ def test_a_program_of_slurm_that_is_not_there_has_failed(monkeypatch: pytest.Mon
     (tmp_path / "squeue").write_text("#!/bin/sh\n")
     (tmp_path / "squeue").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert slurm_queue.last_state("7") == "forgotten by SLURM (cancelled while it waited?)"  # without sacct
+    assert slurm_queue.ends(["7"])["7"] == "forgotten by SLURM (cancelled while it waited?)"  # without sacct
     monkeypatch.setenv("PATH", "")
     with pytest.raises(TutError, match="^squeue: No such file or directory$"):
         slurm_queue.in_queue(["7"])

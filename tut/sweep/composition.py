@@ -37,7 +37,7 @@ class Composer:
         assert isinstance(loader, ConfigLoaderImpl)
         self._loader = loader
         self._base = base
-        self._of_hydra = [line for line in plain(base.hydra.overrides.hydra) if not line.startswith("hydra.sweep.dir=")]
+        self._of_hydra = plain(base.hydra.overrides.hydra)
         self._name = base.hydra.job.config_name
         self._sources = [loader.config_search_path.get_path(), self._name, os.getcwd()]
         _, self._repository = loader._parse_overrides_and_create_caching_repo(self._name, self._of_hydra)
@@ -54,13 +54,13 @@ class Composer:
         Raises:
             HydraException: there is no such option, or a value is none that its key may have.
         """
-        key = repr((self._sources, self._of_hydra, list(overrides), number))
+        of_hydra = [line for line in self._of_hydra if not line.startswith("hydra.sweep.dir=")]  # chosen since, maybe
+        key = repr((self._sources, of_hydra, list(overrides), number))
         composed = _checked.pop(key, None) or self._composed(overrides)
         if is_check:
             _checked[key] = composed
         OmegaConf.copy_cache(from_config=self._base, to_config=composed)  # one time for all that is named after it
         with open_dict(composed.hydra.job):
-            composed.hydra.sweep.dir = self._base.hydra.sweep.dir
             composed.hydra.job.id = str(number)
             composed.hydra.job.num = number
         return composed

@@ -93,6 +93,7 @@ def launch(
             for place, words in enumerate(job_overrides):
                 stop.obey()
                 jobs.append(composer.compose(words, first + place))
+                jobs[-1].hydra.sweep.dir = str(config.hydra.sweep.dir)  # which a variable of a job might else name anew
                 configs.append(_config_of(jobs[-1], folder))
             backend = _backend(settings, configs)
             runs = _runs(jobs, configs, labels(job_overrides), backend)
