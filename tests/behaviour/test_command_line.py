@@ -120,6 +120,7 @@ BAD = [
     ("data.files=ok.txt", ["data.files=ok.txt: means something to data=text alone", "data.source=pydocs"]),
     ("-m data.column=a,b", ["data.column=a: means something to data=huggingface alone", "data.source=pydocs"]),
     ("-m hydra.sweep.dir=FILE", ["hydra.sweep.dir=", "is no folder"]),
+    ("-m seed=0,1 hydra.sweep.dir=sw/${seed}", ["seed=0,1: hydra.sweep.dir would be sw/1, and sw/0 for all"]),
     ("-m hydra.sweep.dir=EMPTY hydra.sweep.subdir=FILE", ["hydra.sweep.subdir=", "is no folder"]),
     ("--experimental-rerun FILE", ["--experimental-rerun", "cannot be read"]),
     ("-m seed=range(0)", ["seed=range(0): comes to no value"]),

@@ -267,6 +267,19 @@ def test_resuming_with_another_config_is_refused_by_name(tmp_path: Path) -> None
     assert_same_run(tmp_path, tmp_path.with_name("other"))
 
 
+def test_starting_over_replaces_no_other_run_that_is_finished(tmp_path: Path) -> None:
+    words = (*SHORT, "trainer.max_steps=3", "untie.step=null")
+    run(make_config(*words), tmp_path)
+    weights = (tmp_path / "final/model.safetensors").read_bytes()
+    with pytest.raises(TutError, match="holds a finished run with another config"):
+        run(make_config(*words, "seed=1", "resume=never"), tmp_path)
+    assert (tmp_path / "final/model.safetensors").read_bytes() == weights
+    started = Record(tmp_path).state["started"]
+    run(make_config(*words, "resume=never"), tmp_path)
+    assert Record(tmp_path).state["started"] != started
+    assert (tmp_path / "final/model.safetensors").read_bytes() == weights
+
+
 def test_forks_that_cannot_be_are_refused(finished_run: Path, tmp_path: Path) -> None:
     fork = checkpoint.saved(finished_run / "checkpoints")[-1]
     common = (*SMALL, "trainer.evaluate_every_steps=5", f"resume={fork}")

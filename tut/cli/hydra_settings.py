@@ -61,9 +61,12 @@ def check_job(composed: DictConfig, base: DictConfig, swept: list[str]) -> Path:
             )
     try:
         subfolder = composed.hydra.sweep.subdir
+        own = composed.hydra.sweep.dir
     except OmegaConfBaseException as error:
         raise TutError(explain(error)) from error
     within = Path(base.hydra.sweep.dir)
+    if Path(own) != within:
+        raise TutError(f"{' '.join(swept)}: hydra.sweep.dir would be {own}, and {within} for all; put it into subdir")
     check_output("hydra.sweep.subdir", subfolder, within)
     return within / str(subfolder)
 

@@ -208,6 +208,8 @@ class TextFiles:
             advice = f"write data.document=line if each line is a text of its own, or give {files}"
         if self._document != "line" and any(map(is_sentence_a_line, self._files[Split.TRAIN])):
             advice = f"it looks like a sentence a line: write data.document=line, or give {files}"
+        if count == 0:
+            how, advice = "there is nothing but blanks in it", "name a file with text"
         if not self._files[Split.TRAIN]:
             how, advice = (
                 "all files are of other splits",

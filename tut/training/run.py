@@ -15,6 +15,7 @@ from tut.distributed import rendezvous
 from tut.errors import TutError, one_line
 from tut.system.files import Busy, only_one, told
 from tut.system.provenance import git_revision, versions
+from tut.system.sealed import Damaged
 from tut.system.signals import Stopped, StopRequest, stop_request
 from tut.tracking.record import Record, Status
 from tut.training.assignment import Assignment
@@ -91,17 +92,23 @@ def _finished_earlier(folder: Path, loss: float) -> float:
 def finished_loss(inputs: Inputs, record: Record) -> float | None:
     """Return the final validation loss if this run has been finished in this folder, None if it is still to be done.
 
+    With resume=never it is to be done again, damaged or not; that is no word about another run that is there.
+
     Raises:
         TutError: another run has been finished in it, or its files were damaged since.
     """
-    if inputs.config.resume == "never":
-        return None
-    state = record.state
+    starts_over = inputs.config.resume == "never"
+    try:
+        state = record.state
+    except Damaged:
+        if starts_over:
+            return None
+        raise
     if state.get("status") != Status.FINISHED:
         return None
     if "result" not in state:
         raise TutError(f"{record.folder}: holds a run finished by an earlier version of TUT; use another folder")
-    if damage := record.damage():
+    if not starts_over and (damage := record.damage()):
         raise TutError(damage)
     inputs = inputs.as_recorded(record)
     there = state["result"]
@@ -115,7 +122,7 @@ def finished_loss(inputs: Inputs, record: Record) -> float | None:
         raise TutError(
             f"{record.folder}: holds a finished run with another config or text ({changed}); use another folder"
         )
-    return float(state["validation"]["loss"])
+    return None if starts_over else float(state["validation"]["loss"])
 
 
 def _prepare(config: Config, record: Record, recorded: RecordedRun) -> Path | None:
