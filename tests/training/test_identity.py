@@ -326,7 +326,7 @@ def test_the_code_counts_by_its_meaning(tmp_path: Path) -> None:
     before = digest()
     edit("training/trainer.py", "def _step(self)", "# a comment, and an empty line\n\n    def _step(self)")
     edit("data/objective.py", '"""What is predicted', '"""Said in other words: what is predicted')
-    edit("store.py", "86400", "86401")  # it cannot change what is trained
+    edit("store/pruning.py", "86400", "86401")  # it cannot change what is trained
     assert digest() == before
     moved = package / "data/fixed_masks.py"
     (package / "data/objective.py").rename(moved)
