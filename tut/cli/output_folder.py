@@ -1,6 +1,5 @@
 """The folder that Hydra is about to write into: a new one, if it is named after the time, and nobody else's."""
 
-import copy
 import re
 from pathlib import Path
 from typing import Any
@@ -66,9 +65,6 @@ def _check_own(folder: Path, config: DictConfig) -> None:
         with only_one(folder, wait=False):
             if Record(folder).state.get("status") == Status.FINISHED:
                 HydraConfig.instance().set_config(config)  # for what refers to it
-                own = copy.deepcopy(config)
-                with open_dict(own), read_write(own):
-                    del own["hydra"]
-                finished_loss(Inputs(Config.from_hydra(own)), Record(folder))
+                finished_loss(Inputs(Config.from_hydra(config)), Record(folder))
     except Busy as error:
         raise TutError(str(error)) from error

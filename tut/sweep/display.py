@@ -90,14 +90,8 @@ def standing_of(folder: SweepFolder, task: Task) -> Standing:
     outcome = folder.outcome(task.name)
     if outcome["status"] == Status.RUNNING and not is_alive(outcome["process"]):
         return Standing(Status.KILLED, log=folder.log(task.name))
-    log = _log_of(folder, task) if outcome["status"] == Status.FAILED else None
+    log = folder.log_of_outcome(task.name) if outcome["status"] == Status.FAILED else None
     return Standing(outcome["status"], why=outcome["error"], log=log)
-
-
-def _log_of(folder: SweepFolder, task: Task) -> Path:
-    """Return the file that says what a stage has failed with: that of its process, if nothing else is named."""
-    named = folder.outcome(task.name).get("log")
-    return folder.log(task.name) if named is None else folder.path / named
 
 
 def print_failures(folder: SweepFolder, failed: Sequence[Task], command: str) -> None:
@@ -108,7 +102,7 @@ def print_failures(folder: SweepFolder, failed: Sequence[Task], command: str) ->
     for task in failed:
         outcome = folder.outcome(task.name)
         why = Text(f"{outcome['status']}: {outcome['error'] or ''}".removesuffix(": "))
-        log = _log_of(folder, task)
+        log = folder.log_of_outcome(task.name)
         if outcome["status"] == Status.FAILED:
             for line in tail(log, 3):
                 why.append(f"\n  {line}", "dim")

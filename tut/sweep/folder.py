@@ -120,6 +120,11 @@ class SweepFolder:
         outcome = read_sealed(path)
         return {**outcome, "status": Status(outcome["status"])}
 
+    def log_of_outcome(self, name: str) -> Path:
+        """Return the file that says more of a stage's outcome: that of its process, if nothing else is named."""
+        named = self.outcome(name).get("log")
+        return self.log(name) if named is None else self.path / named
+
     def is_done(self, task: Task) -> bool:
         """Return whether a stage is in the store, and the run that ends there, if one does, is finished."""
         if task.checkpoint is not None and not has_landed(task):

@@ -4,12 +4,12 @@ They are what W&B's users have in their shells and job scripts, and what `wandb 
 """
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from tut import limits
 from tut.config import WANDB_MODES, WandbConfig
+from tut.system.environment import without
 
 _OLDER_WORDS = {"run": "online", "dryrun": "offline"}  # for modes
 _YES = ("1", "true", "yes", "on")
@@ -55,8 +55,7 @@ def forget_given_run() -> None:
         os.environ.pop(name, None)
 
 
-@contextmanager
-def only_what_counts(of_one_run: bool = True) -> Iterator[None]:
+def only_what_counts(of_one_run: bool = True) -> AbstractContextManager[None]:
     """Hide from W&B's client, for the length of a block, the variables that do not count.
 
     Those are WANDB_MODE, which has been read, and empty ones, which the client takes for mistakes.
@@ -64,13 +63,5 @@ def only_what_counts(of_one_run: bool = True) -> Iterator[None]:
     Args:
         of_one_run: whether those count that say which run this process is to be.
     """
-    hidden = {name: value for name, value in os.environ.items() if name.startswith("WANDB_") and value == ""}
-    for name in ("WANDB_MODE", *(() if of_one_run else _OF_ONE_RUN)):
-        if name in os.environ:
-            hidden[name] = os.environ[name]
-    for name in hidden:
-        del os.environ[name]
-    try:
-        yield
-    finally:
-        os.environ.update(hidden)
+    empty = [name for name, value in os.environ.items() if name.startswith("WANDB_") and value == ""]
+    return without({*empty, "WANDB_MODE", *(() if of_one_run else _OF_ONE_RUN)})

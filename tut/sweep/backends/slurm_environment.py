@@ -5,8 +5,9 @@ those by which a person narrows what is shown. A job inherits what sbatch was ca
 """
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
+
+from tut.system.environment import without
 
 _OF_SLURM = ("SLURM", "SBATCH_", "SRUN_", "SALLOC_", "SQUEUE_", "SACCT_", "SCANCEL_", "SCONTROL_", "SUBMITIT_", "PMI")
 _OF_A_JOB = {"CUDA_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK"}
@@ -37,16 +38,9 @@ def _is_hidden(name: str) -> bool:
     return name.startswith(_OF_SLURM) and name not in _FIND_THE_CLUSTER
 
 
-@contextmanager
-def as_outside_of_jobs() -> Iterator[None]:
+def as_outside_of_jobs() -> AbstractContextManager[None]:
     """Hide the other variables from whatever looks at this process's environment, for the length of a block."""
-    hidden = {name: value for name, value in os.environ.items() if _is_hidden(name)}
-    for name in hidden:
-        del os.environ[name]
-    try:
-        yield
-    finally:
-        os.environ.update(hidden)
+    return without([name for name in os.environ if _is_hidden(name)])
 
 
 def default_of(setting: str) -> str | None:

@@ -129,8 +129,7 @@ def _over(
     """Return how a stage stands whose job is over, but which is not finished."""
     outcome = folder.outcome(task.name)
     if outcome["error"] is not None:
-        log = folder.path / outcome["log"] if "log" in outcome else folder.log(task.name)
-        return Standing(outcome["status"], f"job {job}", outcome["error"], log)
+        return Standing(outcome["status"], f"job {job}", outcome["error"], folder.log_of_outcome(task.name))
     has_begun = outcome["status"] != Status.WAITING
     if not has_begun and parent is not None and found[parent.name].status in _ENDED_ILL:
         return Standing(Status.SKIPPED, f"job {job}", f"the stage before it is not finished: {parent.title}")
