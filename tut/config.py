@@ -435,9 +435,18 @@ class ReportConfig:
     margin: float = nothing(0.002)
     """The largest difference in loss (nats) that makes no difference to you: arms that surely differ by less than this
     are called equivalent. Decide on it before you look."""
+    seeds: int | None = nothing(None)
+    """How many seeds each arm is to have: the plan by which arms are compared once, when all are there. A look that was
+    not planned needs stronger evidence, for whoever looks again and again is misled in the end. null: not planned."""
+    look_every: int | None = nothing(None)
+    """After every so many seeds the arms are to be compared, up to `report.seeds`; null: at the end alone. All these
+    looks together claim falsely as seldom as a single one. `hydra/sweeper=decide` plans and does this."""
 
     def __post_init__(self) -> None:
         limits.positive("report", self, "margin")
+        limits.at_least(2, "report", self, "seeds", "look_every")
+        if self.look_every is not None and (self.seeds is None or self.look_every > self.seeds):
+            raise TutError(f"report.look_every={self.look_every}: report.seeds must be given, and no fewer")
 
 
 @dataclass

@@ -107,6 +107,8 @@ FLIPS: dict[str, tuple[str, ...]] = {
     "wandb.group": ("wandb.group=other",),
     "wandb.tags": ("wandb.tags=[a]",),
     "report.margin": ("report.margin=1",),
+    "report.seeds": ("report.seeds=3",),
+    "report.look_every": ("report.seeds=4", "report.look_every=2"),
     "seed": ("seed=1",),
     "tracker": ("tracker=none",),
     "resume": ("resume=never",),

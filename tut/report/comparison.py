@@ -6,49 +6,47 @@ one run. The seed is the unit of all that is said about an arm.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from tut.arm import overrides
 from tut.config import NEVER
 from tut.errors import TutError, did_you_mean
-from tut.report import document_bootstrap, power, statistics
+from tut.report import document_bootstrap, power
 from tut.report.arms import Arm, arms_of, tokens_of
 from tut.report.endpoint import Endpoint
+from tut.report.look_record import NO_LOOKS, LookRecord
+from tut.report.looks import Plan, look_at, notes_on, plan_of
+from tut.report.planned import not_started
+from tut.report.pooled import dunnett_p
+from tut.report.power import Planned
 from tut.report.results import Results
-from tut.report.statistics import ALPHA, Floats, Interval, Paired
+from tut.report.statistics import ALPHA, Floats, Interval
+from tut.report.verdict import Evidence, Judgement, Measure, judge
+from tut.tracking.record import Status
 from tut.tracking.token_scores import TokenScores
 
-Verdict = Literal["better", "worse", "equivalent", "identical", "cannot tell"]
 
-
-@dataclass(frozen=True, eq=False)
-class Comparison:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Comparison(Judgement):
     """One arm against the baseline of its setting."""
 
     arm: Arm
     baseline: Arm
-    differences: dict[int, float]
-    """Of each seed that both have finished: arm minus baseline."""
-    paired: Paired
-    p: float | None
-    """Of the paired t-test, adjusted by Holm over all arms of the report."""
-    sign_flip_p: float | None
-    """Of the sign flips, likewise."""
-    equivalence_p: float | None
-    """Of the two one-sided tests, likewise."""
+    pooled_p: float | None
+    """Of the comparison that takes all arms of the setting to vary alike (Dunnett), adjusted for all looks."""
     detectable: float | None
     """The smallest true difference that would be found in 80% of such comparisons."""
-    seeds_needed: int | None
+    to_find: Planned | None
     """How many seeds would find a difference as large as the margin, as often."""
+    to_be_equivalent: Planned | None
+    """How many seeds would call an arm equivalent that does not differ, as often."""
     seed_intervals: dict[int, Interval]
     """Where the difference of each seed would lie on other documents: evaluation noise alone. Empty if unknown."""
     documents_interval: Interval | None
     """Likewise for the mean over seeds, of these very models."""
     both_interval: Interval | None
     """Where it would lie for other seeds on other documents."""
-    verdict: Verdict
 
 
 @dataclass(frozen=True)
@@ -56,6 +54,10 @@ class Comparisons:
     """All arms of a report."""
 
     endpoint: Endpoint
+    baseline: str
+    """The name of the arm that was asked for as the baseline."""
+    plan: Plan | None
+    """How many seeds the arms were to have, if that was planned."""
     arms: tuple[Arm, ...]
     """By setting; the tied one first, then by untie point."""
     comparisons: tuple[Comparison, ...]
@@ -67,8 +69,14 @@ class Comparisons:
         return next((one for one in self.comparisons if one.arm is arm), None)
 
 
-def compare(results: Results, endpoint: Endpoint, baseline: str = NEVER) -> Comparisons:
+def compare(results: Results, endpoint: Endpoint, baseline: str = NEVER, record: LookRecord = NO_LOOKS) -> Comparisons:
     """Compare every arm to the baseline of its setting.
+
+    Args:
+        results: the runs.
+        endpoint: what they are compared on.
+        baseline: the name of the arm that the others are compared to, such as `epoch=0`.
+        record: the looks that were taken at them before.
 
     Raises:
         TutError: no setting has such a baseline, and it was asked for by name.
@@ -80,11 +88,13 @@ def compare(results: Results, endpoint: Endpoint, baseline: str = NEVER) -> Comp
         own_baseline = baselines.get(arm.setting)
         if own_baseline is not None and own_baseline is not arm:
             pairs.append((arm, own_baseline))
-    comparisons = _comparisons(results, pairs, endpoint)
-    notes = [*_notes_on_baselines(arms, baselines, baseline), *_notes_on_comparisons(comparisons)]
+    plan, notes_on_plan = plan_of(results)
+    comparisons = _comparisons(results, pairs, endpoint, plan, record)
+    notes = [*_notes_on_baselines(arms, baselines, baseline), *_notes_on_comparisons(comparisons), *notes_on_plan]
+    notes += [*notes_on(one.look for one in comparisons), *record.notes_on_changes(endpoint, _arm_name(baseline), plan)]
     if not endpoint.is_primary:
         notes.append(f"compared on {endpoint.words}: an exploration, for the endpoint of a sweep is its test loss")
-    return Comparisons(endpoint, tuple(arms), tuple(comparisons), tuple(notes))
+    return Comparisons(endpoint, _arm_name(baseline), plan, tuple(arms), tuple(comparisons), tuple(notes))
 
 
 def _arm_name(typed: str) -> str:
@@ -125,65 +135,80 @@ def _notes_on_comparisons(comparisons: Sequence[Comparison]) -> list[str]:
     return [f"{', '.join(without)}: not all runs have scores of tokens, so documents are not resampled"]
 
 
-def _comparisons(results: Results, pairs: Sequence[tuple[Arm, Arm]], endpoint: Endpoint) -> list[Comparison]:
+def _comparisons(
+    results: Results, pairs: Sequence[tuple[Arm, Arm]], endpoint: Endpoint, plan: Plan | None, record: LookRecord
+) -> list[Comparison]:
     """Compare each arm of some pairs to its baseline, the second of the pair."""
-    differences = [_differences(arm, baseline) for arm, baseline in pairs]
-    values = [list(one.values()) for one in differences]
-    tests = [statistics.paired(one) for one in values]
-    equivalence: list[float | None] = [None] * len(pairs)
-    if endpoint.margin is not None:
-        equivalence = [statistics.equivalence_p(one, endpoint.margin) for one in values]
-    # Each kind of test is a family of its own, over all arms of the report.
-    p = statistics.holm([test.t_p for test in tests])
-    sign_flip_p = statistics.holm([test.sign_flip_p for test in tests])
-    equivalence_p = statistics.holm(equivalence)
-    # Holm holds the smallest p of a family of m to ALPHA / m. What can be detected is told for that level.
-    n_tested = sum(one is not None for one in p)
-    alpha = ALPHA / max(1, n_tested)
+    measure = Measure(endpoint.sign, endpoint.margin, _step(results, endpoint))
+    evidence = [_evidence(arm, baseline, endpoint, plan, record, goes_on(results)) for arm, baseline in pairs]
+    judgements = judge(evidence, measure)
+    pooled = _pooled(pairs)
     found = []
-    for index, (arm, baseline) in enumerate(pairs):
-        test = tests[index]
-        detectable = None
-        seeds_needed = None
+    for (arm, baseline), judgement in zip(pairs, judgements, strict=True):
+        # Holm holds the smallest p of a family of m to alpha / m. What can be detected is told for that level.
+        test = judgement.paired
+        alpha = judgement.look.bound(judgement.look.alpha / judgement.family)
+        detectable = to_find = to_be_equivalent = None
         if test.sd is not None:
-            detectable = power.minimum_detectable_effect(test.sd, test.n, alpha)
+            sd = max(test.sd, test.least_sd)
+            detectable = power.minimum_detectable_effect(sd, test.n, alpha)
             if endpoint.margin is not None:
-                seeds_needed = power.seeds_needed(test.sd, endpoint.margin, alpha)
-        resampled = _on_other_documents(results, arm, baseline, list(differences[index]), endpoint)
+                alpha = ALPHA / judgement.family  # of a sweep that plans to look once
+                to_find = power.plan_to_find(sd, test.n, endpoint.margin, alpha)
+                to_be_equivalent = power.plan_to_be_equivalent(sd, test.n, endpoint.margin, alpha)
+        resampled = _on_other_documents(results, arm, baseline, list(judgement.differences), endpoint)
         comparison = Comparison(
+            **vars(judgement),
             arm=arm,
             baseline=baseline,
-            differences=differences[index],
-            paired=test,
-            p=p[index],
-            sign_flip_p=sign_flip_p[index],
-            equivalence_p=equivalence_p[index],
+            pooled_p=judgement.look.p(pooled.get(arm.label)),
             detectable=detectable,
-            seeds_needed=seeds_needed,
+            to_find=to_find,
+            to_be_equivalent=to_be_equivalent,
             seed_intervals=resampled.of_seeds,
             documents_interval=resampled.of_mean,
             both_interval=resampled.of_mean_and_seeds,
-            verdict=_verdict(values[index], p[index], equivalence_p[index], endpoint),
         )
         found.append(comparison)
     return found
 
 
-def _differences(arm: Arm, baseline: Arm) -> dict[int, float]:
-    """Return arm minus baseline for each seed that both have finished."""
-    seeds = [seed for seed in arm.values if seed in baseline.values]
-    return {seed: arm.values[seed] - baseline.values[seed] for seed in seeds}
+def _step(results: Results, endpoint: Endpoint) -> float | None:
+    """Return what an accuracy moves in; None for a metric that takes any value."""
+    if endpoint.metric != "acc":
+        return None
+    return 1 / float(results.finished[f"{endpoint.split}_predictions"].max())
 
 
-def _verdict(differences: list[float], p: float | None, equivalence_p: float | None, endpoint: Endpoint) -> Verdict:
-    # Two models that differ may still get equally many tokens right, so accuracy cannot show that they are the same.
-    if differences and not any(differences) and endpoint.metric != "acc":
-        return "identical"
-    if p is not None and p < ALPHA:
-        return "better" if endpoint.sign * float(np.mean(differences)) > 0 else "worse"
-    if equivalence_p is not None and equivalence_p < ALPHA:
-        return "equivalent"
-    return "cannot tell"
+def _evidence(
+    arm: Arm, baseline: Arm, endpoint: Endpoint, plan: Plan | None, record: LookRecord, goes_on: bool
+) -> Evidence:
+    differences = {seed: arm.values[seed] - baseline.values[seed] for seed in arm.values if seed in baseline.values}
+    ended = len(({*arm.values} | {*arm.diverged}) & ({*baseline.values} | {*baseline.diverged}))
+    return Evidence(
+        differences=differences,
+        lost=tuple(seed for seed in arm.diverged if seed in baseline.values),
+        lost_by_baseline=tuple(seed for seed in baseline.diverged if seed in arm.values),
+        look=look_at(ended, plan, record.earlier(arm, baseline, endpoint, ended), goes_on),
+    )
+
+
+def goes_on(results: Results) -> bool:
+    """Return whether runs are being trained, and their sweep has more to come."""
+    return bool((results.runs["status"] == Status.RUNNING).any()) and any(map(not_started, results.sweeps))
+
+
+def _pooled(pairs: Sequence[tuple[Arm, Arm]]) -> dict[str, float]:
+    """Return the p of each arm, by its label, that takes all arms of one baseline to vary alike."""
+    pooled: dict[str, float] = {}
+    for baseline in dict.fromkeys(baseline for _, baseline in pairs):
+        arms = [arm for arm, own in pairs if own is baseline and arm.values]
+        seeds = [seed for seed in baseline.values if all(seed in arm.values for arm in arms)]
+        values = np.array([[each.values[seed] for seed in seeds] for each in (baseline, *arms)])
+        p = dunnett_p(values) if seeds else None
+        if p is not None:
+            pooled |= {arm.label: float(one) for arm, one in zip(arms, p, strict=True)}
+    return pooled
 
 
 @dataclass(frozen=True)

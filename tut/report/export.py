@@ -20,6 +20,7 @@ import pandas as pd
 
 from tut.report import tables
 from tut.report.frequency import by_frequency
+from tut.report.look_record import add_look
 from tut.report.summary import Report
 from tut.system.files import only_one, write_json, write_whole
 
@@ -50,7 +51,10 @@ def as_json(report: Report) -> dict[str, Any]:
             line["differences"] = {str(seed): change for seed, change in comparison.differences.items()}
     everything = {
         "endpoint": asdict(comparisons.endpoint),
-        "sentences": [{"verdict": verdict, "sentence": words} for verdict, words in report.sentences],
+        "sentences": [
+            {"verdict": verdict, "sentence": words, "remarks": list(under)}
+            for (verdict, words), under in zip(report.sentences, report.remarks, strict=True)
+        ],
         "notes": list(report.notes),
         "arms": arms,
         "runs": report.results.runs.to_dict("records"),
@@ -110,4 +114,5 @@ def _write(report: Report, folder: Path) -> Path:
         temporary.write_text(
             page(report.results, comparisons, report.sentences, figures, report.notes), encoding="utf-8"
         )
+    add_look(report.places, comparisons)
     return path

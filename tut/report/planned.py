@@ -51,14 +51,14 @@ def whole_sweeps(found: Iterable[Path], asked: Sequence[Path], notes: list[str])
         if asked_for.isdisjoint({sweep, *sweep.parents}):
             continue
         sweeps.append(sweep)
-        missing = _not_started(sweep)
+        missing = not_started(sweep)
         if missing:
             some = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
             notes.append(f"{sweep}: {len(missing)} of its runs have not started: {some}")
     return tuple(sweeps)
 
 
-def _not_started(sweep: Path) -> list[str]:
+def not_started(sweep: Path) -> list[str]:
     """Return what a person calls the runs of a sweep that have no folder yet."""
     runs = [task for task in planned(sweep)["tasks"] if task["ends_run"]]
     return [run["label"] for run in runs if not (sweep / run["record"] / "state.json").exists()]

@@ -3,8 +3,11 @@
 import math
 
 from tut.config import NEVER
+from tut.report.arms import Arm
 from tut.report.comparison import Comparison
 from tut.report.endpoint import Endpoint
+from tut.report.looks import Look
+from tut.report.power import Planned
 from tut.report.schedules import what_was_done
 from tut.report.statistics import ALPHA, Interval
 
@@ -44,7 +47,7 @@ def _finding(comparison: Comparison, endpoint: Endpoint) -> str:
     subject = what_was_done(comparison.arm)
     what = endpoint.words
     test = comparison.paired
-    baseline = "tied" if comparison.baseline.name == NEVER else comparison.baseline.name
+    baseline = name_of(comparison.baseline)
     if test.n == 0 or test.mean is None:
         ours = comparison.arm.which_seeds
         theirs = comparison.baseline.which_seeds
@@ -58,53 +61,75 @@ def _finding(comparison: Comparison, endpoint: Endpoint) -> str:
             f"{subject}: cannot tell: one seed (change in {what} {change}{others}) does not say what another would; "
             "run more of them, seed=0,1,2,3,4,5"
         )
-    interval = f"95% CI {_interval(test.t_interval, endpoint)}, {seeds(test.n)}"
-    if comparison.verdict in ("better", "worse"):
-        return (
-            f"{subject} changes {what} by {change} ({interval}, {p_value(comparison.p)} after Holm): "
-            f"{comparison.verdict} than {baseline}{_reservations(comparison, endpoint)}"
-        )
+    look = f", {comparison.look.words}" if comparison.look.words else ""
+    counted = f"{_interval_of_mean(comparison, endpoint)}, {seeds(test.n)}{look}"
+    evidence = f"{counted}, {p_value(comparison.p)} after Holm"
     if comparison.verdict == "equivalent":
-        assert endpoint.margin is not None
-        assert comparison.equivalence_p is not None
-        margin = number(endpoint.margin, endpoint.metric)
+        return f"{subject}: {_equivalent(comparison, endpoint, change, evidence)}"
+    if comparison.direction is not None:
         return (
-            f"{subject}: no difference in {what} larger than ±{margin} to {baseline} "
-            f"(equivalence {p_value(comparison.equivalence_p)} after Holm; change {change}, {interval})"
+            f"{subject} changes {what} by {change} ({evidence}): "
+            f"{comparison.direction} than {baseline}{_reservations(comparison)}"
         )
     return (
-        f"{subject}: cannot tell (change in {what} {change}, {interval}, {p_value(comparison.p)} after Holm)"
-        f"{_what_would_show(comparison, endpoint)}"
+        f"{subject}: cannot tell (change in {what} {change}, {evidence})"
+        f"{_why_not(comparison)}{_what_would_show(comparison, endpoint)}"
     )
 
 
-def _interval(interval: Interval, endpoint: Endpoint) -> str:
+def name_of(baseline: Arm) -> str:
+    """Return what a sentence calls a baseline."""
+    return "tied" if baseline.name == NEVER else baseline.name
+
+
+def _interval_of_mean(comparison: Comparison, endpoint: Endpoint) -> str:
+    """Return the interval of the mean difference and what it holds for: one arm, even where several are tested."""
+    assert comparison.paired.t_interval is not None
+    of_what = "95% CI" if comparison.family == 1 else "95% CI of this arm"
+    return f"{of_what} {interval(comparison.paired.t_interval, endpoint)}"
+
+
+def _equivalent(comparison: Comparison, endpoint: Endpoint, change: str, evidence: str) -> str:
+    assert endpoint.margin is not None
+    assert comparison.equivalence_p is not None
+    assert comparison.equivalence_interval is not None
+    baseline = name_of(comparison.baseline)
+    decides = f"90% CI {interval(comparison.equivalence_interval, endpoint)}"
+    margin = f"±{number(endpoint.margin, endpoint.metric)}"
+    said = (
+        f"no difference in {endpoint.words} larger than {margin} to {baseline} "
+        f"(equivalence {p_value(comparison.equivalence_p)} after Holm, {decides}; change {change}, {evidence})"
+    )
+    if comparison.direction is None:
+        return said
+    differs = f"{comparison.direction} than {baseline}, but by less than the margin of {margin}"
+    return f"{said}: {differs}{_reservations(comparison)}"
+
+
+def interval(ends: Interval, endpoint: Endpoint) -> str:
     """Return `−0.0100 to +0.0200`."""
-    low, high = interval
+    low, high = ends
     return f"{number(low, endpoint.metric, signed=True)} to {number(high, endpoint.metric, signed=True)}"
 
 
 def _on_other_documents(comparison: Comparison, endpoint: Endpoint) -> str:
     if comparison.documents_interval is None:
         return ""
-    return f"; these two models on other documents: {_interval(comparison.documents_interval, endpoint)}"
+    return f"; these two models on other documents: {interval(comparison.documents_interval, endpoint)}"
 
 
-def _reservations(comparison: Comparison, endpoint: Endpoint) -> str:
+def _reservations(comparison: Comparison) -> str:
     """Say what a reader should hold against a difference that was found."""
-    said = ""
-    test = comparison.paired
-    assert test.t_interval is not None
-    if endpoint.margin is not None and max(map(abs, test.t_interval)) < endpoint.margin:
-        said += f", but by less than the margin of ±{number(endpoint.margin, endpoint.metric)}"
-    if test.sd == 0:
-        said += "; the difference is the very same in every seed, which a t-test takes for certainty"
-    elif test.least_sign_flip_p > ALPHA:
-        least = f"p = {test.least_sign_flip_p:.4g}"
-        said += f"; sign flips, which assume less, cannot go below {least} with {seeds(test.n)}"
-    elif comparison.sign_flip_p is not None and comparison.sign_flip_p > ALPHA:
-        said += f"; by sign flips, which assume less, {p_value(comparison.sign_flip_p)}"
-    return said
+    if comparison.seeds_are_equal:
+        return "; the difference is the very same in every seed, which a t-test takes for certainty"
+    p = comparison.sign_flip_p
+    if p is None or p <= ALPHA:
+        return ""
+    if comparison.least_sign_flip_p > ALPHA:
+        arms = "" if comparison.family == 1 else f" and {comparison.family} arms"
+        least = f"p = {comparison.least_sign_flip_p:.4g}"
+        return f"; sign flips, which assume less, cannot go below {least} with {seeds(comparison.paired.n)}{arms}"
+    return f"; by sign flips, which assume less, {p_value(p)} after Holm"
 
 
 def _left_out(comparison: Comparison) -> str:
@@ -116,17 +141,59 @@ def _left_out(comparison: Comparison) -> str:
     return said
 
 
+def _why_not(comparison: Comparison) -> str:
+    """Say why nothing is claimed where the interval of the arm alone leaves out zero."""
+    test = comparison.paired
+    look = comparison.look
+    assert comparison.p is not None
+    assert test.t_p is not None
+    if look.kind == "early":
+        return f"; too early: {_what_is_to_come(look)}"
+    if comparison.seeds_are_equal:
+        return "; the difference is the very same few predictions in every seed"
+    if test.t_p >= ALPHA:
+        return ""
+    if comparison.worst_case_p is not None and comparison.worst_case_p > test.t_p:
+        return f"; with lost seeds counted as worst {p_value(comparison.worst_case_p)}"
+    if comparison.p >= look.alpha and comparison.p < ALPHA:
+        return f"; a look that was not planned needs p < {look.alpha:g}"
+    reasons = []
+    if comparison.family > 1:
+        reasons.append(f"{comparison.family} arms are tested")
+    if len(look.looks) > 1:
+        reasons.append("there is more than one look")
+    return f"; {p_value(test.t_p)} alone, but {' and '.join(reasons)}" if reasons else ""
+
+
+def _what_is_to_come(look: Look) -> str:
+    """Say when something may be claimed."""
+    later = [number for number in look.looks if number > look.seeds]
+    return f"the next planned look is at {seeds(later[0])}" if later else "more seeds are running"
+
+
 def _what_would_show(comparison: Comparison, endpoint: Endpoint) -> str:
     """Say how large a difference would have been found, and how many seeds would find one as large as the margin."""
     if comparison.detectable is None:
         return ""
     n = comparison.paired.n
-    margin = endpoint.margin
     said = f": with {seeds(n)} only differences above {number(comparison.detectable, endpoint.metric)} would show"
-    if margin is None:
+    if endpoint.margin is None:
         return said
-    needed = comparison.seeds_needed
-    size = number(margin, endpoint.metric)
-    if needed is None:
-        return f"{said}; no number of seeds that can be run would resolve {size}"
-    return f"{said}; {seeds(needed)} would resolve {size}" if needed > n else said
+    size = number(endpoint.margin, endpoint.metric)
+    to_find = _planned(comparison.to_find, n)
+    to_be_equivalent = _planned(comparison.to_be_equivalent, n)
+    if to_find is None and to_be_equivalent is None:
+        return said
+    resolves = f"{to_find or 'no number of seeds that can be run'} would resolve {size}"
+    shows = f"{to_be_equivalent or 'no such number'} would show that it is no larger"
+    return f"{said}; of seeds planned anew (report.seeds) {resolves}, {shows}"
+
+
+def _planned(planned: Planned | None, n: int) -> str | None:
+    """Return a number of seeds with its range: `about 12 (6 to 40) seeds`; None where none can be told."""
+    if planned is None or planned.seeds is None:
+        return None
+    if planned.low == planned.high == planned.seeds:
+        return seeds(planned.seeds)
+    most = "many" if planned.high is None else f"{planned.high:,}"
+    return f"about {planned.seeds:,} ({planned.low:,} to {most}) seeds"

@@ -9,6 +9,7 @@ Whatever is random here starts from a fixed seed: the same numbers give the same
 the caller decides what to make of a run that diverged, and says so.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -35,6 +36,8 @@ class Paired:
     mean: float | None
     sd: float | None
     """Standard deviation between seeds, with n - 1 in the denominator."""
+    least_sd: float
+    """What it cannot truly be below: see `least_sd`. Where it is larger than `sd`, tests and intervals use it."""
     t_interval: Interval | None
     bca_interval: Interval | None
     t_p: float | None
@@ -43,12 +46,13 @@ class Paired:
     """The smallest p that n differences other than zero can give under all sign flips."""
 
 
-def paired(differences: Sequence[float], confidence: float = 1 - ALPHA) -> Paired:
+def paired(differences: Sequence[float], confidence: float = 1 - ALPHA, step: float | None = None) -> Paired:
     """Test whether the mean difference is zero, and bound it.
 
     Args:
         differences: arm minus baseline, one for each seed. Those within rounding of each other count as equal.
         confidence: level of the intervals.
+        step: what the metric moves in, 1 / k for an accuracy on k predictions; None for one that takes any value.
 
     Raises:
         ValueError: a difference is not finite.
@@ -59,11 +63,12 @@ def paired(differences: Sequence[float], confidence: float = 1 - ALPHA) -> Paire
     sd = None
     if n >= 2:
         sd = 0.0 if _all_equal(values) else unit * float(values.std(ddof=1))
-    t_p, t_interval = t_test(differences, confidence)
+    t_p, t_interval = t_test(differences, confidence, step)
     return Paired(
         n=n,
         mean=mean,
         sd=sd,
+        least_sd=least_sd(differences, step),
         t_interval=t_interval,
         bca_interval=bca_interval(differences, confidence),
         t_p=t_p,
@@ -72,24 +77,52 @@ def paired(differences: Sequence[float], confidence: float = 1 - ALPHA) -> Paire
     )
 
 
-def t_test(differences: Sequence[float], confidence: float = 1 - ALPHA) -> tuple[float, Interval] | tuple[None, None]:
+def t_test(
+    differences: Sequence[float], confidence: float = 1 - ALPHA, step: float | None = None
+) -> tuple[float, Interval] | tuple[None, None]:
     """Return the two-sided p and the interval of the paired t-test (Student, 1908); None for fewer than 2 seeds.
 
     If all differences are equal, their spread is 0 and t cannot be computed. Then p is 0, its limit for a vanishing
-    spread, and the interval is a point; but if all are zero, as for two arms of identical runs, p is 1.
+    spread, and the interval is a point; but if all are zero, as for two arms of identical runs, p is 1. A metric that
+    moves in steps has a spread in any case: see `least_sd`.
     """
     from scipy import stats
 
-    values, unit = _scaled(differences)
-    if len(values) < 2:
+    if len(differences) < 2:
         return None, None
-    if _all_equal(values):
-        mean = unit * float(values.mean())
+    mean, error, unit = _mean_and_error(differences, step)
+    if error == 0:
         p = 0.0 if mean else 1.0
-        return p, (mean, mean)
-    test = stats.ttest_1samp(values, 0.0)
-    low, high = test.confidence_interval(confidence)
-    return float(test.pvalue), (unit * float(low), unit * float(high))
+        return p, (unit * mean, unit * mean)
+    freedom = len(differences) - 1
+    p = float(2 * stats.t.sf(abs(mean) / error, freedom))
+    half = float(stats.t.isf((1 - confidence) / 2, freedom)) * error
+    return p, (unit * (mean - half), unit * (mean + half))
+
+
+def least_sd(differences: Sequence[float], step: float | None) -> float:
+    """Return what the standard deviation of differences cannot truly be below; 0 for a metric that takes any value.
+
+    Of two models whose right predictions differ by d, at least d predictions came out differently. Where nothing
+    differs, each of these might as well have come out the other way round, so d has a variance of d or more. A few
+    seeds that are equal, or nearly so, show less than that by chance alone: never less than one step.
+
+    Args:
+        differences: arm minus baseline, one for each seed.
+        step: see `paired`.
+    """
+    if step is None or not len(differences):
+        return 0.0
+    in_steps = np.abs(differences) / step
+    return step * math.sqrt(max(1.0, float(in_steps.mean())))
+
+
+def _mean_and_error(differences: Sequence[float], step: float | None) -> tuple[float, float, float]:
+    """Return the mean and its standard error, in a unit that is returned as well; see `_scaled`."""
+    values, unit = _scaled(differences)
+    spread = 0.0 if _all_equal(values) else float(values.std(ddof=1))
+    spread = max(spread, least_sd(differences, step) / unit)
+    return float(values.mean()), spread / math.sqrt(len(values)), unit
 
 
 def sign_flip_p(differences: Sequence[float]) -> float | None:
@@ -161,28 +194,28 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     return [None if p is None else float(next(adjusted)) for p in p_values]
 
 
-def equivalence_p(differences: Sequence[float], margin: float) -> float | None:
+def equivalence_p(differences: Sequence[float], margin: float, step: float | None = None) -> float | None:
     """Return the p of two one-sided t-tests (TOST) that the mean lies strictly within -margin and margin.
 
     One test is of the mean being above -margin, the other of its being below margin. Both must reject, so p is the
-    larger of the two (Schuirmann, 1987).
+    larger of the two (Schuirmann, 1987). It is below alpha where the interval of level 1 - 2 alpha lies within them.
 
     Differences that are all equal give 0 inside the margin and 1 on it or outside. None for fewer than 2 seeds.
 
     Raises:
         ValueError: the margin is not positive, or a difference is not finite.
     """
-    from statsmodels.stats.weightstats import DescrStatsW
+    from scipy import stats
 
     if not margin > 0:
         raise ValueError(f"margin={margin} is not positive")
-    values, unit = _scaled(differences)
-    if len(values) < 2:
+    if len(differences) < 2:
         return None
-    if _all_equal(values):
-        return 0.0 if abs(unit * float(values.mean())) < margin else 1.0
-    p, *_ = DescrStatsW(values).ttost_mean(-margin / unit, margin / unit)
-    return float(p)
+    mean, error, unit = _mean_and_error(differences, step)
+    room = margin / unit - abs(mean)
+    if error == 0:
+        return 0.0 if room > 0 else 1.0
+    return float(stats.t.sf(room / error, len(differences) - 1))
 
 
 def _scaled(differences: Sequence[float]) -> tuple[Floats, float]:

@@ -9,7 +9,9 @@ from tut.console import console
 from tut.report import tables
 from tut.report.comparison import Comparisons, compare
 from tut.report.endpoint import endpoint_of
+from tut.report.look_record import read_record, record_folders
 from tut.report.planned import sharing
+from tut.report.remarks import remarks
 from tut.report.results import Results, load
 from tut.report.sentences import sentence
 from tut.splits import Split
@@ -23,8 +25,12 @@ class Report:
     comparisons: Comparisons
     sentences: tuple[tuple[str, str], ...]
     """A verdict and a sentence for each arm that is compared."""
+    remarks: tuple[tuple[str, ...], ...]
+    """What stands under each of these sentences."""
     notes: tuple[str, ...]
     """What a reader should know besides."""
+    places: tuple[Path, ...]
+    """The folders whose record of looks this one belongs to."""
 
 
 def report_on(
@@ -48,9 +54,12 @@ def report_on(
     """
     results = load(folders)
     endpoint, notes_on_endpoint = endpoint_of(results, metric, split, margin)
-    comparisons = compare(results, endpoint, baseline)
+    places = record_folders(results, folders)
+    comparisons = compare(results, endpoint, baseline, read_record(places))
     sentences = tuple((one.verdict, sentence(one, endpoint)) for one in comparisons.comparisons)
-    return Report(results, comparisons, sentences, (*results.notes, *notes_on_endpoint, *comparisons.notes))
+    under = tuple(remarks(results, comparisons.comparisons, endpoint))
+    notes = (*results.notes, *notes_on_endpoint, *comparisons.notes)
+    return Report(results, comparisons, sentences, under, notes, places)
 
 
 def print_report(report: Report) -> None:
@@ -67,7 +76,9 @@ def print_report(report: Report) -> None:
     for cells in arms.itertuples(index=False):
         table.add_row(*map(escape, cells))
     terminal.print(table)
-    lines = [words for _, words in report.sentences]
+    lines = []
+    for (_, words), under in zip(report.sentences, report.remarks, strict=True):
+        lines += [words, *(f"  - {remark}" for remark in under)]
     lines += sharing(report.results.sweeps)
     lines += [f"note: {note}" for note in report.notes]
     for line in lines:

@@ -8,13 +8,14 @@ from tut.config import NEVER
 from tut.report.arms import Arm
 from tut.report.comparison import Comparison, Comparisons
 from tut.report.endpoint import Endpoint
+from tut.report.power import Planned
 from tut.report.results import Results
 from tut.report.run_folder import METRICS
 from tut.report.sentences import MINUS, number
 from tut.report.statistics import Interval
 
 FORMATS = ("text", "csv", "markdown", "latex", "json")
-_LEFT_OUT_FIRST = ("accuracy", "perplexity", "detectable", "sign flips", "equivalence", "p (Holm)", "95% CI")
+_LEFT_OUT_FIRST = ("accuracy", "perplexity", "detectable", "sign flips", "equivalence", "pooled", "p (Holm)", "95% CI")
 """Where a table is too wide, columns with these words in their names are left out, in this order."""
 _LATEX = {
     **{char: f"\\{char}" for char in "&%$#_{}"},
@@ -70,16 +71,29 @@ def _numbers_of_comparison(comparison: Comparison, endpoint: Endpoint) -> dict[s
         **_ends("bca", test.bca_interval),
         **_ends("documents_ci", comparison.documents_interval),
         **_ends("seeds_and_documents_ci", comparison.both_interval),
+        "look": comparison.look.words,
+        "alpha": comparison.look.alpha,
         "t_p": test.t_p,
         "t_p_holm": comparison.p,
+        "pooled_p": comparison.pooled_p,
+        "worst_case_p": comparison.worst_case_p,
         "sign_flip_p": test.sign_flip_p,
         "sign_flip_p_holm": comparison.sign_flip_p,
         "equivalence_p_holm": comparison.equivalence_p,
         "margin": endpoint.margin,
         "detectable": comparison.detectable,
-        "seeds_needed": comparison.seeds_needed,
+        **_planned("seeds_needed", comparison.to_find),
+        **_planned("seeds_for_equivalence", comparison.to_be_equivalent),
+        "direction": comparison.direction,
         "verdict": comparison.verdict,
     }
+
+
+def _planned(name: str, planned: Planned | None) -> dict[str, int | None]:
+    """Return a number of seeds and its range under their names in a table."""
+    if planned is None:
+        return {name: None, f"{name}_low": None, f"{name}_high": None}
+    return {name: planned.seeds, f"{name}_low": planned.low, f"{name}_high": planned.high}
 
 
 def by_seed(comparisons: Comparisons) -> pd.DataFrame:
@@ -121,6 +135,7 @@ def text(comparisons: Comparisons) -> pd.DataFrame:
                 "difference": _value(test.mean, endpoint.metric, signed=True),
                 "95% CI": _interval(test.t_interval, endpoint.metric),
                 "p (Holm)": _p(comparison.p),
+                "p (pooled)": _p(comparison.pooled_p),
                 "p (sign flips)": _p(comparison.sign_flip_p),
                 "p (equivalence)": _p(comparison.equivalence_p),
                 "detectable": _value(comparison.detectable, endpoint.metric),
@@ -164,7 +179,7 @@ def more_text(comparisons: Comparisons) -> pd.DataFrame:
                 "BCa bootstrap over seeds": _interval(comparison.paired.bca_interval, metric),
                 "other documents, these models": _interval(comparison.documents_interval, metric),
                 "other seeds and documents": _interval(comparison.both_interval, metric),
-                "seeds to resolve the margin": f"{comparison.seeds_needed or ''}",
+                "seeds to resolve the margin": f"{comparison.to_find.seeds or ''}" if comparison.to_find else "",
             }
         lines.append(line)
     return _without_empty_columns(lines)

@@ -1,0 +1,108 @@
+"""What stands right under the sentence on an arm: what a reader would want to know before believing it."""
+
+from collections.abc import Sequence
+
+from tut.report import sensitivity, statistics
+from tut.report.arms import arms_of
+from tut.report.comparison import Comparison
+from tut.report.endpoint import Endpoint
+from tut.report.looks import LATER
+from tut.report.results import Results
+from tut.report.sentences import interval, name_of, number, p_value, seeds
+from tut.report.statistics import ALPHA
+from tut.splits import Split
+
+_OTHERS = (("loss", Split.TEST), ("acc", Split.TEST), ("loss", Split.VALID), ("acc", Split.VALID))
+"""Metrics and splits that should not say the opposite of each other."""
+
+
+def remarks(results: Results, comparisons: Sequence[Comparison], endpoint: Endpoint) -> list[tuple[str, ...]]:
+    """Return the lines that stand under each comparison's sentence."""
+    others = _other_endpoints(results, endpoint)
+    found = []
+    for one in comparisons:
+        lines = [_outlier(one, endpoint), _lost(one), _unequal(one), *_contradictions(one, endpoint, others)]
+        lines += [_other_documents(one, endpoint), _after_plan(one)]
+        found.append(tuple(line for line in lines if line))
+    return found
+
+
+def _outlier(one: Comparison, endpoint: Endpoint) -> str:
+    seed = sensitivity.outlier(one.differences)
+    if seed is None:
+        return ""
+    rest = {other: value for other, value in one.differences.items() if other != seed}
+    test = statistics.paired(list(rest.values()))
+    assert test.mean is not None
+    assert test.t_p is not None
+    own = number(one.differences[seed], endpoint.metric, signed=True)
+    mean = number(test.mean, endpoint.metric, signed=True)
+    return f"seed {seed} stands apart ({own}); without it the change is {mean} ({p_value(test.t_p)} for this arm alone)"
+
+
+def _lost(one: Comparison) -> str:
+    """Say what comes of counting seeds that diverged as worst."""
+    if not one.lost and not one.lost_by_baseline:
+        return ""
+    lost = ", ".join(map(str, (*one.lost, *one.lost_by_baseline)))
+    if one.worst_case_p is None:
+        return f"seed {lost} was lost by one of the two, and nothing can be said without it"
+    return (
+        f"with seed {lost}, which one of the two lost, counted as the worst: "
+        f"{p_value(one.worst_case_p)} for this arm alone (trimmed means)"
+    )
+
+
+def _unequal(one: Comparison) -> str:
+    ours, theirs = len(one.arm.values), len(one.baseline.values)
+    if ours == theirs == one.paired.n or not one.paired.n or one.lost or one.lost_by_baseline:
+        return ""
+    baseline = name_of(one.baseline)
+    return f"it has {seeds(ours)} and {baseline} {seeds(theirs)}: the {one.paired.n} that both have are compared"
+
+
+def _other_endpoints(results: Results, endpoint: Endpoint) -> list[tuple[Endpoint, dict[str, dict[int, float]]]]:
+    """Return endpoints that should agree, each with the values of all arms by label and seed."""
+    found = []
+    for metric, split in _OTHERS:
+        if (metric, split) != (endpoint.metric, endpoint.split):
+            other = Endpoint(metric, split)
+            found.append((other, {arm.label: arm.values for arm in arms_of(results, other)}))
+    return found
+
+
+def _contradictions(
+    one: Comparison, endpoint: Endpoint, others: Sequence[tuple[Endpoint, dict[str, dict[int, float]]]]
+) -> list[str]:
+    """Say which other metrics and splits would be judged the other way round."""
+    mean = one.paired.mean
+    if mean is None or one.paired.t_p is None or one.paired.t_p >= ALPHA:
+        return []
+    lines = []
+    for other, values in others:
+        ours, theirs = values.get(one.arm.label, {}), values.get(one.baseline.label, {})
+        differences = [ours[seed] - theirs[seed] for seed in one.differences if seed in ours and seed in theirs]
+        p, _ = statistics.t_test(differences)
+        if p is None or p >= ALPHA:
+            continue
+        change = sum(differences) / len(differences)
+        if change * other.sign * mean * endpoint.sign < 0:
+            says = number(change, other.metric, signed=True)
+            lines.append(f"{other.words} says the opposite: {says} ({p_value(p)} for this arm alone)")
+    return lines
+
+
+def _other_documents(one: Comparison, endpoint: Endpoint) -> str:
+    if one.direction is None or one.both_interval is None:
+        return ""
+    low, high = one.both_interval
+    if not low <= 0 <= high:
+        return ""
+    ends = interval(one.both_interval, endpoint)
+    return f"for other seeds on other documents the change may be {ends}, which includes 0"
+
+
+def _after_plan(one: Comparison) -> str:
+    if not one.look.after_plan:
+        return ""
+    return f"the planned looks have had their {ALPHA:.0%} of false claims; this one has {LATER:.0%} beside them"

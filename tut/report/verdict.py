@@ -1,0 +1,165 @@
+"""From the differences of some arms to a verdict on each: what is tested, at which level, and what decides.
+
+The rates of false claims that this holds to are measured by `python -m benchmarks.errors`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from tut.report import sensitivity, statistics
+from tut.report.looks import Look
+from tut.report.statistics import ALPHA, Interval, Paired
+
+Verdict = Literal["better", "worse", "equivalent", "identical", "cannot tell"]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of one arm against its baseline."""
+
+    differences: dict[int, float]
+    """Of each seed that both have finished: arm minus baseline."""
+    lost: tuple[int, ...]
+    """The seeds in which the arm diverged, and the baseline did not."""
+    lost_by_baseline: tuple[int, ...]
+    """The reverse."""
+    look: Look
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What differences are of: an endpoint, as far as a verdict depends on it."""
+
+    sign: int
+    """1 if more is better, -1 if less is."""
+    margin: float | None
+    """The largest difference that counts as none."""
+    step: float | None
+    """What it moves in; None if it takes any value. See `statistics.paired`."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Judgement:
+    """What the differences of one arm say."""
+
+    differences: dict[int, float]
+    """Of each seed that both have finished: arm minus baseline."""
+    lost: tuple[int, ...]
+    """The seeds in which the arm diverged, and the baseline did not."""
+    lost_by_baseline: tuple[int, ...]
+    """The reverse."""
+    look: Look
+    family: int
+    """How many arms are tested beside each other, this one included."""
+    paired: Paired
+    p: float | None
+    """Of the paired t-test, adjusted for all looks, and by Holm over all arms of the report."""
+    sign_flip_p: float | None
+    """Of the sign flips, adjusted by Holm alone."""
+    least_sign_flip_p: float
+    """The smallest that it can be with so many seeds and arms."""
+    equivalence_p: float | None
+    """Of the two one-sided tests, adjusted as `p` is."""
+    equivalence_interval: Interval | None
+    """The interval that they decide by, at a single look at this arm alone: whether it lies within the margin."""
+    worst_case_p: float | None
+    """Of the t-test of trimmed means with lost seeds counted as worst; None if none was lost. Not adjusted."""
+    direction: Literal["better", "worse"] | None
+    """Where the arm surely differs, how."""
+    is_equivalent: bool
+    """Whether it surely differs by less than the margin."""
+    verdict: Verdict
+
+    @property
+    def seeds_are_equal(self) -> bool:
+        """Whether the difference is the very same in each of several seeds."""
+        return self.paired.n >= 2 and self.paired.sd == 0
+
+
+def judge(evidence: Sequence[Evidence], measure: Measure) -> list[Judgement]:
+    """Return the verdict on each arm of a report. Each kind of test is a family of its own, over all arms."""
+    values = [list(one.differences.values()) for one in evidence]
+    tests = [statistics.paired(one, step=measure.step) for one in values]
+    worst_cases = [_worst_case_p(one, test, measure) for one, test in zip(evidence, tests, strict=True)]
+    t_p = [_larger(test.t_p, worst) for test, worst in zip(tests, worst_cases, strict=True)]
+    p = statistics.holm([one.look.p(each) for one, each in zip(evidence, t_p, strict=True)])
+    sign_flip_p = statistics.holm([test.sign_flip_p for test in tests])
+    raw_equivalence_p = [_equivalence_p(one, measure) for one in evidence]
+    equivalence_p = statistics.holm(
+        [one.look.p(each, sides=1) for one, each in zip(evidence, raw_equivalence_p, strict=True)]
+    )
+    family = max(1, sum(each is not None for each in p))
+    judgements = []
+    for index, one in enumerate(evidence):
+        test = tests[index]
+        steps_alone = measure.step is not None and test.sd == 0
+        level = one.look.alpha if one.look.kind != "early" and not steps_alone else 0.0
+        direction = _direction(test, p[index], level, measure)
+        is_equivalent = _is_below(equivalence_p[index], level)
+        judgement = Judgement(
+            differences=one.differences,
+            lost=one.lost,
+            lost_by_baseline=one.lost_by_baseline,
+            look=one.look,
+            family=family,
+            paired=test,
+            p=p[index],
+            sign_flip_p=sign_flip_p[index],
+            least_sign_flip_p=min(1.0, family * test.least_sign_flip_p),
+            equivalence_p=equivalence_p[index],
+            equivalence_interval=statistics.t_test(values[index], 1 - 2 * ALPHA, measure.step)[1],
+            worst_case_p=worst_cases[index],
+            direction=direction,
+            is_equivalent=is_equivalent,
+            verdict=_verdict(values[index], direction, is_equivalent, measure),
+        )
+        judgements.append(judgement)
+    return judgements
+
+
+def _verdict(
+    differences: list[float], direction: Literal["better", "worse"] | None, is_equivalent: bool, measure: Measure
+) -> Verdict:
+    # Two models that differ may still get equally many tokens right, so accuracy cannot show that they are the same.
+    if differences and not any(differences) and measure.step is None:
+        return "identical"
+    if is_equivalent:
+        return "equivalent"
+    return direction or "cannot tell"
+
+
+def _direction(test: Paired, p: float | None, level: float, measure: Measure) -> Literal["better", "worse"] | None:
+    if not _is_below(p, level) or test.mean is None:
+        return None
+    return "better" if measure.sign * test.mean > 0 else "worse"
+
+
+def _is_below(p: float | None, level: float) -> bool:
+    return p is not None and p < level
+
+
+def _worst_case_p(evidence: Evidence, test: Paired, measure: Measure) -> float | None:
+    """Return the p with lost seeds counted as worst where that speaks against what the others show; else None."""
+    if not evidence.lost and not evidence.lost_by_baseline:
+        return None
+    if test.mean is None:
+        return None
+    values = list(evidence.differences.values())
+    worst = -measure.sign * float("inf")  # of a seed in which the arm diverged; the reverse where its baseline did
+    lost = [worst] * len(evidence.lost) + [-worst] * len(evidence.lost_by_baseline)
+    mean, p = sensitivity.trimmed_t_test(values + lost, measure.step)
+    return p if mean * test.mean > 0 else 1.0
+
+
+def _larger(p: float | None, worst_case_p: float | None) -> float | None:
+    """Return the p of a claim that must hold with lost seeds and without them."""
+    return p if p is None or worst_case_p is None else max(p, worst_case_p)
+
+
+def _equivalence_p(evidence: Evidence, measure: Measure) -> float | None:
+    """Return the p of the two one-sided tests; 1 where one of the two diverged in a seed: no small difference."""
+    if measure.margin is None:
+        return None
+    p = statistics.equivalence_p(list(evidence.differences.values()), measure.margin, measure.step)
+    return p if p is None or not (evidence.lost or evidence.lost_by_baseline) else 1.0
