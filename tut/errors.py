@@ -9,6 +9,10 @@ class TutError(Exception):
     """A mistake in what TUT was asked to do. Its text is the whole message: one line, no traceback."""
 
 
+class Diverged(TutError):
+    """Training has left the finite numbers: no mistake in what was asked, perhaps, but a result of its own."""
+
+
 def did_you_mean(word: object, choices: Iterable[str]) -> str:
     """Return `; did you mean 'x'?` for the choice spelt most like `word`, or an empty string."""
     close = get_close_matches(str(word), list(choices), n=1, cutoff=0.5)

@@ -222,6 +222,7 @@ def _configs(asked: Namespace) -> Iterator[tuple[Config, type[LauncherConfig] | 
         composer = Composer(loader, base)
         jobs = _jobs(base, loader)
         folders: dict[tuple[str, Path], str] = {}  # of each run, which may be asked for twice, and what it is called
+        configs = []
         for number, (job, label) in enumerate(zip(jobs, labels(jobs), strict=True)):
             with _told(name):
                 composed = composer.compose(job, number, is_check=launcher is not None)
@@ -229,7 +230,12 @@ def _configs(asked: Namespace) -> Iterator[tuple[Config, type[LauncherConfig] | 
             folder = check_job(composed, base, [str(override.input_line) for override in several] or job)
             config = _typed(composed)
             folders.setdefault((repr(config), folder), label)
+            configs.append(config)
             yield config, launcher
+        if _decides(base):
+            from tut.sweep.decide import check_arms
+
+            check_arms(configs)
         if not _only_shows(asked):
             _check_apart([(label, folder) for (_, folder), label in folders.items()])
 
@@ -262,17 +268,33 @@ def _launcher(overrides: list[Override]) -> str:
 
 def _jobs(base: DictConfig, loader: ConfigLoaderImpl) -> list[list[str]]:
     """Return the overrides of every run of a sweep; of a sweeper that chooses them as it goes, examples."""
-    params = base.hydra.sweeper.get("params") or {}
-    typed = plain(base.hydra.overrides.task)
-    swept = parse_overrides([*(f"{key}={value}" for key, value in params.items()), *typed], loader)
-    if not str(base.hydra.sweeper._target_).endswith("BasicSweeper"):
-        if base.hydra.launcher.get("wait") is False:
-            raise TutError("hydra.launcher.wait=false: a sweeper that searches needs results; set it to true")
+    sweeper = base.hydra.sweeper
+    goes_by_results = not str(sweeper._target_).endswith("BasicSweeper")
+    if goes_by_results and base.hydra.launcher.get("wait") is False:
+        raise TutError("hydra.launcher.wait=false: a sweeper that searches needs results; set it to true")
+    params = dict(sweeper.get("params") or {})
+    typed = parse_overrides(plain(base.hydra.overrides.task), loader)
+    decides = _decides(base)
+    if decides:
+        with heavy_imports():
+            from tut.sweep import decide
+        params = decide.without_seeds(params, typed)
+    swept = [*parse_overrides([f"{key}={value}" for key, value in params.items()], loader), *typed]
+    if goes_by_results and not decides:
         return examples(swept)
     for override in swept:
         if override.is_interval_sweep():
             raise TutError(f"{override.input_line}: an interval needs a sweeper that searches, as optuna does")
-    return [job for batch in BasicSweeper.split_arguments(swept, None) for job in batch]
+    ((*jobs,),) = BasicSweeper.split_arguments(swept, None)
+    if decides:
+        plan = decide.plan_of(sweeper.seeds, sweeper.max_seeds)
+        return decide.jobs_of(jobs, range(plan.looks[0]), plan)
+    return list(jobs)
+
+
+def _decides(base: DictConfig) -> bool:
+    """Return whether the sweeper chooses seeds by what arms have come to: see `tut.sweep.decide`."""
+    return str(base.hydra.sweeper._target_).endswith("DecideSweeper")
 
 
 def _typed(composed: DictConfig) -> Config:

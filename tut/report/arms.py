@@ -29,7 +29,7 @@ class Arm:
     values: dict[int, float]
     """The endpoint of each finished seed."""
     diverged: tuple[int, ...]
-    """The seeds whose loss at the end of training is infinite or NaN."""
+    """The seeds whose loss has become infinite or NaN, on the way or at the end of training."""
     scores: dict[str, tuple[float, float | None]]
     """Mean and standard deviation over seeds of every metric on the endpoint's split."""
     unfinished: dict[str, int]
@@ -107,7 +107,7 @@ def _arm(setting: str, name: str, runs: pd.DataFrame, endpoint: Endpoint) -> Arm
         untie_steps=_untie_steps(runs),
         total_steps=_largest(runs["total_steps"]),
         values={int(done.loc[index, "seed"]): float(value) for index, value in values.items()},
-        diverged=tuple(done.loc[done[f"{endpoint.split}_diverged"].astype(bool), "seed"]),
+        diverged=tuple(sorted(runs.loc[runs[f"{endpoint.split}_diverged"].astype(bool), "seed"])),
         scores=_scores(done, endpoint.split),
         unfinished={str(status): int(n) for status, n in counts_by_status.items() if status != Status.FINISHED},
         parameters=_largest(runs["parameters"]),

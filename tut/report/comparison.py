@@ -21,7 +21,7 @@ from tut.report.planned import not_started
 from tut.report.pooled import dunnett_p
 from tut.report.power import Planned
 from tut.report.results import Results
-from tut.report.statistics import ALPHA, Floats, Interval
+from tut.report.statistics import ALPHA, Floats, Interval, holm
 from tut.report.verdict import Evidence, Judgement, Measure, judge
 from tut.tracking.record import Status
 from tut.tracking.token_scores import TokenScores
@@ -33,6 +33,10 @@ class Comparison(Judgement):
 
     arm: Arm
     baseline: Arm
+    sign_flip_p: float | None
+    """Of the sign flips, adjusted by Holm."""
+    least_sign_flip_p: float
+    """The smallest that it can be with so many seeds and arms."""
     pooled_p: float | None
     """Of the comparison that takes all arms of the setting to vary alike (Dunnett), adjusted for all looks."""
     detectable: float | None
@@ -142,9 +146,10 @@ def _comparisons(
     measure = Measure(endpoint.sign, endpoint.margin, _step(results, endpoint))
     evidence = [_evidence(arm, baseline, endpoint, plan, record, goes_on(results)) for arm, baseline in pairs]
     judgements = judge(evidence, measure)
+    sign_flip_p = holm([one.paired.sign_flip_p for one in judgements])
     pooled = _pooled(pairs)
     found = []
-    for (arm, baseline), judgement in zip(pairs, judgements, strict=True):
+    for index, ((arm, baseline), judgement) in enumerate(zip(pairs, judgements, strict=True)):
         # Holm holds the smallest p of a family of m to alpha / m. What can be detected is told for that level.
         test = judgement.paired
         alpha = judgement.look.bound(judgement.look.alpha / judgement.family)
@@ -161,6 +166,8 @@ def _comparisons(
             **vars(judgement),
             arm=arm,
             baseline=baseline,
+            sign_flip_p=sign_flip_p[index],
+            least_sign_flip_p=min(1.0, judgement.family * test.least_sign_flip_p),
             pooled_p=judgement.look.p(pooled.get(arm.label)),
             detectable=detectable,
             to_find=to_find,

@@ -85,7 +85,7 @@ def _parsed(line: str) -> dict[str, Any] | None:
 
 
 def add_look(folders: Sequence[Path], comparisons: "Comparisons") -> None:
-    """Add a look to the record in some folders, unless the last one there was the same.
+    """Add a look to the record in some folders, unless it is there already.
 
     Arms that are looked at too early for any claim are left out, and those of one seed.
 
@@ -98,8 +98,8 @@ def add_look(folders: Sequence[Path], comparisons: "Comparisons") -> None:
     choices = _choices(comparisons.endpoint, comparisons.baseline, comparisons.plan)
     look = choices | {"arms": {one.arm.label: _seen(one) for one in looked_at}}
     for folder in folders:
-        earlier = read_record([folder]).looks
-        if earlier and {key: earlier[-1][key] for key in look} == json.loads(json.dumps(look)):
+        earlier = [{key: one[key] for key in look} for one in read_record([folder]).looks]
+        if json.loads(json.dumps(look)) in earlier:
             continue
         line = json.dumps({"time": datetime.now().astimezone().isoformat(timespec="seconds")} | look)
         with (folder / RECORD).open("a", encoding="utf-8") as file:

@@ -48,9 +48,9 @@ class Look:
         """Return a t-test's p, adjusted for all looks."""
         return None if p is None else over_looks(p, self.looks, sides)
 
-    def bound(self, alpha: float) -> float:
+    def bound(self, alpha: float, sides: Sides = 2) -> float:
         """Return the p of a single t-test that is adjusted to `alpha`."""
-        return alpha if len(self.looks) == 1 else bound(self.looks, alpha)
+        return alpha if len(self.looks) == 1 else bound(self.looks, alpha, sides)
 
     @property
     def words(self) -> str:

@@ -86,7 +86,7 @@ def read_run(record: Record, notes: list[str]) -> tuple[dict[str, Any], list[Row
     }
     for split in EVALUATED:
         about |= {f"{split}_{name}": math.nan for name in METRICS}
-        about[f"{split}_diverged"] = False
+        about[f"{split}_diverged"] = about["status"] == Status.FAILED and state.get("diverged", False)
         if about["status"] == Status.FINISHED:
             about |= _final_scores(split, rows, about, notes)
     return about, rows

@@ -151,18 +151,15 @@ def _why_not(comparison: Comparison) -> str:
         return f"; too early: {_what_is_to_come(look)}"
     if comparison.seeds_are_equal:
         return "; the difference is the very same few predictions in every seed"
-    if test.t_p >= ALPHA:
+    alone = look.p(test.t_p)
+    assert alone is not None
+    if alone >= ALPHA:
         return ""
     if comparison.worst_case_p is not None and comparison.worst_case_p > test.t_p:
         return f"; with lost seeds counted as worst {p_value(comparison.worst_case_p)}"
     if comparison.p >= look.alpha and comparison.p < ALPHA:
         return f"; a look that was not planned needs p < {look.alpha:g}"
-    reasons = []
-    if comparison.family > 1:
-        reasons.append(f"{comparison.family} arms are tested")
-    if len(look.looks) > 1:
-        reasons.append("there is more than one look")
-    return f"; {p_value(test.t_p)} alone, but {' and '.join(reasons)}" if reasons else ""
+    return f"; {p_value(alone)} for this arm alone, but {comparison.family} are tested"
 
 
 def _what_is_to_come(look: Look) -> str:

@@ -12,6 +12,7 @@ the caller decides what to make of a run that diverged, and says so.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -31,19 +32,35 @@ _RESAMPLES_OF_SEEDS = 9_999
 class Paired:
     """What the paired differences of one arm to its baseline say; None for what needs more seeds than there are."""
 
-    n: int
-    """How many seeds there are."""
+    differences: tuple[float, ...]
+    """Arm minus baseline, one for each seed."""
     mean: float | None
     sd: float | None
     """Standard deviation between seeds, with n - 1 in the denominator."""
     least_sd: float
     """What it cannot truly be below: see `least_sd`. Where it is larger than `sd`, tests and intervals use it."""
     t_interval: Interval | None
-    bca_interval: Interval | None
     t_p: float | None
-    sign_flip_p: float | None
-    least_sign_flip_p: float
-    """The smallest p that n differences other than zero can give under all sign flips."""
+
+    @property
+    def n(self) -> int:
+        """How many seeds there are."""
+        return len(self.differences)
+
+    @cached_property
+    def bca_interval(self) -> Interval | None:
+        """See the function of this name."""
+        return bca_interval(self.differences)
+
+    @cached_property
+    def sign_flip_p(self) -> float | None:
+        """See the function of this name."""
+        return sign_flip_p(self.differences)
+
+    @property
+    def least_sign_flip_p(self) -> float:
+        """The smallest p that n differences other than zero can give under all sign flips."""
+        return min(1.0, 2.0 ** (1 - self.n))
 
 
 def paired(differences: Sequence[float], confidence: float = 1 - ALPHA, step: float | None = None) -> Paired:
@@ -65,15 +82,12 @@ def paired(differences: Sequence[float], confidence: float = 1 - ALPHA, step: fl
         sd = 0.0 if _all_equal(values) else unit * float(values.std(ddof=1))
     t_p, t_interval = t_test(differences, confidence, step)
     return Paired(
-        n=n,
+        differences=tuple(differences),
         mean=mean,
         sd=sd,
         least_sd=least_sd(differences, step),
         t_interval=t_interval,
-        bca_interval=bca_interval(differences, confidence),
         t_p=t_p,
-        sign_flip_p=sign_flip_p(differences),
-        least_sign_flip_p=min(1.0, 2.0 ** (1 - n)),
     )
 
 

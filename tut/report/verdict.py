@@ -55,10 +55,6 @@ class Judgement:
     paired: Paired
     p: float | None
     """Of the paired t-test, adjusted for all looks, and by Holm over all arms of the report."""
-    sign_flip_p: float | None
-    """Of the sign flips, adjusted by Holm alone."""
-    least_sign_flip_p: float
-    """The smallest that it can be with so many seeds and arms."""
     equivalence_p: float | None
     """Of the two one-sided tests, adjusted as `p` is."""
     equivalence_interval: Interval | None
@@ -80,11 +76,12 @@ class Judgement:
 def judge(evidence: Sequence[Evidence], measure: Measure) -> list[Judgement]:
     """Return the verdict on each arm of a report. Each kind of test is a family of its own, over all arms."""
     values = [list(one.differences.values()) for one in evidence]
-    tests = [statistics.paired(one, step=measure.step) for one in values]
+    # An interval that is looked at more than once holds what is true at all looks together (Jennison & Turnbull, 1989).
+    levels = [1 - one.look.bound(ALPHA) for one in evidence]
+    tests = [statistics.paired(*each, measure.step) for each in zip(values, levels, strict=True)]
     worst_cases = [_worst_case_p(one, test, measure) for one, test in zip(evidence, tests, strict=True)]
     t_p = [_larger(test.t_p, worst) for test, worst in zip(tests, worst_cases, strict=True)]
     p = statistics.holm([one.look.p(each) for one, each in zip(evidence, t_p, strict=True)])
-    sign_flip_p = statistics.holm([test.sign_flip_p for test in tests])
     raw_equivalence_p = [_equivalence_p(one, measure) for one in evidence]
     equivalence_p = statistics.holm(
         [one.look.p(each, sides=1) for one, each in zip(evidence, raw_equivalence_p, strict=True)]
@@ -105,10 +102,8 @@ def judge(evidence: Sequence[Evidence], measure: Measure) -> list[Judgement]:
             family=family,
             paired=test,
             p=p[index],
-            sign_flip_p=sign_flip_p[index],
-            least_sign_flip_p=min(1.0, family * test.least_sign_flip_p),
             equivalence_p=equivalence_p[index],
-            equivalence_interval=statistics.t_test(values[index], 1 - 2 * ALPHA, measure.step)[1],
+            equivalence_interval=_equivalence_interval(values[index], one.look, measure),
             worst_case_p=worst_cases[index],
             direction=direction,
             is_equivalent=is_equivalent,
@@ -150,6 +145,11 @@ def _worst_case_p(evidence: Evidence, test: Paired, measure: Measure) -> float |
     lost = [worst] * len(evidence.lost) + [-worst] * len(evidence.lost_by_baseline)
     mean, p = sensitivity.trimmed_t_test(values + lost, measure.step)
     return p if mean * test.mean > 0 else 1.0
+
+
+def _equivalence_interval(differences: list[float], look: Look, measure: Measure) -> Interval | None:
+    _, interval = statistics.t_test(differences, 1 - 2 * look.bound(ALPHA, sides=1), measure.step)
+    return interval
 
 
 def _larger(p: float | None, worst_case_p: float | None) -> float | None:

@@ -43,7 +43,7 @@ class SweepFolder:
         """Record what is planned.
 
         Stages of an earlier plan in the same folder stay in the list, with their jobs, save for an open one whose run
-        has others now.
+        has others now. Their steps are counted as well.
         """
         with self._alone():
             earlier = self.tasks() if (self.path / PLANNED).exists() else []
@@ -51,7 +51,15 @@ class SweepFolder:
             for task in tasks:
                 job = known[task.name].job if task.name in known else None
                 known[task.name] = replace(task, job=job)
-            self._write({"command": command, "store": str(home()), "steps": steps}, list(known.values()))
+            now = {task.name for task in tasks}
+            before = [task for task in known.values() if task.name not in now]
+            go_on = {task.parent for task in known.values()}
+            of_all = steps | {
+                "planned": steps["planned"] + sum(task.end - task.start for task in before),
+                "without_sharing": steps["without_sharing"]
+                + sum(task.end for task in before if task.name not in go_on),
+            }
+            self._write({"command": command, "store": str(home()), "steps": of_all}, list(known.values()))
 
     def _is_replaced(self, task: Task, tasks: list[Task]) -> bool:
         """Return whether an open stage is not open any more: its run is finished, or ends in another of these.

@@ -12,7 +12,7 @@ from pathlib import Path
 from tut.config import Config
 from tut.console import command_line
 from tut.distributed import rendezvous
-from tut.errors import TutError, one_line
+from tut.errors import Diverged, TutError, one_line
 from tut.system.files import Busy, only_one, told
 from tut.system.provenance import git_revision, versions
 from tut.system.sealed import Damaged
@@ -156,6 +156,7 @@ def _run_recorded(
     )
     status = Status.FAILED
     error = None
+    diverged = False
     files = None
     try:
         with others.called(recorded.call(resumed_from), recorded.inputs.device, stop):
@@ -168,10 +169,11 @@ def _run_recorded(
         raise
     except BaseException as reason:
         error = one_line(reason)
+        diverged = isinstance(reason, Diverged)
         raise
     finally:
         with suppress(OSError):  # a full disk is told by the error that came first
-            record.update_state(status=status, error=error, ended=_now(), files=files)
+            record.update_state(status=status, error=error, diverged=diverged, ended=_now(), files=files)
 
 
 def _now() -> str:

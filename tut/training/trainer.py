@@ -21,7 +21,7 @@ from torch.nn.utils import clip_grad_norm_
 from tut.config import Config
 from tut.data.batches import PreparedAhead, TrainingBatches
 from tut.distributed import collectives
-from tut.errors import TutError
+from tut.errors import Diverged
 from tut.model.numerics import autocast
 from tut.randomness import derived_seed
 from tut.schedule import coupling_at
@@ -80,7 +80,7 @@ class Trainer:
         """Train up to a step, and save there; also, beside the timeline's own checkpoints, every so many steps.
 
         Raises:
-            TutError: the loss is no longer a finite number.
+            Diverged: the loss is no longer a finite number.
             Stopped: a signal asked to stop; the state is saved.
         """
         state, timeline = self.state, self.timeline
@@ -221,7 +221,7 @@ class Trainer:
 
     def _finite(self, loss: float) -> float:
         if not math.isfinite(loss):
-            raise TutError(f"the loss is {loss} at step {self.state.step}; try a lower optimizer.lr, or more warmup")
+            raise Diverged(f"the loss is {loss} at step {self.state.step}; try a lower optimizer.lr, or more warmup")
         return loss
 
     def row(self, **metrics: Any) -> Row:
