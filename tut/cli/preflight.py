@@ -288,6 +288,7 @@ def _jobs(base: DictConfig, loader: ConfigLoaderImpl) -> list[list[str]]:
     ((*jobs,),) = BasicSweeper.split_arguments(swept, None)
     if decides:
         plan = decide.plan_of(sweeper.seeds, sweeper.max_seeds)
+        _tell(decide.what_it_does(plan, dict(sweeper.get("params") or {})))
         return decide.jobs_of(jobs, range(plan.looks[0]), plan)
     return list(jobs)
 

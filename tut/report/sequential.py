@@ -41,9 +41,9 @@ def over_looks(p: float, looks: tuple[int, ...], sides: Sides = 2) -> float:
         return p
     if p > _KNOWN_P[-1]:
         return 1.0
-    # The least p that is known already has nearly as many chances as there are looks; those below have no fewer.
+    # The least p that is known already has nearly as many chances as there are looks, which is the most there can be.
     log_ratio = _log_ratio(looks, sides)(math.log(max(p, _KNOWN_P[0])))
-    return min(1.0, p * math.exp(log_ratio))
+    return min(1.0, len(looks) * p, p * math.exp(log_ratio))
 
 
 def bound(looks: tuple[int, ...], alpha: float, sides: Sides = 2) -> float:

@@ -59,6 +59,13 @@ def without_seeds(params: dict[str, str], typed: Sequence[Override]) -> dict[str
     return {key: value for key, value in params.items() if key not in _ITS_OWN}
 
 
+def what_it_does(plan: Plan, params: dict[str, str]) -> str:
+    """Say how many seeds there may be, and which seeds of a named sweep are not asked for."""
+    looks = ", ".join(map(str, plan.looks))
+    left_out = f"; seed={params['seed']} of the sweep is left out" if "seed" in params else ""
+    return f"hydra/sweeper=decide: arms are looked at after {looks} seeds, those not decided by then get more{left_out}"
+
+
 def jobs_of(arms: Sequence[Sequence[str]], seeds: range, plan: Plan) -> list[list[str]]:
     """Return the overrides of each run of a batch."""
     planned = [f"report.seeds={plan.seeds}", f"report.look_every={plan.look_every}"]
