@@ -1,0 +1,104 @@
+"""What stands under a sentence: one line for each thing that a reader should hold against it."""
+
+from pathlib import Path
+
+import pytest
+from planted import plant, plant_sweep, plant_tokens
+
+from tut.report.summary import report_on
+from tut.splits import Split
+from tut.tracking.record import Record
+
+SIX = range(6)
+
+
+def only(folder: Path) -> tuple[str, tuple[str, ...]]:
+    """Return the sentence of a sweep of one arm, and what stands under it."""
+    report = report_on([folder])
+    ((_, words),) = report.sentences
+    return words, report.remarks[0]
+
+
+def seeds(folder: Path, differences: list[float], first: int = 0) -> None:
+    for seed, difference in enumerate(differences, first):
+        plant(folder / f"never{seed}", "never", seed, 5.0 + seed / 10)
+        plant(folder / f"untied{seed}", "epoch=3", seed, 5.0 + seed / 10 + difference)
+
+
+def test_nothing_is_remarked_where_nothing_is_odd(tmp_path: Path) -> None:
+    plant_sweep(tmp_path, {"epoch=3": -0.02}, SIX)
+    assert only(tmp_path)[1] == ()
+
+
+def test_a_seed_that_stands_apart(tmp_path: Path) -> None:
+    seeds(tmp_path, [-0.010, -0.011, -0.009, -0.012, 0.100, -0.010])
+    words, (remark,) = only(tmp_path)
+    assert "cannot tell" in words
+    assert remark == "seed 4 stands apart (+0.1000); without it the change is −0.0104 (p < 0.001 for this arm alone)"
+
+
+@pytest.mark.parametrize("how", ["finished with NaN", "failed on the way"])
+def test_lost_seeds_counted_as_worst(how: str, tmp_path: Path) -> None:
+    seeds(tmp_path, [-0.011, -0.004, -0.014, -0.002, -0.009])
+    for seed in (5, 6):
+        plant(tmp_path / f"never{seed}", "never", seed, 5.0)
+        if how == "finished with NaN":
+            plant(tmp_path / f"untied{seed}", "epoch=3", seed, float("nan"))
+        else:
+            Record(plant(tmp_path / f"untied{seed}", "epoch=3", seed, 5.0, status="failed")).update_state(diverged=True)
+    words, (remark,) = only(tmp_path)
+    assert "cannot tell" in words
+    assert "; with lost seeds counted as worst p = 0." in words
+    assert "diverged in seed 5, 6, not counted here" in words
+    assert remark.startswith("with seed 5, 6, which one of the two lost, counted as the worst: p = 0.")
+
+
+def test_unequal_numbers_of_seeds(tmp_path: Path) -> None:
+    plant_sweep(tmp_path / "a", {"epoch=3": -0.02}, SIX)
+    for seed in (7, 8):
+        plant(tmp_path / f"b{seed}", "never", seed, 5.0)
+    assert only(tmp_path)[1] == ("it has 6 seeds and tied 8 seeds: the 6 that both have are compared",)
+
+
+def test_metrics_and_splits_that_contradict_each_other(tmp_path: Path) -> None:
+    plant_sweep(tmp_path, {"epoch=3": -0.5}, SIX)
+    for state in tmp_path.glob("*/state.json"):
+        rows = Record(state.parent).rows_file(Split.VALID)
+        if Record(state.parent).state["arm"] != "never":
+            text = rows.read_text()
+            rows.write_text(text.replace('"loss": 4.', '"loss": 7.'))
+    ((remark),) = only(tmp_path)[1]
+    assert remark.startswith("validation loss says the opposite: +2.")
+
+
+def test_other_documents_on_which_it_may_not_hold(tmp_path: Path) -> None:
+    seeds(tmp_path, [-0.02, -0.021, -0.019, -0.0205])
+    for number, run in enumerate(sorted(tmp_path.iterdir())):
+        plant_tokens(run, report_loss(run), documents=3, noise_seed=number)
+    words, (remark,) = only(tmp_path)
+    assert "better than tied" in words
+    assert remark.startswith("for other seeds on other documents the change may be −0.")
+    assert remark.endswith(", which includes 0")
+
+
+def report_loss(run: Path) -> float:
+    *_, last = Record(run).rows(Split.TEST)
+    return float(last["loss"])
+
+
+def test_an_interval_of_its_own_that_leaves_out_zero_is_explained(tmp_path: Path) -> None:
+    plant_sweep(tmp_path, {f"epoch={n}": 0.0 for n in range(1, 6)}, SIX, noise=0.01)
+    for seed, difference in enumerate([0.010, 0.012, 0.002, 0.004, 0.009, 0.001]):
+        plant(tmp_path / f"x{seed}", "epoch=7", seed, base_of(tmp_path, seed) + difference)
+    words = report_on([tmp_path]).sentences[-1][1]
+    assert "cannot tell (change in test loss +0.0063, 95% CI of this arm +0.00" in words
+    assert " for this arm alone, but 6 are tested" in words
+
+
+def base_of(folder: Path, seed: int) -> float:
+    (run,) = (
+        state.parent
+        for state in folder.glob("*/state.json")
+        if (about := Record(state.parent).state)["arm"] == "never" and about["config"]["seed"] == seed
+    )
+    return report_loss(run)
