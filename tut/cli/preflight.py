@@ -29,9 +29,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tut.cli.grammar import parse_overrides, quoted_form
-from tut.cli.hydra_settings import check_hydra, check_job, check_output, check_rerun
+from tut.cli.hydra_settings import check_hydra, check_job, check_rerun
 from tut.cli.hydra_versions import REPLACE, VERSION_BASE
-from tut.cli.overrides import check_override, check_sweep, examples, explain, no_such_option
+from tut.cli.output_folder import check_output
+from tut.cli.overrides import check_override, check_sweep, examples, explain, no_such_option, wrong_plus
 from tut.cli.shorthands import idle, normalise
 from tut.config import RESUME_WORDS, Config
 from tut.console import complain
@@ -205,11 +206,11 @@ def _configs(asked: Namespace) -> Iterator[tuple[Config, type[LauncherConfig] | 
         mode = RunMode.MULTIRUN if asked.multirun or several else RunMode.RUN
         if asked.multirun and not any(override.key_or_group == "hydra.mode" for override in overrides):
             extra.append("hydra.mode=MULTIRUN")  # as Hydra itself does
-        with _told(name):
+        with _told(name, asked.overrides):
             base = loader.load_configuration(name, [*asked.overrides, *extra], run_mode=mode)
         is_sweep = asked.multirun or base.hydra.mode == RunMode.MULTIRUN
         if several and not is_sweep:
-            raise _no_sweep(several[0])
+            raise _no_sweep(several[0], loader)
         check_hydra(base)
         if not is_sweep:
             if not _only_shows(asked):
@@ -221,10 +222,11 @@ def _configs(asked: Namespace) -> Iterator[tuple[Config, type[LauncherConfig] | 
         launcher = settings_of(base.hydra.launcher._target_)
         composer = Composer(loader, base)
         jobs = _jobs(base, loader)
+        names = labels(jobs, plain(base.hydra.overrides.task))
         folders: dict[tuple[str, Path], str] = {}  # of each run, which may be asked for twice, and what it is called
         configs = []
-        for number, (job, label) in enumerate(zip(jobs, labels(jobs), strict=True)):
-            with _told(name):
+        for number, (job, label) in enumerate(zip(jobs, names, strict=True)):
+            with _told(name, job):
                 composed = composer.compose(job, number, is_check=launcher is not None)
             be_current(composed)
             folder = check_job(composed, base, [str(override.input_line) for override in several] or job)
@@ -247,9 +249,10 @@ def _check_apart(runs: list[tuple[str, Path]]) -> None:
     check_apart(runs)
 
 
-def _no_sweep(override: Override) -> TutError:
+def _no_sweep(override: Override, loader: ConfigLoaderImpl) -> TutError:
     line = str(override.input_line)
-    is_simple = override.value_type == ValueType.SIMPLE_CHOICE_SWEEP and not {"'", '"'} & {*line}
+    is_group = loader.repository.group_exists(override.key_or_group)
+    is_simple = not is_group and override.value_type == ValueType.SIMPLE_CHOICE_SWEEP and not {"'", '"'} & {*line}
     form = quoted_form(line) if is_simple else None
     as_text = "" if form is None else f"; as one text, it is {form}"
     return TutError(f"{line}: several values make a sweep; start it with -m{as_text}")
@@ -306,8 +309,8 @@ def _typed(composed: DictConfig) -> Config:
 
 
 @contextmanager
-def _told(name: str) -> Iterator[None]:
-    """Say in one line what Hydra cannot compose from the config of that name."""
+def _told(name: str, overrides: list[str]) -> Iterator[None]:
+    """Say in one line what Hydra cannot compose from the config of that name and a command line."""
     try:
         yield
     except MissingConfigException as error:
@@ -317,4 +320,4 @@ def _told(name: str) -> Iterator[None]:
         raise TutError(f"--config-name {choice}: no such config") from error
     except (HydraException, OmegaConfBaseException) as error:
         cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
-        raise TutError(explain(cause)) from error
+        raise wrong_plus(str(error), overrides) or TutError(explain(cause)) from error
