@@ -13,6 +13,8 @@ from pkgutil import resolve_name
 import pytest
 from conftest import PATIENCE
 from filelock import FileLock
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
@@ -50,12 +52,12 @@ def test_settings_name_what_launches_with_them(settings: type[LauncherConfig]) -
 
 
 def test_a_job_is_called_after_what_tells_it_apart() -> None:
-    typed = ["seed=0,1", "data.files=a b.txt", "hydra.sweep.dir=x", "untie=never"]
-    jobs = [["seed=0", "data.files=a b.txt", "untie=never"], ["seed=1", "data.files=a b.txt", "untie=never"]]
-    assert labels(jobs, typed) == ["seed=0", "seed=1"]
-    assert labels(jobs[:1], typed) == ["seed=0"]  # as one that a sweeper has chosen
-    assert labels(jobs[:1], ["seed=0", "data.files='a b.txt'", "untie=never"], first=3) == ["run 3"]
-    assert labels([jobs[0], jobs[0]], typed) == ["run 0", "run 1"]
+    typed = ["seed=0,1", "data.files='a b.txt'", "untie=never"]
+    ((one, other),) = BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(typed), None)
+    assert labels([one, other], typed) == ["seed=0", "seed=1"]
+    assert labels([one], typed) == ["seed=0"]  # as one that a sweeper has chosen
+    assert labels([one], ["seed=0", *typed[1:]], first=3) == ["run 3"]
+    assert labels([one, one], typed) == ["run 0", "run 1"]
     assert labels([[], ["seed=1"]], ["seed=0,1"]) == ["run 0", "seed=1"]
 
 
