@@ -61,6 +61,20 @@ def test_one_run_asked_for_twice_may_have_one_folder(tmp_path: Path) -> None:
     assert "asked for 2 times: seed=0" in done.stdout, done.stderr
 
 
+def test_a_sweep_with_equal_runs_goes_on_in_its_folder(tmp_path: Path) -> None:
+    """Where the folder of one of them is a link to the other's."""
+    for to_train in (3, 0):
+        words = (
+            *SHORT,
+            "trainer.epochs=2,3",
+            "wandb.project=a/b,c",
+            "hydra.sweep.subdir=${wandb.project}${trainer.epochs}",
+        )
+        said = sweep(*words, home=tmp_path / "home", folder=tmp_path / "sweep")
+        assert f"4 runs in 1 stage: {to_train} steps to train" in said
+    assert (tmp_path / "sweep/c3").is_symlink()
+
+
 def test_links_and_dots_do_not_hide_that_two_folders_are_one(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "link").symlink_to("a")

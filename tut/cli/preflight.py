@@ -231,7 +231,8 @@ def _configs(asked: Namespace) -> Iterator[tuple[Config, type[LauncherConfig] | 
             be_current(composed)
             folder = check_job(composed, base, [str(override.input_line) for override in several] or job)
             config = _typed(composed)
-            folders.setdefault((repr(config), folder), label)
+            if not folder.is_symlink():  # to an equal run's, as `tut.sweep.launcher` leaves it, which looks by itself
+                folders.setdefault((repr(config), folder), label)
             configs.append(config)
             yield config, launcher
         if _decides(base):
