@@ -138,6 +138,13 @@ def test_a_run_that_is_refused_leaves_the_files_of_the_one_that_is_there(tmp_pat
     assert done.stderr == (
         "tut: run: holds a finished run with another config or text (seed is 0 there and 8 here); use another folder\n"
     )
+    sweep_there = ("-m", "hydra/launcher=basic", "hydra.sweep.dir=.", "hydra.sweep.subdir=run")
+    done = command(TRAIN, *SHORT, *sweep_there, "seed=8", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.endswith(
+        "run: holds a finished run with another config or text (seed is 0 there and 8 here); use another folder\n"
+    )
+    assert files(folder) == before
     with only_one(folder):
         done = command(TRAIN, *SHORT, "hydra.run.dir=run", "seed=8", cwd=tmp_path)
     assert done.returncode == 1

@@ -80,7 +80,8 @@ class OutputFolder(Callback):
         """Called by Hydra."""
         if not _claim(config.hydra.run, config):
             try:
-                _check_own(Path(config.hydra.run.dir), config)
+                HydraConfig.instance().set_config(config)  # for what refers to it
+                check_own(Path(config.hydra.run.dir), Config.from_hydra(config))
             except (TutError, OSError) as error:
                 complain(error)
 
@@ -102,7 +103,7 @@ def _claim(section: DictConfig, config: DictConfig) -> bool:
     return True
 
 
-def _check_own(folder: Path, config: DictConfig) -> None:
+def check_own(folder: Path, config: Config) -> None:
     """Check what `tut.training.run` checks again, before Hydra writes there.
 
     Raises:
@@ -116,7 +117,6 @@ def _check_own(folder: Path, config: DictConfig) -> None:
     try:
         with only_one(folder, wait=False):
             if Record(folder).state.get("status") == Status.FINISHED:
-                HydraConfig.instance().set_config(config)  # for what refers to it
-                finished_loss(Inputs(Config.from_hydra(config)), Record(folder))
+                finished_loss(Inputs(config), Record(folder))
     except Busy as error:
         raise TutError(str(error)) from error

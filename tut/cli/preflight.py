@@ -31,7 +31,7 @@ from omegaconf.errors import OmegaConfBaseException
 from tut.cli.grammar import parse_overrides, quoted_form
 from tut.cli.hydra_settings import check_hydra, check_job, check_rerun
 from tut.cli.hydra_versions import REPLACE, VERSION_BASE
-from tut.cli.output_folder import check_output
+from tut.cli.output_folder import check_output, check_own
 from tut.cli.overrides import check_override, check_sweep, examples, explain, no_such_option, wrong_plus
 from tut.cli.shorthands import idle, normalise
 from tut.config import RESUME_WORDS, Config
@@ -221,6 +221,8 @@ def _configs(asked: Namespace) -> Iterator[tuple[Config, type[LauncherConfig] | 
             check_output("hydra.sweep.dir", base.hydra.sweep.dir)
         launcher = settings_of(base.hydra.launcher._target_)
         composer = Composer(loader, base)
+        # Whether Hydra will write into a folder before anybody has looked; TUT's own launchers look first.
+        is_written_first = launcher is None and not _searches(base)
         jobs = _jobs(base, loader)
         names = labels(jobs, plain(base.hydra.overrides.task))
         folders: dict[tuple[str, Path], str] = {}  # of each run, which may be asked for twice, and what it is called
@@ -235,6 +237,8 @@ def _configs(asked: Namespace) -> Iterator[tuple[Config, type[LauncherConfig] | 
                 folders.setdefault((repr(config), folder), label)
             configs.append(config)
             yield config, launcher
+            if is_written_first and not _only_shows(asked):
+                check_own(folder, config)
         if _decides(base):
             from tut.sweep.decide import check_arms
 
@@ -273,18 +277,17 @@ def _launcher(overrides: list[Override]) -> str:
 def _jobs(base: DictConfig, loader: ConfigLoaderImpl) -> list[list[str]]:
     """Return the overrides of every run of a sweep; of a sweeper that chooses them as it goes, examples."""
     sweeper = base.hydra.sweeper
-    goes_by_results = not str(sweeper._target_).endswith("BasicSweeper")
-    if goes_by_results and base.hydra.launcher.get("wait") is False:
+    decides = _decides(base)
+    if (decides or _searches(base)) and base.hydra.launcher.get("wait") is False:
         raise TutError("hydra.launcher.wait=false: a sweeper that searches needs results; set it to true")
     params = dict(sweeper.get("params") or {})
     typed = parse_overrides(plain(base.hydra.overrides.task), loader)
-    decides = _decides(base)
     if decides:
         with heavy_imports():
             from tut.sweep import decide
         params = decide.without_seeds(params, typed)
     swept = [*parse_overrides([f"{key}={value}" for key, value in params.items()], loader), *typed]
-    if goes_by_results and not decides:
+    if _searches(base):
         return examples(swept)
     for override in swept:
         if override.is_interval_sweep():
@@ -300,6 +303,11 @@ def _jobs(base: DictConfig, loader: ConfigLoaderImpl) -> list[list[str]]:
 def _decides(base: DictConfig) -> bool:
     """Return whether the sweeper chooses seeds by what arms have come to: see `tut.sweep.decide`."""
     return str(base.hydra.sweeper._target_).endswith("DecideSweeper")
+
+
+def _searches(base: DictConfig) -> bool:
+    """Return whether the sweeper chooses values as it goes, so that only examples of its runs are known before."""
+    return not (_decides(base) or str(base.hydra.sweeper._target_).endswith("BasicSweeper"))
 
 
 def _typed(composed: DictConfig) -> Config:
