@@ -7,7 +7,6 @@ from omegaconf import DictConfig
 
 from tut.cli.grammar import parse_overrides
 from tut.cli.overrides import examples
-from tut.console import remark
 from tut.errors import TutError
 from tut.sweep.composition import plain
 from tut.system.imports import heavy_imports
@@ -34,7 +33,6 @@ def jobs_of(base: DictConfig, loader: ConfigLoaderImpl) -> list[list[str]]:
     ((*jobs,),) = BasicSweeper.split_arguments(swept, None)
     if decides:
         plan = decide.plan_of(sweeper.seeds, sweeper.max_seeds)
-        remark(decide.what_it_does(plan, dict(sweeper.get("params") or {})))
         return decide.jobs_of(jobs, range(plan.looks[0]), plan)
     return list(jobs)
 

@@ -243,9 +243,12 @@ def _configs_of_sweep(
         if is_written_first and not _only_shows(asked):
             check_own(folder, config)
     if decides_seeds(base):
-        from tut.sweep.decide import check_arms
+        from tut.sweep import decide
 
-        check_arms(configs)
+        decide.check_arms(configs)
+        sweeper = base.hydra.sweeper
+        plan = decide.plan_of(sweeper.seeds, sweeper.max_seeds)
+        remark(decide.what_it_does(plan, dict(sweeper.get("params") or {})))
     if not _only_shows(asked):
         _check_apart([(label, folder) for (_, folder), label in folders.items()])
 
