@@ -56,6 +56,15 @@ def test_a_stage_leaves_its_end_and_nothing_else(home: Path) -> None:
     assert set(manifest["files"]) == {"model.safetensors", "training.pt", "train.jsonl"}
 
 
+@pytest.mark.parametrize("damage", ["", "{", '{"status": "running", "sha256": "0"}'])
+def test_what_a_trunk_says_of_itself_is_written_anew_if_it_is_damaged(home: Path, tmp_path: Path, damage: str) -> None:
+    said = tmp_path / "trunk/stage.json"
+    said.write_text(damage)
+    assert run(make_config(*WORDS), said.parent, Assignment(home / "stages/trunk", None, 8, ends_run=False)) is None
+    assert read_sealed(said)["status"] == "finished"
+    assert store.has("trunk", 8)
+
+
 def test_keep_every(home: Path, tmp_path: Path) -> None:
     """What lies at multiples of it stays for later forks."""
     lineage = store.stages() / "kept"
@@ -129,7 +138,7 @@ def test_prune_by_age_and_size(home: Path, tmp_path: Path) -> None:
     pruned = prune(older_than=None, larger_than=trunk.size + branch.size - 1)
     assert [entry.lineage for entry in pruned.deleted] == ["trunk"]
     said = command("tut.store", "prune", "--older-than", "0", cwd=tmp_path)
-    assert said.stdout.startswith("deleted 1 checkpoints")
+    assert said.stdout.startswith("deleted 1 checkpoint, ")
     assert not names()
 
 
@@ -205,8 +214,8 @@ def test_prune_says_what_it_does_and_a_dry_run_what_it_would(home: Path, tmp_pat
         assert said.returncode == 0, said.stderr
         *listed, first, second = said.stdout.splitlines()
         held = f"{branch.size / 1e6:.1f} MB more are held by run folders, which have the same files"
-        assert first == f"{done} 1 checkpoints, 0 corpora, 0 tokenizers: 0.0 MB freed; {held}"
-        assert second.startswith("kept 1 checkpoints, 0 corpora, 0 tokenizers, ")
+        assert first == f"{done} 1 checkpoint, 0 corpora, 0 tokenizers: 0.0 MB freed; {held}"
+        assert second.startswith("kept 1 checkpoint, 0 corpora, 0 tokenizers, ")
         assert second.endswith(f"needed by {sweep}, which is unfinished")
         assert any("branch" in line for line in listed) == bool(words)
         assert len(names()) == (2 if words else 1)

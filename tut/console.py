@@ -96,6 +96,11 @@ def complain(error: Exception) -> NoReturn:
     sys.exit(1)
 
 
+def remark(line: str) -> None:
+    """Tell a person what is no mistake, and may not be what was meant."""
+    print(f"tut: {line}", file=sys.stderr)
+
+
 def command_to_go_on(key: str, folder: Path | str) -> str:
     """Return the command line to type to go on with a run or a sweep that was stopped.
 

@@ -12,6 +12,7 @@ from tut.console import Options, ends_for_people, split_among
 from tut.errors import TutError
 from tut.splits import Split
 from tut.system.background import work_dropped_at_exit
+from tut.words import counted
 
 
 def score_again(folder: Path, split: Split) -> dict[str, Any]:
@@ -74,7 +75,7 @@ def main() -> None:
     result = score_again(asked.folder, asked.split)
     print(
         f"{asked.split.words} loss {result['loss']:.6f}, perplexity {result['perplexity']:.3f}, "
-        f"accuracy {result['acc']:.6f}, {result['predictions']} predictions"
+        f"accuracy {result['acc']:.6f}, {counted(result['predictions'], 'prediction')}"
     )
 
 

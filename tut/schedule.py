@@ -2,6 +2,7 @@
 
 from tut.config import NEVER, RAMPS, UntieConfig
 from tut.errors import TutError
+from tut.words import counted
 
 
 def untie_step(config: UntieConfig, steps_per_epoch: int | None, total_steps: int) -> int | None:
@@ -26,7 +27,7 @@ def untie_step(config: UntieConfig, steps_per_epoch: int | None, total_steps: in
     else:
         return None
     if step >= total_steps:
-        length = "" if steps_per_epoch is None else f" ({steps_per_epoch} steps an epoch)"
+        length = "" if steps_per_epoch is None else f" ({counted(steps_per_epoch, 'step')} an epoch)"
         raise TutError(
             f"untie.{config.arm}: that is step {step}, past the end of training at step {total_steps}{length}; "
             f"choose an earlier point, or 'untie.epoch={NEVER}'"

@@ -9,8 +9,9 @@ from pathlib import Path
 import hydra.core.utils
 import pytest
 from conftest import SMALL, UNREPORTED, Forked, command, make_config
-from small_sweeps import start
+from small_sweeps import start, sweep
 
+from tut.cli.output_folder import check_output
 from tut.errors import TutError
 from tut.sweep.folder import SweepFolder, check_apart
 from tut.system.files import make_new, only_one
@@ -34,7 +35,7 @@ def files(folder: Path) -> dict[str, bytes]:
             ("seed=0,1", "hydra.sweep.subdir=same", "hydra/launcher=basic"),
             ["seed=0 and seed=1 have one folder, multirun/", "/same;"],
         ),
-        (("seed=0,1", "hydra.sweep.subdir=${seed}/..", DRY), ["seed=0 and seed=1 have one folder, multirun/"]),
+        (("seed=0,1", "hydra.sweep.subdir=../one", DRY), ["seed=0 and seed=1 have one folder, multirun/"]),
         (
             ("wandb.project=a,a/b", "hydra.sweep.subdir=${wandb.project}"),
             ["wandb.project=a/b has its folder, ", "/a/b, inside that of wandb.project=a, "],
@@ -58,6 +59,20 @@ def test_one_run_asked_for_twice_may_have_one_folder(tmp_path: Path) -> None:
     words = (*SHORT, "seed=0,00", "hydra.sweep.subdir=same", DRY)
     done = command(TRAIN, "-m", *words, cwd=tmp_path)
     assert "asked for 2 times: seed=0" in done.stdout, done.stderr
+
+
+def test_a_sweep_with_equal_runs_goes_on_in_its_folder(tmp_path: Path) -> None:
+    """Where the folder of one of them is a link to the other's."""
+    for to_train in (3, 0):
+        words = (
+            *SHORT,
+            "trainer.epochs=2,3",
+            "wandb.project=a/b,c",
+            "hydra.sweep.subdir=${wandb.project}${trainer.epochs}",
+        )
+        said = sweep(*words, home=tmp_path / "home", folder=tmp_path / "sweep")
+        assert f"4 runs in 1 stage: {to_train} steps to train" in said
+    assert (tmp_path / "sweep/c3").is_symlink()
 
 
 def test_links_and_dots_do_not_hide_that_two_folders_are_one(tmp_path: Path) -> None:
@@ -123,11 +138,81 @@ def test_a_run_that_is_refused_leaves_the_files_of_the_one_that_is_there(tmp_pat
     assert done.stderr == (
         "tut: run: holds a finished run with another config or text (seed is 0 there and 8 here); use another folder\n"
     )
+    sweep_there = ("-m", "hydra/launcher=basic", "hydra.sweep.dir=.", "hydra.sweep.subdir=run")
+    done = command(TRAIN, *SHORT, *sweep_there, "seed=8", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.endswith(
+        "run: holds a finished run with another config or text (seed is 0 there and 8 here); use another folder\n"
+    )
+    assert files(folder) == before
     with only_one(folder):
         done = command(TRAIN, *SHORT, "hydra.run.dir=run", "seed=8", cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr == "tut: run: another process is working in this folder\n"
     assert files(folder) == before
+
+
+def test_what_runs_and_sweeps_keep_for_themselves_is_no_folder_for_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for marker in ("sweep/sweep.json", "plain/multirun.yaml", "run/state.json", "whole/sweep.json", "whole/state.json"):
+        Path(marker).parent.mkdir(exist_ok=True)
+        Path(marker).touch()
+    Path("link").symlink_to("sweep/stages")
+    refused = {
+        "hydra.run.dir": {
+            "sweep": "is the folder of a sweep; a run needs one of its own",
+            "plain": "is the folder of a sweep",
+            "sweep/stages": f"is within {tmp_path}/sweep/stages, where the sweep {tmp_path}/sweep keeps what is its ",
+            "sweep/report/x": f"is within {tmp_path}/sweep/report",
+            "sweep/0/../slurm": "goes through sweep/0, which is not there",
+            "link/x": f"is within {tmp_path}/sweep/stages",
+            "run/final": f"is within {tmp_path}/run/final, where the run {tmp_path}/run keeps what is its own",
+            "./run/../run/checkpoints/x": f"is within {tmp_path}/run/checkpoints",
+            "./absent/../run": "goes through absent, which is not there",
+        },
+        "hydra.sweep.dir": {
+            "run": "is the folder of a run; a sweep needs one of its own",
+            "run/wandb": f"is within {tmp_path}/run/wandb",
+            "plain/report": f"is within {tmp_path}/plain/report",
+            "a/b/../c": "goes through a/b, which is not there",
+        },
+    }
+    for key, folders in refused.items():
+        for folder, why in folders.items():
+            with pytest.raises(TutError) as error:
+                check_output(key, folder)
+            assert str(error.value).startswith(f"{key}={folder}: {why}")
+    for folder in ("stages", "report/0", "x/../0"):
+        with pytest.raises(TutError, match=f"hydra.sweep.subdir={folder}: (is within|goes through)"):
+            check_output("hydra.sweep.subdir", folder, Path("new"))
+    for key, folder in (("hydra.run.dir", "run"), ("hydra.run.dir", "stages/report"), ("hydra.run.dir", "sweep/1")):
+        check_output(key, folder)
+    for folder in ("sweep", "plain", "whole", "sweep/0", "run/../sweep"):
+        check_output("hydra.sweep.dir", folder)
+    check_output("hydra.sweep.subdir", "../other", Path("new"))
+    assert {path.name for path in tmp_path.iterdir()} == {"sweep", "plain", "run", "whole", "link"}
+
+
+def test_of_two_sweeps_at_once_in_one_folder_the_second_is_refused(tmp_path: Path) -> None:
+    """Unless its runs are the same, or in other folders."""
+    home, folder = tmp_path / "home", tmp_path / "sweep"
+    with only_one(folder / "0"):  # so that the first one waits
+        first = start(*SHORT, "seed=7", home=home, folder=folder)
+        _waits(folder, first)
+        said = sweep(*SHORT, "seed=8", home=home, folder=folder, code=1)
+        same = start(*SHORT, "seed=7", home=home, folder=folder)
+        sweep(*SHORT, "seed=8", "hydra.sweep.subdir=other", home=home, folder=folder)
+    assert said == (
+        "tut: -m: no key has several values, so this sweep is one run\n"
+        f"tut: {folder}: another sweep is at work in this folder, and {folder}/0 is the folder of its run 0, "
+        "not of this one's run 0; use another hydra.sweep.dir\n"
+    )
+    for one in (first, same):
+        told, _ = one.communicate()
+        assert one.returncode == 0, told
+    assert Record(folder / "0").state["config"]["seed"] == 7
 
 
 def test_two_starts_in_one_second_have_two_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

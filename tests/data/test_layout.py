@@ -131,6 +131,25 @@ def test_too_few_documents_for_three_splits_is_said(tmp_path: Path) -> None:
     check_source(config(path, validation_files=str(TEXT), test_files=str(TEXT)))
 
 
+@pytest.mark.parametrize("text", ["one line of text\n", "no end", "One.\nTwo.\nThree.\n", "a\nb\n\n\n"])
+@pytest.mark.parametrize("document", ["auto", "file"])
+def test_only_what_helps_is_advised(text: str, document: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text(text)
+    advised = "; give data.validation_files and data.test_files"
+    assert refusal(config(path, document=document)).endswith(advised)
+
+
+def test_only_near_names_of_files_are_suggested(tmp_path: Path) -> None:
+    for name in ("small.txt", "other-small.md"):
+        (tmp_path / name).write_text("x")
+    (tmp_path / "smell").mkdir()
+    for typed in ("smal.txt", "small.csv", "Small.txt"):
+        assert refusal(config(tmp_path / typed)).endswith("; did you mean 'small.txt'?")
+    for typed in ("sw.txt", "nothere.txt", "all.txt", "smelly.txt", "x/small.txt"):
+        assert refusal(config(tmp_path / typed)).endswith(")")
+
+
 def test_that_all_files_are_held_out_is_said() -> None:
     said = refusal(config(TEXT, validation_files=str(TEXT)))
     assert said.startswith(

@@ -189,8 +189,8 @@ def test_an_open_stage_is_listed_until_others_stand_for_it(tmp_path: Path) -> No
     was_open = before.plan.stages[-1].name
 
     def listed(todo: Todo) -> dict[str, str | None]:
-        folder.write("", [todo.task(stage, folder) for stage in todo.plan.stages], todo.steps)
-        return {task.name: task.job for task in folder.tasks()}
+        with folder.planned("", [todo.task(stage, folder) for stage in todo.plan.stages], todo.steps):
+            return {task.name: task.job for task in folder.tasks()}
 
     assert was_open in listed(before)
     assert was_open not in listed(after)

@@ -13,13 +13,18 @@ from pkgutil import resolve_name
 import pytest
 from conftest import PATIENCE
 from filelock import FileLock
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.utils import get_class
 from small_sweeps import TINY, start, sweep
 
+from tut.errors import TutError
 from tut.sweep.backends.base import Backend
 from tut.sweep.config import SETTINGS, LauncherConfig, settings_of
+from tut.sweep.hydra_jobs import Failed, labels
 from tut.tracking.record import Record
 
 APP = """
@@ -44,6 +49,24 @@ def test_settings_name_what_launches_with_them(settings: type[LauncherConfig]) -
     assert settings_of(settings._target_) is settings
     assert get_class(settings._target_).kind is settings
     assert settings.runs_here in (True, False)
+
+
+def test_a_job_is_called_after_what_tells_it_apart() -> None:
+    typed = ["seed=0,1", "data.files='a b.txt'", "untie=never"]
+    ((one, other),) = BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(typed), None)
+    assert labels([one, other], typed) == ["seed=0", "seed=1"]
+    assert labels([one], typed) == ["seed=0"]  # as one that a sweeper has chosen
+    assert labels([one], ["seed=0", *typed[1:]], first=3) == ["run 3"]
+    assert labels([one, one], typed) == ["run 0", "run 1"]
+    assert labels([[], ["seed=1"]], ["seed=0,1"]) == ["run 0", "seed=1"]
+
+
+def test_a_failed_job_is_not_told_of_by_hydra(capsys: pytest.CaptureFixture[str]) -> None:
+    failed: JobReturn = Failed(["seed=1"], status=JobStatus.FAILED)
+    failed.return_value = TutError("why")
+    with pytest.raises(TutError, match="why"):
+        _ = failed.return_value
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("launcher", ["local", "slurm"])

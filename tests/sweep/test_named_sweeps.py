@@ -15,7 +15,7 @@ EXPECTED = {
     "rows": "5 runs, 5 stages",
     "pydocs": "6 runs, 10 stages",
     "blog": "5 runs, 8 stages",
-    "seeds": "1 runs, 1 stages",
+    "seeds": "1 run, 1 stage: ",
     "state": "8 runs, 6 stages",
 }
 """What each is planned as, for one seed and one learning rate of U."""

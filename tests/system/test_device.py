@@ -37,7 +37,7 @@ def test_a_gpu_that_is_not_counted_or_has_no_bf16(monkeypatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: False)
     assert device.choose_device(TrainerConfig()).type == "cuda"
-    with pytest.raises(TutError, match="trainer.device=cuda:2: there are 2 CUDA devices, counted from 0"):
+    with pytest.raises(TutError, match="trainer.device=cuda:2: torch finds 2 CUDA devices, counted from 0"):
         device.choose_device(TrainerConfig(device="cuda:2"))
     with pytest.raises(TutError, match="trainer.precision=bf16: this GPU has no bf16"):
         device.check_hardware(TrainerConfig(device="cuda:1", precision="bf16"))

@@ -71,7 +71,7 @@ def test_what_is_left_open_is_filled_in(variables: pytest.MonkeyPatch) -> None:
 
 
 def test_the_client_sees_only_what_counts(variables: pytest.MonkeyPatch) -> None:
-    given = {"WANDB_MODE": "dryrun", "WANDB_NOTES": "", "WANDB_API_KEY": "k", "WANDB_RUN_ID": "one"}
+    given = {"WANDB_MODE": "dryrun", "WANDB_NOTES": "", "WANDB_TAGS": "a,", "WANDB_API_KEY": "k", "WANDB_RUN_ID": "one"}
     for name, value in given.items():
         variables.setenv(name, value)
     seen = []
@@ -88,7 +88,7 @@ def test_config_is_typed(variables: pytest.MonkeyPatch) -> None:
 
 def test_a_run_by_itself_is_what_the_variables_say(tmp_path: Path) -> None:
     """And one of `wandb agent` is the agent's."""
-    given = {"MODE": "dryrun", "PROJECT": "mine", "NAME": "a name", "TAGS": "one,two", "RUN_GROUP": "ours"}
+    given = {"MODE": "dryrun", "PROJECT": "mine", "NAME": "a name", "TAGS": "one, two,", "RUN_GROUP": "ours"}
     given |= {"RUN_ID": "agents", "JOB_TYPE": "", "ENTITY": "us"}
     variables = {f"WANDB_{name}": value for name, value in given.items()}
     done = command("tut.train", *SHORT, "wandb.tags=[typed]", "hydra.run.dir=run", cwd=tmp_path, **variables)

@@ -13,6 +13,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
+from tut.cli.output_folder import check_output
 from tut.cli.overrides import explain
 from tut.errors import TutError, one_line
 from tut.system.files import why_not_writable
@@ -128,17 +129,6 @@ def _try_logging(key: str, plain: dict[Any, Any]) -> None:
                 handler.close()
         root.handlers[:] = handlers
         root.setLevel(level)
-
-
-def check_output(key: str, value: str, within: Path = Path()) -> None:
-    """Check that a folder can be made, or is there and can be written in.
-
-    Raises:
-        TutError: it cannot.
-    """
-    why_not = why_not_writable(within / value)
-    if why_not is not None:
-        raise TutError(f"{key}={value}: {why_not}")
 
 
 def check_rerun(file: str, overrides: list[str]) -> None:

@@ -24,6 +24,11 @@ from tut.errors import TutError, did_you_mean, one_line
 from tut.sweep.config import SETTINGS
 
 _LAUNCHER = "hydra.launcher."
+_ABOUT_PLUS = re.compile(
+    r"Could not override '(?P<absent>.*?)'\. No match in the defaults list"
+    r"|Multiple values for (\S+)\. |^(\S+) appears more than once|An item is already at '(.*?)'"
+    r"|force-add of config groups is not supported: '\+*(.*?)="
+)
 _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 
@@ -55,6 +60,11 @@ def check_override(override: Override, loader: ConfigLoaderImpl, launcher: str) 
 
 def _check_choices(override: Override, options: list[str]) -> None:
     """Check that what is chosen from a group are names: Hydra's words for anything else are a traceback."""
+    group, line, package = override.key_or_group, override.input_line, override.package
+    if override.is_delete():
+        raise TutError(f"{line}: {group} cannot be left out; choose from {', '.join(options)}")
+    if package is not None:
+        raise TutError(f"{line}: {group} has a place of its own, and cannot be put at {package}")
     value = override.value()
     if isinstance(value, Glob):
         return
@@ -62,7 +72,7 @@ def _check_choices(override: Override, options: list[str]) -> None:
         name = choice.text if isinstance(choice, QuotedString) else choice
         if not isinstance(name, str | list):
             words = "null" if name is None else override.get_value_string()
-            raise no_such_option(override.key_or_group, words, options)
+            raise no_such_option(group, words, options)
 
 
 def check_sweep(override: Override, loader: ConfigLoaderImpl) -> None:
@@ -108,6 +118,25 @@ def examples(swept: list[Override]) -> list[list[str]]:
 def no_such_option(group: str, choice: str, options: list[str]) -> TutError:
     """Return what is wrong with a choice that its group does not have."""
     return TutError(f"{group}={choice}: choose from {', '.join(options)}{did_you_mean(choice, options)}")
+
+
+def wrong_plus(message: str, overrides: list[str]) -> TutError | None:
+    """Return what is wrong if it is a plus: one on what is there already, or none on what is not; None if it is not.
+
+    Args:
+        message: Hydra's own, which advises what can be written in a file.
+        overrides: the command line.
+    """
+    found = _ABOUT_PLUS.search(message)
+    if found is None:
+        return None
+    key = found[found.lastindex or 0]
+    typed = [line for line in overrides if line.lstrip("+").partition("=")[0] == key]
+    if found["absent"] is not None:
+        return TutError(f"{typed[0]}: write +{typed[0]}")
+    if len(typed) != 1:
+        return TutError(f"{' and '.join(typed) or key}: only one at a time")
+    return TutError(f"{typed[0]}: {key} is there already; write {typed[0].lstrip('+')}")
 
 
 def type_of(key: str) -> Any:

@@ -15,10 +15,9 @@ from typing import Any
 
 from hydra import initialize_config_dir
 
-# Three private modules, for which there is nothing public: the public loader hides its repository and composes without
-# `hydra`; how a sweep becomes runs, and which options there are, Hydra tells nobody.
+# Two private modules, for which there is nothing public: the public loader hides its repository and composes without
+# `hydra`; which options there are, Hydra tells nobody.
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
@@ -29,12 +28,14 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tut.cli.grammar import parse_overrides, quoted_form
-from tut.cli.hydra_settings import check_hydra, check_job, check_output, check_rerun
+from tut.cli.hydra_settings import check_hydra, check_job, check_rerun
 from tut.cli.hydra_versions import REPLACE, VERSION_BASE
-from tut.cli.overrides import check_override, check_sweep, examples, explain, no_such_option
+from tut.cli.jobs import chooses_values, decides_seeds, jobs_of
+from tut.cli.output_folder import check_output, check_own
+from tut.cli.overrides import check_override, check_sweep, explain, no_such_option, wrong_plus
 from tut.cli.shorthands import idle, normalise
 from tut.config import RESUME_WORDS, Config
-from tut.console import complain
+from tut.console import complain, remark
 from tut.errors import TutError, did_you_mean, one_line
 from tut.sweep.composition import Composer, be_current, plain
 from tut.sweep.config import LauncherConfig, settings_of
@@ -89,9 +90,9 @@ def preflight(arguments: list[str]) -> list[str]:
                 if not _only_shows(asked):
                     check(config, launcher, passed)
             if asked.multirun and runs == 1:
-                _tell("-m: no key has several values, so this sweep is one run")
+                remark("-m: no key has several values, so this sweep is one run")
             for line in idle(asked.overrides):
-                _tell(line)
+                remark(line)
     except TutError as error:
         complain(error)
     if asked.info:
@@ -101,10 +102,6 @@ def preflight(arguments: list[str]) -> list[str]:
 
 def _only_shows(asked: Namespace) -> bool:
     return bool(asked.cfg or asked.info)
-
-
-def _tell(line: str) -> None:
-    print(f"tut: {line}", file=sys.stderr)
 
 
 def check(config: Config, launcher: type[LauncherConfig] | None, passed: set[str]) -> None:
@@ -205,39 +202,55 @@ def _configs(asked: Namespace) -> Iterator[tuple[Config, type[LauncherConfig] | 
         mode = RunMode.MULTIRUN if asked.multirun or several else RunMode.RUN
         if asked.multirun and not any(override.key_or_group == "hydra.mode" for override in overrides):
             extra.append("hydra.mode=MULTIRUN")  # as Hydra itself does
-        with _told(name):
+        with _told(name, asked.overrides):
             base = loader.load_configuration(name, [*asked.overrides, *extra], run_mode=mode)
         is_sweep = asked.multirun or base.hydra.mode == RunMode.MULTIRUN
         if several and not is_sweep:
-            raise _no_sweep(several[0])
+            raise _no_sweep(several[0], loader)
         check_hydra(base)
         if not is_sweep:
             if not _only_shows(asked):
                 check_output("hydra.run.dir", base.hydra.run.dir)
             yield _typed(base), None
             return
-        if not _only_shows(asked):
-            check_output("hydra.sweep.dir", base.hydra.sweep.dir)
-        launcher = settings_of(base.hydra.launcher._target_)
-        composer = Composer(loader, base)
-        jobs = _jobs(base, loader)
-        folders: dict[tuple[str, Path], str] = {}  # of each run, which may be asked for twice, and what it is called
-        configs = []
-        for number, (job, label) in enumerate(zip(jobs, labels(jobs), strict=True)):
-            with _told(name):
-                composed = composer.compose(job, number, is_check=launcher is not None)
-            be_current(composed)
-            folder = check_job(composed, base, [str(override.input_line) for override in several] or job)
-            config = _typed(composed)
-            folders.setdefault((repr(config), folder), label)
-            configs.append(config)
-            yield config, launcher
-        if _decides(base):
-            from tut.sweep.decide import check_arms
+        yield from _configs_of_sweep(base, loader, asked, [str(override.input_line) for override in several])
 
-            check_arms(configs)
-        if not _only_shows(asked):
-            _check_apart([(label, folder) for (_, folder), label in folders.items()])
+
+def _configs_of_sweep(
+    base: DictConfig, loader: ConfigLoaderImpl, asked: Namespace, several: list[str]
+) -> Iterator[tuple[Config, type[LauncherConfig] | None]]:
+    """Yield the same of a sweep, given what is composed for all of it, and the overrides that have several values."""
+    if not _only_shows(asked):
+        check_output("hydra.sweep.dir", base.hydra.sweep.dir)
+    launcher = settings_of(base.hydra.launcher._target_)
+    composer = Composer(loader, base)
+    # Whether Hydra will write into a folder before anybody has looked; TUT's own launchers look first.
+    is_written_first = launcher is None and not chooses_values(base)
+    jobs = jobs_of(base, loader)
+    names = labels(jobs, plain(base.hydra.overrides.task))
+    folders: dict[tuple[str, Path], str] = {}  # of each run, which may be asked for twice, and what it is called
+    configs = []
+    for number, (job, label) in enumerate(zip(jobs, names, strict=True)):
+        with _told(base.hydra.job.config_name, job):
+            composed = composer.compose(job, number, is_check=launcher is not None)
+        be_current(composed)
+        folder = check_job(composed, base, several or job)
+        config = _typed(composed)
+        if not folder.is_symlink():  # to an equal run's, as `tut.sweep.launcher` leaves it, which looks by itself
+            folders.setdefault((repr(config), folder), label)
+        configs.append(config)
+        yield config, launcher
+        if is_written_first and not _only_shows(asked):
+            check_own(folder, config)
+    if decides_seeds(base):
+        from tut.sweep import decide
+
+        decide.check_arms(configs)
+        sweeper = base.hydra.sweeper
+        plan = decide.plan_of(sweeper.seeds, sweeper.max_seeds)
+        remark(decide.what_it_does(plan, dict(sweeper.get("params") or {})))
+    if not _only_shows(asked):
+        _check_apart([(label, folder) for (_, folder), label in folders.items()])
 
 
 def _check_apart(runs: list[tuple[str, Path]]) -> None:
@@ -247,9 +260,10 @@ def _check_apart(runs: list[tuple[str, Path]]) -> None:
     check_apart(runs)
 
 
-def _no_sweep(override: Override) -> TutError:
+def _no_sweep(override: Override, loader: ConfigLoaderImpl) -> TutError:
     line = str(override.input_line)
-    is_simple = override.value_type == ValueType.SIMPLE_CHOICE_SWEEP and not {"'", '"'} & {*line}
+    is_group = loader.repository.group_exists(override.key_or_group)
+    is_simple = not is_group and override.value_type == ValueType.SIMPLE_CHOICE_SWEEP and not {"'", '"'} & {*line}
     form = quoted_form(line) if is_simple else None
     as_text = "" if form is None else f"; as one text, it is {form}"
     return TutError(f"{line}: several values make a sweep; start it with -m{as_text}")
@@ -266,38 +280,6 @@ def _launcher(overrides: list[Override]) -> str:
     return str(chosen[-1]) if chosen else DEFAULT_LAUNCHER
 
 
-def _jobs(base: DictConfig, loader: ConfigLoaderImpl) -> list[list[str]]:
-    """Return the overrides of every run of a sweep; of a sweeper that chooses them as it goes, examples."""
-    sweeper = base.hydra.sweeper
-    goes_by_results = not str(sweeper._target_).endswith("BasicSweeper")
-    if goes_by_results and base.hydra.launcher.get("wait") is False:
-        raise TutError("hydra.launcher.wait=false: a sweeper that searches needs results; set it to true")
-    params = dict(sweeper.get("params") or {})
-    typed = parse_overrides(plain(base.hydra.overrides.task), loader)
-    decides = _decides(base)
-    if decides:
-        with heavy_imports():
-            from tut.sweep import decide
-        params = decide.without_seeds(params, typed)
-    swept = [*parse_overrides([f"{key}={value}" for key, value in params.items()], loader), *typed]
-    if goes_by_results and not decides:
-        return examples(swept)
-    for override in swept:
-        if override.is_interval_sweep():
-            raise TutError(f"{override.input_line}: an interval needs a sweeper that searches, as optuna does")
-    ((*jobs,),) = BasicSweeper.split_arguments(swept, None)
-    if decides:
-        plan = decide.plan_of(sweeper.seeds, sweeper.max_seeds)
-        _tell(decide.what_it_does(plan, dict(sweeper.get("params") or {})))
-        return decide.jobs_of(jobs, range(plan.looks[0]), plan)
-    return list(jobs)
-
-
-def _decides(base: DictConfig) -> bool:
-    """Return whether the sweeper chooses seeds by what arms have come to: see `tut.sweep.decide`."""
-    return str(base.hydra.sweeper._target_).endswith("DecideSweeper")
-
-
 def _typed(composed: DictConfig) -> Config:
     try:
         return Config.from_hydra(composed)
@@ -306,8 +288,8 @@ def _typed(composed: DictConfig) -> Config:
 
 
 @contextmanager
-def _told(name: str) -> Iterator[None]:
-    """Say in one line what Hydra cannot compose from the config of that name."""
+def _told(name: str, overrides: list[str]) -> Iterator[None]:
+    """Say in one line what Hydra cannot compose from the config of that name and a command line."""
     try:
         yield
     except MissingConfigException as error:
@@ -317,4 +299,4 @@ def _told(name: str) -> Iterator[None]:
         raise TutError(f"--config-name {choice}: no such config") from error
     except (HydraException, OmegaConfBaseException) as error:
         cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
-        raise TutError(explain(cause)) from error
+        raise wrong_plus(str(error), overrides) or TutError(explain(cause)) from error

@@ -15,6 +15,7 @@ from tut.data.corpus import Rows
 from tut.data.objective import Batch, Objective
 from tut.errors import TutError
 from tut.randomness import EVALUATION_SEED, generator
+from tut.words import counted
 
 
 class TrainingBatches:
@@ -28,7 +29,7 @@ class TrainingBatches:
         """
         self.steps_per_epoch = len(rows) // batch_size
         if self.steps_per_epoch == 0:
-            raise TutError(f"trainer.batch_size={batch_size}: the training split has only {len(rows)} rows")
+            raise TutError(f"trainer.batch_size={batch_size}: the training split has only {counted(len(rows), 'row')}")
         self._rows = rows
         self._objective = objective
         self._batch_size = batch_size

@@ -37,6 +37,7 @@ from tut.errors import TutError
 from tut.splits import Split
 from tut.system.built import built_once
 from tut.system.files import digest, file_digest, home
+from tut.words import counted
 
 Ids = npt.NDArray[np.int64]
 
@@ -235,8 +236,8 @@ def _open_rows(config: DataConfig, folder: Path, split: Split, dtype: "np.dtype[
     least = 1 if config.packing == "lines" else config.seq_len
     if n_tokens < least:
         raise TutError(
-            f"data.source={config.source}: the {split.words} split has {n_tokens} tokens, and one row needs {least}; "
-            "give it more text or files of its own, or lower data.seq_len"
+            f"data.source={config.source}: the {split.words} split has {counted(n_tokens, 'token')}, "
+            f"and one row needs {least}; give it more text or files of its own, or lower data.seq_len"
         )
     tokens = Checked(path, np.memmap(path, dtype, mode="r"))
     documents = _checked_npy(_documents_file(folder, split))

@@ -7,8 +7,8 @@ from pathlib import Path
 from tut.system.built import building_of, built, damage, has_inventory, leftovers
 from tut.system.files import home, remove, set_aside, size_of, untouched
 
-KINDS = ("corpora", "tokenizers")
-"""The folders of TUT_HOME that they lie in."""
+KINDS = {"corpora": "corpus", "tokenizers": "tokenizer"}
+"""The folders of TUT_HOME that they lie in, and what is in each."""
 
 
 @dataclass(frozen=True)

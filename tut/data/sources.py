@@ -17,6 +17,8 @@ import platform
 import re
 import sysconfig
 from collections.abc import Iterator
+from dataclasses import replace
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol, TextIO
@@ -24,9 +26,10 @@ from typing import Protocol, TextIO
 from tut.config import DataConfig
 from tut.data.huggingface import HuggingFace, check_saved_splits
 from tut.data.layout import check_no_table, is_sentence_a_line
-from tut.errors import TutError, did_you_mean, one_line
+from tut.errors import TutError, one_line
 from tut.splits import Split
 from tut.system.files import digest, file_digest
+from tut.words import counted
 
 _HELD_OUT = 0.05  # the share of documents that goes to validation, and again to test
 _CHARACTERS_AT_ONCE = 2**20  # of a file
@@ -186,6 +189,12 @@ class TextFiles:
         if self._config.document == "auto":
             for split, key in _KEYS.items():
                 check_no_table(f"data.{key}", self._files[split][:_FEW_FILES])
+        count, lacking = self._lacking()
+        if lacking:
+            raise TutError(self._too_few(count, lacking))
+
+    def _lacking(self) -> tuple[int, set[Split]]:
+        """Return how many documents were read before each split had one, and the splits that have none."""
         lacking = {split for split in Split if split is Split.TRAIN or not self._files[split]}
         count = 0
         for path in self._files[Split.TRAIN]:
@@ -193,20 +202,22 @@ class TextFiles:
                 count += 1
                 lacking.discard(self._split(name))
                 if not lacking:
-                    return
-        raise TutError(self._too_few(count, lacking))
+                    return count, lacking
+        return count, lacking
 
     def _too_few(self, count: int, lacking: set[Split]) -> str:
         """Say that some splits have no document, and what to write."""
         files = "data.validation_files and data.test_files"
+        others = [f"data.document={kind}" for kind in ("blank_lines", "line") if self._would_do(kind)]
+        advice = f"give {files}"
         if self._document == "line":
-            how, advice = "a line each", f"give {files}"
+            how = "a line each"
         elif self._document == "file":
-            how, advice = "a file each", f"give {files}, or write data.document=blank_lines or data.document=line"
+            how, advice = "a file each", f"{advice}, or write {' or '.join(others)}" if others else advice
         else:
             how = "parted by blank lines" if count > 1 else "there are no blank lines to part it"
-            advice = f"write data.document=line if each line is a text of its own, or give {files}"
-        if self._document != "line" and any(map(is_sentence_a_line, self._files[Split.TRAIN])):
+            advice = f"write {others[0]} if each line is a text of its own, or {advice}" if others else advice
+        if "data.document=line" in others and any(map(is_sentence_a_line, self._files[Split.TRAIN])):
             advice = f"it looks like a sentence a line: write data.document=line, or give {files}"
         if count == 0:
             how, advice = "there is nothing but blanks in it", "name a file with text"
@@ -215,9 +226,16 @@ class TextFiles:
                 "all files are of other splits",
                 "name some that are not in data.validation_files or data.test_files",
             )
-        documents = "1 document" if count == 1 else f"{count} documents"
         splits = " and ".join(split.words for split in Split if split in lacking)
+        documents = counted(count, "document")
         return f"data.files={self._config.files}: holds {documents} ({how}), and so none for {splits}; {advice}"
+
+    def _would_do(self, document: str) -> bool:
+        """Return whether every split has a document if the files are divided in another way."""
+        if document == self._document:
+            return False
+        _, lacking = TextFiles(replace(self._config, document=document))._lacking()
+        return not lacking
 
     @cached_property
     def fingerprint(self) -> str:
@@ -320,5 +338,7 @@ def _no_file(key: str, wanted: Path, named: list[Path]) -> str:
         return f"is a folder; write '{key}={wanted}/**/*.txt', or whatever the files in it are called"
     if named:
         return f"{named[0]} is no file that could be read as text"
-    near = did_you_mean(wanted.name, os.listdir(wanted.parent) if wanted.parent.is_dir() else [])
-    return f"{_absent(wanted, 'file')}{near}"
+    beside = [path for path in wanted.parent.glob("*") if path.is_file()]
+    near = get_close_matches(wanted.stem, [path.stem for path in beside], n=1, cutoff=0.8)
+    there = next((path.name for path in beside if path.stem in near), None)
+    return _absent(wanted, "file") + (f"; did you mean '{there}'?" if there else "")

@@ -27,6 +27,7 @@ from tut.config import TrainerConfig
 from tut.distributed import collectives
 from tut.errors import TutError, one_line
 from tut.system.signals import NotStarted, Stopped, StopRequest, obey
+from tut.words import counted
 
 _PRESENT = "tut/present"
 _CALL = "tut/call"
@@ -52,7 +53,7 @@ def check_processes(config: TrainerConfig) -> None:
     if started is not None and int(started) != config.processes:
         local = int(os.environ.get("LOCAL_WORLD_SIZE", started))
         right = f"trainer.devices={local} trainer.nodes={int(started) // local}"
-        raise TutError(f"{wanted}: torchrun has started {started} processes; write {right}")
+        raise TutError(f"{wanted}: torchrun has started {counted(int(started), 'process', 'processes')}; write {right}")
 
 
 def threads_of_each(threads: int, processes: int) -> int:

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from tut.errors import TutError
 from tut.integrations.untying import Untying, log
 from tut.schedule import ramp_steps, untie_step
+from tut.words import counted
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback, LightningModule, Trainer
@@ -80,7 +81,9 @@ class UntieCallback(Untying, Callback):
         epoch = self._point.epoch if isinstance(self._point.epoch, int) else None
         if epoch is not None and steps_per_epoch is None:
             if trainer.max_epochs is not None and 0 <= trainer.max_epochs <= epoch:
-                raise TutError(f"untie.{self._point.arm}: past the end of training after {trainer.max_epochs} epochs")
+                raise TutError(
+                    f"untie.{self._point.arm}: past the end of training after {counted(trainer.max_epochs, 'epoch')}"
+                )
             return epoch
         if total_steps is not None:
             step = untie_step(self._point, steps_per_epoch, total_steps)

@@ -25,17 +25,22 @@ from tut.store import Entry, check, entries, stages
 from tut.store.pruning import Pruned, prune
 from tut.system.files import home
 from tut.training import checkpoint
+from tut.words import counted
 
 
 def _megabytes(found: Sequence[Entry | Kept]) -> str:
     return f"{sum(one.size for one in found) / 1e6:.1f} MB"
 
 
+def _counted_of(kind: str, found: Sequence[Kept]) -> str:
+    return counted(len(found), kept.KINDS[kind], kind)
+
+
 def _counted(deleted: Sequence[Entry | Kept]) -> str:
-    counts = [f"{sum(isinstance(one, Entry) for one in deleted)} checkpoints"]
+    counts = [counted(sum(isinstance(one, Entry) for one in deleted), "checkpoint")]
     for kind in kept.KINDS:
         of_kind = [one for one in deleted if isinstance(one, Kept) and one.kind == kind]
-        counts.append(f"{len(of_kind)} {kind}")
+        counts.append(_counted_of(kind, of_kind))
     return ", ".join(counts)
 
 
@@ -103,15 +108,15 @@ def main() -> None:
     if asked.action == "list" and found:
         _print(found)
     all_whole = ", all whole" if asked.action == "check" else ""
-    print(f"{stages()}: {len(found)} checkpoints, {_megabytes(found)}{all_whole}")
+    print(f"{stages()}: {counted(len(found), 'checkpoint')}, {_megabytes(found)}{all_whole}")
     for kind in kept.KINDS:
         of_kind = [one for one in kept.kept() if one.kind == kind]
         current = [one for one in of_kind if one.is_current]
         earlier = [one for one in of_kind if not one.is_current]
-        print(f"{home() / kind}: {len(current)} {kind}, {_megabytes(current)}{all_whole}")
+        print(f"{home() / kind}: {_counted_of(kind, current)}, {_megabytes(current)}{all_whole}")
         if earlier:
             print(
-                f"{home() / kind}: {len(earlier)} {kind} of an earlier version, {_megabytes(earlier)}: "
+                f"{home() / kind}: {_counted_of(kind, earlier)} of an earlier version, {_megabytes(earlier)}: "
                 "no longer used, and deleted by prune as they age"
             )
 

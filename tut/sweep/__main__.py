@@ -13,6 +13,7 @@ from tut.store import release
 from tut.sweep.backends import slurm_queue
 from tut.sweep.display import standing_of, status_tree
 from tut.sweep.folder import PLANNED, SweepFolder
+from tut.words import counted
 
 
 @ends_for_people()
@@ -47,7 +48,7 @@ def _status(folder: SweepFolder) -> None:
 def _cancel(folder: SweepFolder) -> None:
     if shutil.which("scancel") is None or not any(task.job for task in folder.tasks()):
         raise TutError(f"{folder.path}: has no jobs in SLURM; stop a sweep on this machine with Ctrl-C where it runs")
-    print(f"{slurm_queue.cancel(folder)} jobs cancelled; to go on later: {folder.plan['command']}")
+    print(f"{counted(slurm_queue.cancel(folder), 'job')} cancelled; to go on later: {folder.plan['command']}")
 
 
 if __name__ == "__main__":

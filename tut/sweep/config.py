@@ -111,7 +111,7 @@ class SlurmConfig(LauncherConfig):
         seconds = self.seconds_to_save
         if isinstance(self.time, int) and seconds >= 60 * self.time:
             raise TutError(
-                f"hydra.launcher.seconds_to_save={seconds}: must be below hydra.launcher.time={self.time} minutes"
+                f"hydra.launcher.seconds_to_save={seconds}: must be below hydra.launcher.time={self.time}, in minutes"
             )
         for name, value in self.sbatch.items():
             if name.replace("-", "_") in _NOT_OF_A_JOB:

@@ -9,8 +9,8 @@ SWEEP_DIR/stages/NAME/train.jsonl       metric rows, if no run ends there; else 
 import json
 import os
 import platform
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 from tut.errors import TutError
 from tut.splits import Split
 from tut.sweep.work import Task
-from tut.system.files import home, only_one
+from tut.system.files import home, only_one, untouched
 from tut.system.sealed import read_sealed, write_sealed
 from tut.tracking.record import Record, Status
 from tut.training import checkpoint
@@ -39,27 +39,35 @@ class SweepFolder:
     def log(self, name: str) -> Path:
         return self.stage(name) / "log.txt"
 
-    def write(self, command: str, tasks: list[Task], steps: dict[str, int]) -> None:
-        """Record what is planned.
+    @contextmanager
+    def planned(self, command: str, tasks: list[Task], steps: dict[str, int]) -> Iterator[None]:
+        """Record what is planned, and keep sweeps with other runs out of this one's folders for the length of a block.
 
         Stages of an earlier plan in the same folder stay in the list, with their jobs, save for an open one whose run
         has others now. Their steps are counted as well.
+
+        Raises:
+            TutError: a sweep with other runs is at work in these folders. One with the same may be.
         """
-        with self._alone():
-            earlier = self.tasks() if (self.path / PLANNED).exists() else []
-            known = {task.name: task for task in earlier if not self._is_replaced(task, tasks)}
-            for task in tasks:
-                job = known[task.name].job if task.name in known else None
-                known[task.name] = replace(task, job=job)
-            now = {task.name for task in tasks}
-            before = [task for task in known.values() if task.name not in now]
-            go_on = {task.parent for task in known.values()}
-            of_all = steps | {
-                "planned": steps["planned"] + sum(task.end - task.start for task in before),
-                "without_sharing": steps["without_sharing"]
-                + sum(task.end for task in before if task.name not in go_on),
-            }
-            self._write({"command": command, "store": str(home()), "steps": of_all}, list(known.values()))
+        with ExitStack() as held:
+            with self._alone():
+                earlier = self.tasks() if (self.path / PLANNED).exists() else []
+                if not held.enter_context(untouched(self.path / "stages" / ".launcher")):
+                    check_no_rivals(self.path, earlier, tasks)
+                known = {task.name: task for task in earlier if not self._is_replaced(task, tasks)}
+                for task in tasks:
+                    job = known[task.name].job if task.name in known else None
+                    known[task.name] = replace(task, job=job)
+                now = {task.name for task in tasks}
+                before = [task for task in known.values() if task.name not in now]
+                go_on = {task.parent for task in known.values()}
+                of_all = steps | {
+                    "planned": steps["planned"] + sum(task.end - task.start for task in before),
+                    "without_sharing": steps["without_sharing"]
+                    + sum(task.end for task in before if task.name not in go_on),
+                }
+                self._write({"command": command, "store": str(home()), "steps": of_all}, list(known.values()))
+            yield
 
     def _is_replaced(self, task: Task, tasks: list[Task]) -> bool:
         """Return whether an open stage is not open any more: its run is finished, or ends in another of these.
@@ -159,6 +167,24 @@ def check_apart(runs: Sequence[tuple[str, Path]]) -> None:
         around = next((parent for parent in here.parents if parent in owners), None)
         if around is not None:
             raise TutError(f"{label} has its folder, {here}, inside that of {owners[around]}, {around}; {_APART}")
+
+
+def check_no_rivals(sweep: Path, others: Iterable[Task], tasks: Iterable[Task]) -> None:
+    """Check that what others are at work on has no run in the folder of another one of ours.
+
+    An open stage is left out: it is not known yet which one it will be.
+
+    Raises:
+        TutError: it has; whoever came second would find a finished run there that is not its own.
+    """
+    ours = {task.record: task for task in tasks if task.ends_run and task.checkpoint is not None}
+    for other in others:
+        mine = ours.get(other.record)
+        if mine is not None and other.ends_run and other.checkpoint is not None and other.name != mine.name:
+            raise TutError(
+                f"{sweep}: another sweep is at work in this folder, and {other.record} is the folder of its "
+                f"{other.label}, not of this one's {mine.label}; use another hydra.sweep.dir"
+            )
 
 
 def has_landed(task: Task) -> bool:

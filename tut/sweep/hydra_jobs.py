@@ -7,25 +7,54 @@ plain data. So it is here; the bytes lie in memory, or in a folder that only the
 import copy
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import cloudpickle
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus, filter_overrides, run_job, setup_globals
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 
-def labels(job_overrides: Sequence[Sequence[str]]) -> list[str]:
-    """Return for each job what a person calls it: the overrides in which it differs from other jobs of the sweep."""
-    common = set.intersection(*(set(words) for words in job_overrides))
+@dataclass
+class Failed(JobReturn):
+    """The result of a job that has failed, of which the sweep has told: Hydra's own would tell it once more."""
+
+    @property
+    def return_value(self) -> Any:
+        raise self._return_value
+
+    @return_value.setter
+    def return_value(self, value: Exception) -> None:
+        self._return_value = value
+
+
+def labels(job_overrides: Sequence[Sequence[str]], typed: Sequence[str], first: int = 0) -> list[str]:
+    """Return for each job what a person calls it: the overrides in which it differs from other jobs, or its number.
+
+    Args:
+        job_overrides: of each job.
+        typed: the overrides of the whole sweep. One job alone differs from others in what was not typed so, as in what
+            a sweeper has chosen for it.
+        first: the number of the first job.
+    """
+    alike = [_as_of_a_job(typed)] if len(job_overrides) == 1 else []
+    common = set.intersection(*(set(words) for words in [*job_overrides, *alike]))
     found = []
-    for number, overrides in enumerate(job_overrides):
-        words = filter_overrides(list(overrides))
-        own = [word for word in words if word not in common]
-        found.append(" ".join(own or words) or f"run {number}")
+    for number, overrides in enumerate(job_overrides, first):
+        own = [word for word in filter_overrides(list(overrides)) if word not in common]
+        found.append(" ".join(own) or f"run {number}")
     return found
+
+
+def _as_of_a_job(typed: Sequence[str]) -> list[str]:
+    """Return the overrides that have one value, as sweepers spell them for a job."""
+    parsed = OverridesParser.create().parse_overrides(list(typed))
+    single = [one for one in parsed if not one.is_sweep_override()]
+    return [f"{one.get_key_element()}={one.get_value_element_as_str()}" for one in single]
 
 
 def pack(context: HydraContext, composed: DictConfig) -> bytes:
@@ -56,7 +85,8 @@ def run_packed(packed: bytes, train: Callable[[], float | None]) -> JobReturn:
         job_subdir_key="hydra.sweep.subdir",
         hydra_context=context,
     )
-    _ = finished.return_value  # raises what the job failed with: run_job only notes it
+    if finished.status == JobStatus.FAILED:  # which run_job only notes
+        raise finished._return_value
     return finished
 
 
@@ -66,7 +96,8 @@ def result(composed: DictConfig, value: Any) -> JobReturn:
     rest = copy.deepcopy(composed)
     with open_dict(rest):
         del rest["hydra"]
-    made = JobReturn(
+    kind = Failed if isinstance(value, Exception) else JobReturn
+    made = kind(
         overrides=list(composed.hydra.overrides.task),
         cfg=rest,
         hydra_cfg=OmegaConf.create({"hydra": copy.deepcopy(composed.hydra)}),

@@ -37,7 +37,7 @@ from tut.errors import TutError
 from tut.report.callback import show
 from tut.sweep import disk, found
 from tut.sweep.backends.base import Backend, Outcome
-from tut.sweep.composition import Composer, be_current
+from tut.sweep.composition import Composer, be_current, plain
 from tut.sweep.config import LauncherConfig, check_settings
 from tut.sweep.display import print_failures
 from tut.sweep.folder import SweepFolder, check_apart
@@ -54,6 +54,7 @@ from tut.tracking.record import Record, Status
 from tut.tracking.wandb_environment import filled_in, forget_given_run
 from tut.training import identity
 from tut.training.run import finished_loss
+from tut.words import counted
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +97,7 @@ def launch(
                 jobs[-1].hydra.sweep.dir = str(config.hydra.sweep.dir)  # which a variable of a job might else name anew
                 configs.append(_config_of(jobs[-1], folder))
             backend = _backend(settings, configs)
-            runs = _runs(jobs, configs, labels(job_overrides), backend)
+            runs = _runs(jobs, configs, labels(job_overrides, plain(config.hydra.overrides.task), first), backend)
             todo = Todo(runs, plan(paths_of([(run.inputs, backend.environment(run.inputs)) for run in runs])))
             check_apart([(run.label, run.folder) for number, run in enumerate(runs) if number not in todo.plan.same_as])
             _check_folders(todo, backend)
@@ -203,26 +204,14 @@ def _carry_out(
 ) -> dict[str, Outcome]:
     """Have trained what is left, and return what became of each stage of it. Say what was not finished, and why."""
     store.reserve(folder.path, {stage.lineage for stage in todo.plan.stages})
-    steps = todo.steps
-    folder.write(command, [todo.task(stage, folder) for stage in todo.plan.stages], steps)
-    for text in dict.fromkeys(told(run.config.data, run.inputs.corpus) for run in todo.runs):
-        log.info("%s", text)
-    for line in todo.repeats():
-        log.info("%s", line)
-    log.info(
-        "%d runs in %d stages: %s%s steps to train, %s without sharing; on %s",
-        len(todo.runs),
-        len(todo.plan.stages),
-        "at most " if todo.is_open else "",
-        f"{steps['to_train']:,}",
-        f"{steps['without_sharing']:,}",
-        backend,
-    )
-    left = todo.plan.remaining()
-    work = [_work(todo, stage, left[stage], settings.keep, context, folder, backend) for stage in todo.stages]
-    for item in work:
-        folder.set_outcome(item.name, Status.WAITING)
-    outcomes = backend.carry_out(work, folder, stop)
+    tasks = [todo.task(stage, folder) for stage in todo.plan.stages]
+    with folder.planned(command, tasks, todo.steps):
+        _tell(todo, backend)
+        left = todo.plan.remaining()
+        work = [_work(todo, stage, left[stage], settings.keep, context, folder, backend) for stage in todo.stages]
+        for item in work:
+            folder.set_outcome(item.name, Status.WAITING)
+        outcomes = backend.carry_out(work, folder, stop)
     failed = [item for item in work if not _is_well(outcomes[item.name])]
     if failed:
         show(folder.path)
@@ -230,6 +219,24 @@ def _carry_out(
     if all(outcome.status == Status.FINISHED for outcome in outcomes.values()):
         store.release(folder.path)
     return outcomes
+
+
+def _tell(todo: Todo, backend: Backend) -> None:
+    """Say what will be trained, on which text, and where."""
+    for text in dict.fromkeys(told(run.config.data, run.inputs.corpus) for run in todo.runs):
+        log.info("%s", text)
+    for line in todo.repeats():
+        log.info("%s", line)
+    steps = todo.steps
+    log.info(
+        "%s in %s: %s%s to train, %s without sharing; on %s",
+        counted(len(todo.runs), "run"),
+        counted(len(todo.plan.stages), "stage"),
+        "at most " if todo.is_open else "",
+        counted(steps["to_train"], "step"),
+        f"{steps['without_sharing']:,}",
+        backend,
+    )
 
 
 def _work(

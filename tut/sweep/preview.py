@@ -9,6 +9,7 @@ from tut.sweep.folder import SweepFolder
 from tut.sweep.plan import makespan
 from tut.sweep.todo import Todo, steps_left
 from tut.sweep.work import Task
+from tut.words import counted
 
 
 def preview(todo: Todo, keep: str, sweep: SweepFolder, backend: Backend) -> None:
@@ -41,7 +42,8 @@ def preview(todo: Todo, keep: str, sweep: SweepFolder, backend: Backend) -> None
     most, least = ("at most ", "at least ") if todo.is_open else ("", "")
     saving = f" ({least}{saved:.0%} saved)" if saved >= 0 else ""  # a tied run that only finds a point costs more
     print(
-        f"{len(todo.runs)} runs, {len(todo.plan.stages)} stages: {most}{steps['planned']:,} steps planned, "
+        f"{counted(len(todo.runs), 'run')}, {counted(len(todo.plan.stages), 'stage')}: "
+        f"{most}{counted(steps['planned'], 'step')} planned, "
         f"{steps['without_sharing']:,} without sharing{saving}; "
         f"{steps['planned'] - steps['to_train']:,} of them done, {most}{steps['to_train']:,} to train"
     )
@@ -67,5 +69,5 @@ def _time(todo: Todo, backend: Backend) -> str:
 
 def _duration(seconds: float) -> str:
     if seconds < 90:
-        return f"{seconds:.0f} seconds"
-    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
+        return counted(round(seconds), "second")
+    return counted(round(seconds / 60), "minute") if seconds < 5400 else f"{seconds / 3600:.1f} hours"

@@ -17,6 +17,7 @@ from tut.training.assignment import Assignment
 from tut.training.identity import changes, expectation
 from tut.training.inputs import Inputs
 from tut.training.trigger import Rule
+from tut.words import counted
 
 
 @dataclass
@@ -120,8 +121,7 @@ class Todo:
             return self.runs[stage.ending].label
         through = [self.runs[run].label.split() for run in stage.runs]
         common = [word for word in through[0] if all(word in words for words in through)]
-        number = "a run" if len(through) == 1 else f"{len(through)} runs"
-        label = f"trunk of {number}"
+        label = f"trunk of {counted(len(through), 'run')}"
         return f"{label} with {' '.join(common)}" if common else label
 
     def _last_change(self, stage: Stage) -> str:

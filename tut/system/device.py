@@ -8,6 +8,7 @@ import torch
 
 from tut.config import TrainerConfig
 from tut.errors import TutError
+from tut.words import counted
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
@@ -20,7 +21,9 @@ def check_hardware(config: TrainerConfig) -> None:
     """
     device = choose_device(config)
     if device.type == "cuda" and config.devices > torch.cuda.device_count():
-        raise TutError(f"trainer.devices={config.devices}: torch finds {torch.cuda.device_count()} CUDA devices here")
+        raise TutError(
+            f"trainer.devices={config.devices}: torch finds {counted(torch.cuda.device_count(), 'CUDA device')} here"
+        )
     if config.precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
         raise TutError("trainer.precision=bf16: this GPU has no bf16; choose from auto, fp32")
     if config.precision == "tf32" and not _has_tf32(device):
@@ -39,7 +42,9 @@ def choose_device(config: TrainerConfig) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise TutError(f"trainer.device={wanted}: torch finds no CUDA device here; choose from auto, cpu")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise TutError(f"trainer.device={wanted}: there are {torch.cuda.device_count()} CUDA devices, counted from 0")
+        raise TutError(
+            f"trainer.device={wanted}: torch finds {counted(torch.cuda.device_count(), 'CUDA device')}, counted from 0"
+        )
     if device.type == "mps" and not _has_mps():
         raise TutError(f"trainer.device={wanted}: torch finds no MPS device here; choose from auto, cpu")
     return device

@@ -15,6 +15,10 @@ from tut.system.sealed import read_sealed, write_sealed
 Row = dict[str, Any]
 
 
+PARTS_OF_A_RUN = ("checkpoints", "final", "tensorboard", "wandb")
+"""The folders in a run's folder."""
+
+
 class Status(StrEnum):
     """How a run, or a stage of a sweep, stands."""
 
@@ -81,8 +85,8 @@ class Record:
         """Remove what an earlier run left in the folder."""
         self.rewind(None)
         self._state_file.unlink(missing_ok=True)
-        for folder in (self.checkpoints, self.final, self.folder / "wandb", self.tensorboard):
-            remove(folder)
+        for part in PARTS_OF_A_RUN:
+            remove(self.folder / part)
 
     @property
     def state(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from tut.system.environment import without
 
 _OLDER_WORDS = {"run": "online", "dryrun": "offline"}  # for modes
 _YES = ("1", "true", "yes", "on")
+_READ_HERE = ("WANDB_MODE", "WANDB_TAGS")
 _OF_ONE_RUN = ("WANDB_RUN_ID", "WANDB_RESUME", "WANDB_SWEEP_ID", "WANDB_SWEEP_PARAM_PATH")
 
 
@@ -58,10 +59,10 @@ def forget_given_run() -> None:
 def only_what_counts(of_one_run: bool = True) -> AbstractContextManager[None]:
     """Hide from W&B's client, for the length of a block, the variables that do not count.
 
-    Those are WANDB_MODE, which has been read, and empty ones, which the client takes for mistakes.
+    Those are the ones that have been read, which it would read otherwise, and empty ones, which it takes for mistakes.
 
     Args:
         of_one_run: whether those count that say which run this process is to be.
     """
     empty = [name for name, value in os.environ.items() if name.startswith("WANDB_") and value == ""]
-    return without({*empty, "WANDB_MODE", *(() if of_one_run else _OF_ONE_RUN)})
+    return without({*empty, *_READ_HERE, *(() if of_one_run else _OF_ONE_RUN)})

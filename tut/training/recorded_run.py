@@ -32,6 +32,7 @@ from tut.training.identity import (
 from tut.training.replica import Replica
 from tut.training.scoring import targets_of
 from tut.training.trigger import Rule, Search, searched
+from tut.words import counted
 
 log = logging.getLogger(__name__)
 
@@ -247,7 +248,7 @@ class RecordedRun(Replica):
         when = "never" if timeline.untie_step is None else f"at step {timeline.untie_step}"
         if timeline.rule is not None:
             when = timeline.rule.place
-        length = f"{timeline.total_steps} steps of {self.config.trainer.batch_size} rows"
+        length = f"{counted(timeline.total_steps, 'step')} of {counted(self.config.trainer.batch_size, 'row')}"
         parameters = f"{tied_size:,} parameters ({untied_size:,} untied)"
         log.info(
             "%s: %s, %d an epoch; unties %s; %s; %s on %s",

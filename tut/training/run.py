@@ -126,10 +126,21 @@ def finished_loss(inputs: Inputs, record: Record) -> float | None:
 
 
 def _prepare(config: Config, record: Record, recorded: RecordedRun) -> Path | None:
-    """Load the checkpoint that the run goes on from, and return it. If that is refused, the folder stays as it was."""
-    if config.resume == "never":
+    """Load the checkpoint that the run goes on from, and return it. If that is refused, the folder stays as it was.
+
+    What a trunk says of itself is written anew where it is damaged: nothing is read from it but by people.
+    """
+    if config.resume == "never" or (not recorded.ends_run and _is_damaged(record)):
         record.clear()
     return recorded.resume()
+
+
+def _is_damaged(record: Record) -> bool:
+    try:
+        _ = record.state
+    except Damaged:
+        return True
+    return False
 
 
 def _run_recorded(

@@ -6,6 +6,7 @@ from tut import limits
 from tut.config import Config
 from tut.schedule import ramp_steps, untie_step
 from tut.training.trigger import Rule
+from tut.words import counted
 
 
 @dataclass
@@ -35,7 +36,9 @@ class Timeline:
         trainer = config.trainer
         total = trainer.max_steps or trainer.epochs * steps_per_epoch
         warmup = config.optimizer.warmup_steps
-        limits.check(warmup <= total, "optimizer.warmup_steps", warmup, f"at most the {total} steps of training")
+        limits.check(
+            warmup <= total, "optimizer.warmup_steps", warmup, f"at most the {counted(total, 'step')} of training"
+        )
         log_every = trainer.log_every_steps
         evaluate_every = trainer.evaluate_every_steps or trainer.evaluate_every_epochs * steps_per_epoch
         rule = Rule.of(config.untie)

@@ -12,6 +12,7 @@ from typing import Any
 from tut.config import TRIGGERS, UntieConfig
 from tut.errors import TutError
 from tut.splits import Split
+from tut.words import counted
 
 _Row = dict[str, Any]
 
@@ -62,8 +63,8 @@ class Rule:
         """Say in words what has happened where it fires."""
         if self.trigger == "plateau":
             more = f" by more than {self.threshold:g}" if self.threshold else ""
-            return f"validation loss has not improved{more} in {self.patience} evaluations"
-        return f"the cosine of the roles' gradients over {self.patience} rows is below {self.threshold:g}"
+            return f"validation loss has not improved{more} in {counted(self.patience, 'evaluation')}"
+        return f"the cosine of the roles' gradients over {counted(self.patience, 'row')} is below {self.threshold:g}"
 
     def fires(self, values: list[float]) -> bool:
         """Return whether a run unties where it has recorded these values of the metric, the last of them just now."""

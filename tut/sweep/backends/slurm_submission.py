@@ -21,7 +21,7 @@ from tut.sweep.backends.slurm_environment import as_outside_of_jobs
 from tut.sweep.backends.slurm_job import PYTHON, WARNING, train_in_job
 from tut.sweep.backends.slurm_queue import ask, in_queue, own_folder
 from tut.sweep.config import SlurmConfig
-from tut.sweep.folder import SweepFolder
+from tut.sweep.folder import SweepFolder, check_no_rivals
 from tut.sweep.work import Work
 from tut.system.built import built_once
 from tut.system.files import digest, file_digest, home
@@ -198,9 +198,14 @@ def _still_queued(work: list[Work], folder: SweepFolder) -> dict[str, str]:
     """Return the jobs of an earlier call that will still do these stages.
 
     One whose parent is to be done, but is not in the queue any more, will never start.
+
+    Raises:
+        TutError: one of other stages will do a run in the folder of one of these.
     """
-    known = {task.name: task.job for task in folder.tasks() if task.job is not None}
+    submitted = [task for task in folder.tasks() if task.job is not None]
+    known = {task.name: str(task.job) for task in submitted}
     alive = {number for number, job in in_queue(list(known.values())).items() if not job.is_ending}
+    check_no_rivals(folder.path, [task for task in submitted if task.job in alive], work)
     names = {item.name for item in work}
     jobs: dict[str, str] = {}
     for item in work:  # parents first
