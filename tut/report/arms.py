@@ -42,6 +42,8 @@ class Arm:
     """Those of them that were trained for this arm alone; the others were shared."""
     seconds: float
     """Time of its finished runs, shared steps included."""
+    chosen: str = ""
+    """The values that it is at its best with, as overrides; see `tut.report.selection`. Empty if none were chosen."""
 
     @property
     def label(self) -> str:
@@ -114,6 +116,7 @@ def _arm(setting: str, name: str, runs: pd.DataFrame, endpoint: Endpoint) -> Arm
         steps=int(_known(done["total_steps"]).sum()),
         own_steps=int(_known(steps_of_its_own).sum()),
         seconds=float(done["seconds"].sum()),
+        chosen=str(runs["chosen"].iloc[0]) if "chosen" in runs else "",
     )
 
 

@@ -4,12 +4,17 @@ An arm is the runs that differ only in seed. A setting is the arms that differ o
 it they can be compared. What a key decides is said where it is declared: see `tut.marks`.
 """
 
+import re
 from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 from tut.arm import is_found, unusual_untying
-from tut.config import NEVER, RAMPS, marked_keys
+from tut.config import NEVER, RAMPS, Config, marked_keys
 from tut.marks import Decides, KnownBy, Mark
+
+_SECTIONS = "|".join(one.name for one in fields(Config) if is_dataclass(one.default_factory))
+_KEY_IN_A_NAME = re.compile(rf"(?:^| )((?:{_SECTIONS})\.[^\s=]+)=")
 
 
 def _is_of_a_setting(mark: Mark) -> bool:
@@ -35,6 +40,17 @@ def facts_of(state: dict[str, Any]) -> dict[KnownBy, Any]:
         KnownBy.PRECISION: (state.get("hardware") or {}).get("precision"),
         KnownBy.LENGTH: state.get("total_steps"),
     }
+
+
+def overrides_of(setting: str) -> dict[str, str]:
+    """Return the overrides that a setting's name is made of, by their keys; see `tut.arm.overrides` for an arm's."""
+    _, *parts = _KEY_IN_A_NAME.split(setting)
+    return dict(zip(parts[::2], parts[1::2], strict=True))
+
+
+def named(overrides: dict[str, str]) -> str:
+    """Return overrides as the name of what they make."""
+    return " ".join(f"{key}={value}" for key, value in overrides.items())
 
 
 def varying(dicts: Sequence[dict[str, Any]]) -> list[str]:

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 from tut.report import sensitivity, statistics
 from tut.report.arms import arms_of
+from tut.report.baselines import called
 from tut.report.comparison import Comparison
 from tut.report.endpoint import Endpoint
 from tut.report.looks import LATER
 from tut.report.results import Results
-from tut.report.sentences import interval, name_of, number, p_value, seeds
+from tut.report.sentences import interval, number, p_value, seeds
 from tut.report.statistics import ALPHA
 from tut.splits import Split
 
@@ -57,7 +58,7 @@ def _unequal(one: Comparison) -> str:
     ours, theirs = len(one.arm.values), len(one.baseline.values)
     if ours == theirs == one.paired.n or not one.paired.n or one.lost or one.lost_by_baseline:
         return ""
-    baseline = name_of(one.baseline)
+    baseline = called(one.baseline, one.arm)
     return f"it has {seeds(ours)} and {baseline} {seeds(theirs)}: the {one.paired.n} that both have are compared"
 
 

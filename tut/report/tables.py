@@ -15,7 +15,17 @@ from tut.report.sentences import MINUS, number
 from tut.report.statistics import Interval
 
 FORMATS = ("text", "csv", "markdown", "latex", "json")
-_LEFT_OUT_FIRST = ("accuracy", "perplexity", "detectable", "sign flips", "equivalence", "pooled", "p (Holm)", "95% CI")
+_LEFT_OUT_FIRST = (
+    "at its best",
+    "accuracy",
+    "perplexity",
+    "detectable",
+    "sign flips",
+    "equivalence",
+    "pooled",
+    "p (Holm)",
+    "95% CI",
+)
 """Where a table is too wide, columns with these words in their names are left out, in this order."""
 _LATEX = {
     **{char: f"\\{char}" for char in "&%$#_{}"},
@@ -40,6 +50,7 @@ def _numbers(arm: Arm, comparisons: Comparisons) -> dict[str, object]:
     line: dict[str, object] = {
         "setting": arm.setting,
         "arm": arm.name,
+        **({"chosen": arm.chosen} if arm.chosen else {}),
         "untie_step": arm.untie_step,
         **({"untie_steps": _untie_steps(arm)} if arm.is_found else {}),
         "seeds": len(arm.values),
@@ -64,6 +75,7 @@ def _numbers_of_comparison(comparison: Comparison, endpoint: Endpoint) -> dict[s
     test = comparison.paired
     return {
         "baseline": comparison.baseline.name,
+        "baseline_setting": comparison.baseline.setting,
         "pairs": test.n,
         "difference": test.mean,
         "difference_sd": test.sd,
@@ -105,6 +117,7 @@ def by_seed(comparisons: Comparisons) -> pd.DataFrame:
                 "setting": comparison.arm.setting,
                 "arm": comparison.arm.name,
                 "baseline": comparison.baseline.name,
+                "baseline_setting": comparison.baseline.setting,
                 "seed": seed,
                 "value": comparison.arm.values[seed],
                 "value_of_baseline": comparison.baseline.values[seed],
@@ -126,7 +139,7 @@ def text(comparisons: Comparisons) -> pd.DataFrame:
     endpoint = comparisons.endpoint
     lines = []
     for arm in comparisons.arms:
-        line = {"untie": arm.label, "seeds": _finished(arm)}
+        line = {"untie": arm.label, "at its best": arm.chosen, "seeds": _finished(arm)}
         line |= {f"{endpoint.split} {_NAMES[name]}": _mean_and_sd(arm, name) for name in METRICS}
         comparison = comparisons.of(arm)
         if comparison is not None:
