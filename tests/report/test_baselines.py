@@ -60,7 +60,7 @@ def test_a_sentence_names_the_baseline_of_another_setting(widths: Path) -> None:
         ("hidden_size=144", f"is one of {WIDE} optimizer.lr=0.1 never; {WIDE} optimizer.lr=0.2 never; say which"),
         (
             "hidden_size=145 never",
-            f"no such arm; there are never, epoch=0 init=fresh, with model.config.hidden_size=128",
+            "no such arm; there are never, epoch=0 init=fresh, with model.config.hidden_size=128",
         ),
         ("hiden_size=144 never", f"; did you mean '{WIDE}'?"),
         ("hidden_size=144 lr=0.1 epoch=1", "no such arm; there are never, epoch=0 init=fresh, with model.config."),
