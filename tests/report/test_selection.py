@@ -72,6 +72,21 @@ def test_keys_that_are_not_selected_still_part_arms_and_settings(grid: Path) -> 
     assert {arm.chosen for arm in by_output.arms} == {"", f"{OUTPUT}=0.5"}
 
 
+@pytest.mark.parametrize(
+    "key, values",
+    [
+        ("optimizer.weight_decay", (0.0, 0.1)),
+        ("optimizer.name", ("sgd", "adamw")),
+        ("optimizer.schedule", ("wsd", "cosine")),
+    ],
+)
+def test_a_key_that_leaves_others_no_meaning_can_be_selected(key: str, values: tuple, tmp_path: Path) -> None:
+    for number, value in enumerate(values):
+        plant(tmp_path / str(number), "never", 0, 5.0 - number, changes={key: value})
+    report = report_on([tmp_path], select=[key])
+    assert [arm.chosen for arm in report.comparisons.arms] == [f"{key}={values[1]}"]
+
+
 def test_it_is_chosen_by_validation_and_compared_on_test(tmp_path: Path) -> None:
     for lr, valid, test in ((1e-3, 5.0, 5.2), (2e-3, 5.1, 4.0)):
         folder = plant(tmp_path / f"{lr}", "never", 0, valid, changes={LR: lr})

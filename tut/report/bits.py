@@ -29,4 +29,4 @@ def bits_per_byte(loss: float, state: dict[str, Any], split: Split) -> float:
     tokens, size = data.get(f"{split.words}_tokens"), data.get(f"{split.words}_bytes")
     if not tokens or not size or state["config"]["objective"]["name"] != "clm":
         return math.nan
-    return loss / math.log(2) * tokens / size
+    return loss / math.log(2) * float(tokens) / float(size)

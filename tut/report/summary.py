@@ -9,6 +9,7 @@ from tut.console import console
 from tut.report import tables
 from tut.report.comparison import Comparisons, compare
 from tut.report.endpoint import endpoint_of
+from tut.report.interaction import interactions, sentence_on
 from tut.report.look_record import read_record, record_folders
 from tut.report.planned import sharing
 from tut.report.remarks import remarks
@@ -63,7 +64,8 @@ def report_on(
     comparisons = compare(results, endpoint, baseline, read_record(places))
     sentences = tuple((one.verdict, sentence(one, endpoint)) for one in comparisons.comparisons)
     under = tuple(remarks(results, comparisons.comparisons, endpoint))
-    notes = (*results.notes, *notes_on_endpoint, *comparisons.notes)
+    on_keys = [sentence_on(one, endpoint) for one in interactions(comparisons.comparisons)]
+    notes = (*results.notes, *notes_on_endpoint, *comparisons.notes, *on_keys)
     return Report(results, comparisons, sentences, under, notes, places)
 
 
