@@ -158,6 +158,15 @@ def test_what_cannot_be_selected_is_told_in_one_line(key: str, said: str, grid: 
         assert str(error.value).endswith("; did you mean 'optimizer.lr'?")
 
 
+def test_only_keys_that_an_arm_has_several_values_of_are_offered(tmp_path: Path) -> None:
+    for number, arm in enumerate(("never", "epoch=0 init=fresh", "epoch=3", "epoch=3 pull=1")):
+        plant(tmp_path / str(number), arm, 0, 5.0)
+    with pytest.raises(TutError) as error:
+        report_on([tmp_path], select=["untie.init"])
+    said = "--select untie.init: has no second value in any arm; the keys that could be are untie.pull"
+    assert str(error.value).startswith(said)
+
+
 def test_values_with_other_text_are_not_chosen_among(tmp_path: Path) -> None:
     for number, name in enumerate(("one", "two")):
         run = plant(tmp_path / name, "never", 0, 5.0, changes={"model.pretrained": name}, fingerprint=name)

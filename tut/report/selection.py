@@ -77,13 +77,7 @@ def best(runs: pd.DataFrame, keys: Sequence[str]) -> Chosen:
     Raises:
         TutError: a key is no such key; its values decide what is predicted; or no arm has a run to choose by.
     """
-    settings = [overrides_of(setting) for setting in runs["setting"]]
-    values = [{**setting, **untying(arm)} for setting, arm in zip(settings, runs["arm"], strict=True)]
-    candidates = runs.assign(
-        setting=[named({key: setting[key] for key in setting if key not in keys}) for setting in settings],
-        arm=[without(arm, keys) for arm in runs["arm"]],
-        values=[tuple((key, own[key]) for key in keys if key in own) for own in values],
-    )
+    candidates = _without(runs, keys)
     _check(keys, candidates, runs)
     kept: list[pd.DataFrame] = []
     notes: list[str] = []
@@ -98,6 +92,17 @@ def best(runs: pd.DataFrame, keys: Sequence[str]) -> Chosen:
     chosen = pd.concat(kept).sort_index()
     chosen["chosen"] = [_words(picked) for picked in chosen.pop("values")]
     return Chosen(chosen, (*notes, *_what_differs(chosen)))
+
+
+def _without(runs: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+    """Return runs with settings and arms named without some keys, and the values of these in a column `values`."""
+    settings = [overrides_of(setting) for setting in runs["setting"]]
+    values = [{**setting, **untying(arm)} for setting, arm in zip(settings, runs["arm"], strict=True)]
+    return runs.assign(
+        setting=[named({key: setting[key] for key in setting if key not in keys}) for setting in settings],
+        arm=[without(arm, keys) for arm in runs["arm"]],
+        values=[tuple((key, own[key]) for key in keys if key in own) for own in values],
+    )
 
 
 def _choose(own: pd.DataFrame) -> tuple[Values | None, list[str]]:
@@ -187,18 +192,17 @@ def _check(keys: Sequence[str], candidates: pd.DataFrame, runs: pd.DataFrame) ->
     Raises:
         TutError: it has not, or they cannot.
     """
-    by_arm = [own for _, own in candidates.groupby(["setting", "arm"])]
     for key in keys:
         if key.startswith(_OF_TOKENS):
             why = "decides which tokens are predicted, so that losses of its values are not of the same ones"
-        elif all(len({dict(values).get(key) for values in own["values"]}) == 1 for own in by_arm):
+        elif not _has_choice(key, candidates):
             why = _why_not(key, runs["config"])
         else:
             continue
         swept = _swept(runs)
         there = f"the keys that could be are {', '.join(swept)}" if swept else "no key of these runs could be"
         raise TutError(f"--select {key}: {why}; {there}{did_you_mean(key, swept)}")
-    for own in by_arm:
+    for _, own in candidates.groupby(["setting", "arm"]):
         for column in ("data", *(f"{split}_predictions" for split in EVALUATED)):
             if column in own and own[column].nunique() > 1:
                 first, second = own.dropna(subset=[column]).drop_duplicates(column)["folder"].iloc[:2]
@@ -208,11 +212,18 @@ def _check(keys: Sequence[str], candidates: pd.DataFrame, runs: pd.DataFrame) ->
                 )
 
 
+def _has_choice(key: str, candidates: pd.DataFrame) -> bool:
+    """Return whether some arm has more than one value of a key."""
+    values = candidates["values"].map(lambda values: dict(values).get(key))
+    return bool((values.groupby([candidates["setting"], candidates["arm"]]).nunique() > 1).any())
+
+
 def _swept(runs: pd.DataFrame) -> list[str]:
-    """Return the keys in which settings differ, and ways to untie."""
+    """Return the keys that could be selected, each by itself."""
     of_settings = varying([overrides_of(setting) for setting in runs["setting"].unique()])
     of_arms = varying([untying(arm) for arm in runs["arm"].unique() if arm != NEVER])
-    return [key for key in (*of_settings, *of_arms) if not key.startswith(_OF_TOKENS)]
+    keys = [key for key in (*of_settings, *of_arms) if not key.startswith(_OF_TOKENS)]
+    return [key for key in keys if _has_choice(key, _without(runs, [key]))]
 
 
 def _why_not(key: str, configs: Sequence[dict[str, Any]]) -> str:

@@ -16,17 +16,17 @@ from tut.report.statistics import Interval
 
 FORMATS = ("text", "csv", "markdown", "latex", "json")
 _LEFT_OUT_FIRST = (
-    "seconds",
-    "steps",
-    "parameters",
-    "bits per byte",
-    "at its best",
     "accuracy",
     "perplexity",
     "detectable",
     "sign flips",
     "equivalence",
     "pooled",
+    "at its best",
+    "seconds",
+    "steps",
+    "parameters",
+    "bits per byte",
     "p (Holm)",
     "95% CI",
 )
