@@ -49,7 +49,7 @@ def test_an_arm_whose_gap_moves_is_remarked_upon(sweep: Path) -> None:
     )
     assert "still shrinks: " in remarks["epoch=2"]
     assert "changes by −0.2" in remarks["epoch=2"]
-    assert f"epoch=1: {remarks['epoch=1']}" in report.notes
+    assert remarks["epoch=1"] in report.remarks[0]
 
 
 def test_how_far_the_last_is_above_the_best(sweep: Path) -> None:
@@ -68,4 +68,4 @@ def test_one_seed_or_few_evaluations_say_nothing(tmp_path: Path) -> None:
 
 def test_the_command_line(sweep: Path, tmp_path: Path) -> None:
     done = command("tut.report", str(sweep), "--output", str(tmp_path / "there"), cwd=tmp_path)
-    assert "note: epoch=1: the gap to tied still grows: " in done.stdout
+    assert "\n  - the gap to tied still grows: " in done.stdout

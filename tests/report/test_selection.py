@@ -120,8 +120,8 @@ def test_only_seeds_that_all_values_have_are_counted() -> None:
 
 def test_what_diverged_is_not_chosen_and_what_is_not_there_is_told() -> None:
     runs = table((0.1, 0, 5.0), (0.1, 1, 5.0), (0.2, 0, 4.0), (0.2, 1, 1e10), (0.4, 0, None), (0.05, 0, 6.0))
-    failed = runs.assign(status=["finished"] * 5 + ["failed"], error=[None] * 5 + ["the loss is nan at step 7; try"])
-    chosen = best(failed, [LR])
+    runs.loc[5, ["status", "valid_loss", "valid_diverged"]] = ["failed", None, True]
+    chosen = best(runs, [LR])
     assert set(chosen.runs["chosen"]) == {f"{LR}=0.1"}
     assert chosen.notes[:3] == (
         f"never: {LR}=0.2 diverged in seed 1",

@@ -23,8 +23,6 @@ from tut.splits import EVALUATED, Split
 from tut.tracking.record import Status
 
 _LOSS = f"{Split.VALID}_loss"
-_DIVERGED = "the loss is "
-"""How the error begins that a run whose loss is no number ends with: see `tut.training.trainer`."""
 _OF_TOKENS = ("data.", "objective.")
 """The sections whose keys decide which tokens are predicted."""
 
@@ -148,12 +146,8 @@ def _losses(group: pd.DataFrame) -> dict[int, float]:
 
 def _diverged(group: pd.DataFrame) -> list[int]:
     """Return the seeds whose loss came to be no number, in training or at its end."""
-    found = []
-    for run in group.to_dict("records"):
-        in_training = run["status"] == Status.FAILED and str(run["error"]).startswith(_DIVERGED)
-        if in_training or any(run[f"{split}_diverged"] for split in EVALUATED):
-            found.append(int(run["seed"]))
-    return sorted(found)
+    diverged = group[[f"{split}_diverged" for split in EVALUATED]].astype(bool).any(axis=1)
+    return sorted(int(seed) for seed in group.loc[diverged, "seed"])
 
 
 def _edges(chosen: Values, tried: Sequence[Values]) -> list[str]:
