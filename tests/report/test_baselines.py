@@ -7,6 +7,7 @@ from conftest import command
 from planted import plant_sweep, plant_tokens
 
 from tut.errors import TutError
+from tut.report.look_record import add_look, read_record
 from tut.report.summary import report_on
 
 WIDE = "model.config.hidden_size=144"
@@ -38,9 +39,9 @@ def test_one_arm_of_one_setting_for_all(typed: str, baseline: str, widths: Path)
     found = report.comparisons.comparisons
     assert {one.baseline.label for one in found} == {baseline}
     assert len(found) == len(report.comparisons.arms) - 1 == 7
-    assert report.notes == (
+    assert report.notes[0] == (
         f"all arms are compared to {baseline}; where their settings differ from its own, the two runs of a pair have "
-        "nothing in common but their seed",
+        "nothing in common but their seed"
     )
 
 
@@ -79,6 +80,17 @@ def test_an_arm_of_every_setting_is_still_the_baseline_of_its_own(widths: Path) 
     assert all(one.baseline.setting == one.arm.setting for one in report.comparisons.comparisons)
 
 
+def test_a_look_at_one_baseline_is_none_at_another_setting_s(widths: Path, tmp_path: Path) -> None:
+    report = report_on([widths], baseline="hidden_size=144 lr=0.1 never")
+    add_look([tmp_path], report.comparisons)
+    record = read_record([tmp_path])
+    (wide,) = {one.baseline for one in report.comparisons.comparisons}
+    narrow, *_ = report.comparisons.arms
+    assert record.earlier(narrow, wide, report.comparisons.endpoint, 4) == (3,)
+    other = next(arm for arm in report.comparisons.arms if arm.name == "never" and arm not in (wide, narrow))
+    assert record.earlier(narrow, other, report.comparisons.endpoint, 4) == ()
+
+
 def test_what_was_scored_on_other_tokens_is_not_compared(tmp_path: Path) -> None:
     for lr in (0.1, 0.2, 0.3):
         about = {"changes": {"optimizer.lr": lr}, "fingerprint": "other" if lr == 0.2 else "abc"}
@@ -87,7 +99,7 @@ def test_what_was_scored_on_other_tokens_is_not_compared(tmp_path: Path) -> None
         plant_tokens(run, 5.0, documents=10, each=200)  # the same number of other tokens
     report = report_on([tmp_path], baseline="lr=0.1 never")
     assert [one.arm.label for one in report.comparisons.comparisons] == ["optimizer.lr=0.1 epoch=3"]
-    assert report.notes[-1] == (
+    assert report.notes[1] == (
         "scored on other tokens than optimizer.lr=0.1 never, and not compared to it: optimizer.lr=0.2; optimizer.lr=0.3"
     )
 

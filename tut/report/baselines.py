@@ -70,11 +70,15 @@ def choose(results: Results, arms: Sequence[Arm], endpoint: Endpoint, typed: str
     return Baselines(name, own, tuple(_notes_on_settings(arms, own, name)))
 
 
+def name_beside(arm: Arm, baseline: Arm) -> str:
+    """Return a baseline's name, with its setting where that is not the arm's own."""
+    return baseline.name if baseline.setting == arm.setting else baseline.label
+
+
 def called(baseline: Arm, arm: Arm) -> str:
     """Return what a sentence about an arm calls its baseline."""
-    if baseline.setting != arm.setting:
-        return baseline.label
-    return "tied" if baseline.name == NEVER else baseline.name
+    name = name_beside(arm, baseline)
+    return "tied" if name == NEVER else name
 
 
 def _arm_name(words: Sequence[str]) -> str:
