@@ -28,11 +28,12 @@ def plant(
     changes: dict[str, Any] | None = None,
     fingerprint: str = "abc",
     found: int | None = None,
+    sizes: dict[str, int] | None = None,
 ) -> Path:
     """Write one run's folder.
 
     `arm` is an arm's name, such as `never` or `epoch=2 min_count=1000`; `changes` are dotted keys of its config;
-    `found` is the step that a trigger has found.
+    `found` is the step that a trigger has found; `sizes` is what the run says of its data beside its fingerprint.
     """
     folder.mkdir(parents=True)
     config = Config().to_dict()
@@ -56,7 +57,7 @@ def plant(
         total_steps=total,
         steps_per_epoch=100,
         step=total,
-        data={"fingerprint": fingerprint},
+        data={"fingerprint": fingerprint, **(sizes or {})},
         parameters={"tied": 1000, "untied": 1500},
         versions={"python": "3.11", "torch": "2.13.0"},
         git_revision="f00",

@@ -1,9 +1,10 @@
 """The names of arms: a run's untie point, and what is unusual about how it unties. And such names, read back."""
 
+from collections.abc import Collection
 from typing import Any
 
 from tut.config import NEVER, Config, marked_keys
-from tut.marks import Decides, KnownBy, Mark, flat
+from tut.marks import Decides, KnownBy, Mark, flat, marks_of
 
 
 def _is_of_untying(mark: Mark) -> bool:
@@ -12,12 +13,35 @@ def _is_of_untying(mark: Mark) -> bool:
 
 
 _USUAL = flat(Config().to_dict())
+_OF_UNTYING = [key for key, mark in marks_of(Config).items() if _is_of_untying(mark)]
 
 
 def unusual_untying(config: dict[str, Any]) -> list[str]:
     """Return in what a run's untying differs from the defaults, in the words of overrides: `init=fresh`."""
     own = marked_keys(config, _is_of_untying)
-    return [f"{key.removeprefix('untie.')}={value}" for key, value in own.items() if value != _USUAL[key]]
+    return [f"{_short(key)}={value}" for key, value in own.items() if value != _USUAL[key]]
+
+
+def _short(key: str) -> str:
+    """Return a key as the names of arms have it."""
+    return key.removeprefix("untie.")
+
+
+def untying(arm: str) -> dict[str, str]:
+    """Return how an arm unties, beside at which point: every key that decides it, by its whole name; none of `never`.
+
+    A key that means nothing beside the others is there all the same.
+    """
+    if arm == NEVER:
+        return {}
+    unusual = overrides(arm)
+    return {key: unusual.get(_short(key), str(_USUAL[key])) for key in _OF_UNTYING}
+
+
+def without(arm: str, keys: Collection[str]) -> str:
+    """Return an arm's name without some keys, given by their whole names."""
+    short = [_short(key) for key in keys]
+    return " ".join(word for word in arm.split() if word.partition("=")[0] not in short)
 
 
 def overrides(arm: str) -> dict[str, str]:

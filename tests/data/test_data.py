@@ -135,6 +135,7 @@ def test_blocks_hold_every_token_once_and_the_last_row_reaches_back() -> None:
         assert len(rows) == -(-len(expected) // 32)
         assert ids[:-1].flatten().tolist() == expected[: 32 * (len(rows) - 1)]
         assert ids[-1].tolist() == expected[-32:]
+        assert corpus.bytes[split] == sum(len(document.encode()) for document in source.documents(split))
 
 
 def test_blocks_are_cut_when_read_so_other_lengths_share_the_files() -> None:

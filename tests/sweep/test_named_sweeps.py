@@ -11,6 +11,7 @@ from tut.system.provenance import SWEEPS_DIR
 
 EXPECTED = {
     "demo": "4 runs, 5 stages",
+    "fair": "18 runs, 12 stages",
     "between": "11 runs, 12 stages",
     "rows": "5 runs, 5 stages",
     "pydocs": "6 runs, 10 stages",
@@ -49,7 +50,7 @@ def test_a_misspelt_one(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert (
         done.stderr
-        == "tut: sweeps=dmeo: choose from between, blog, demo, pydocs, rows, seeds, state; did you mean 'demo'?\n"
+        == "tut: sweeps=dmeo: choose from between, blog, demo, fair, pydocs, rows, seeds, state; did you mean 'demo'?\n"
     )
 
 

@@ -93,6 +93,26 @@ def test_a_shorter_run_of_the_same_lineage_is_a_prefix() -> None:
     assert (rest.start, rest.end, rest.parent, rest.ending) == (4, 10, short, 1)
 
 
+@given(st.lists(paths(), min_size=1, max_size=8), st.sets(st.integers(0, 7)))
+def test_some_runs_go_before_others(runs: list[RunPath], places: set[int]) -> None:
+    first = {place for place in places if place < len(runs)}
+    planned = plan(runs, first)
+    needed = {stage for stage in planned.stages if any(runs[run] == runs[one] for run in stage.runs for one in first)}
+    assert {stage for stage in planned.stages if stage.goes_first} == needed
+    assert set(planned.stages[: len(needed)]) == needed  # and parents are before their children: see `test_plan`
+    in_order = sorted(planned.stages, key=planned.priorities().__getitem__, reverse=True)
+    assert set(in_order[: len(needed)]) == needed
+    for stage in planned.stages:
+        assert stage.parent is None or in_order.index(stage.parent) < in_order.index(stage) or stage.steps == 0
+
+
+def test_makespan_knows_which_go_first() -> None:
+    """What has less behind it goes first all the same, and the long one is waited for."""
+    runs = [(Segment("long", 0, 9),), (Segment("tied", 0, 4),), (Segment("short", 0, 3),)]
+    took = [makespan(plan(runs, first).stages, lambda stage: float(stage.steps), 2) for first in ([], [1, 2])]
+    assert took == [9, 12]
+
+
 @given(st.lists(paths(), min_size=1, max_size=4), st.integers(1, 3))
 def test_makespan_is_possible_and_near_the_best(runs: list[RunPath], workers: int) -> None:
     stages = plan(runs).stages

@@ -7,7 +7,8 @@ A corpus is a folder under `TUT_HOME/corpora`, named after everything that deter
     *.starts.npy                            `lines` only: where each row starts, and where the last one stops
     *.crc32                                 checksums of these files' blocks: see `tut.data.checked`
     train.counts.npy                        how often each token of the vocabulary occurs in the training split
-    corpus.json                             the fingerprint of the tokens, rows and documents; the integers' type
+    corpus.json                             the fingerprint of the tokens, rows and documents; the integers' type; how
+                                            many bytes of text there are
     inventory.json                          sizes and checksums: see `tut.system.built.built_once`
 
 It is complete or absent, and built anew if it is damaged. However large it is, building it takes as much memory as its
@@ -41,7 +42,7 @@ from tut.words import counted
 
 Ids = npt.NDArray[np.int64]
 
-_VERSION = 5  # of the files' format and the key; raised when they change, so that no stale corpus is read
+_VERSION = 6  # of the files' format and the key; raised when they change, so that no stale corpus is read
 _NPY_HEADER = 128  # bytes before the values of an .npy file of one dimension, however many they are
 
 
@@ -100,6 +101,8 @@ class Corpus:
     """The rows of each split."""
     train_counts: npt.NDArray[np.uint32]
     """How often each token of the vocabulary occurs in the training split."""
+    bytes: dict[Split, int]
+    """The size of each split's text in UTF-8: with other tokenizers the same, where its number of tokens is not."""
 
 
 def told(config: DataConfig, corpus: Corpus) -> str:
@@ -121,7 +124,8 @@ def open_corpus(config: DataConfig, source: Source, tokenizer: PreTrainedTokeniz
     manifest = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
     dtype = np.dtype(manifest["dtype"])
     rows = {split: _open_rows(config, folder, split, dtype, pad_id) for split in Split}
-    return Corpus(manifest["fingerprint"], rows, np.load(folder / "train.counts.npy"))
+    sizes = {split: int(manifest["bytes"][split]) for split in Split}
+    return Corpus(manifest["fingerprint"], rows, np.load(folder / "train.counts.npy"), sizes)
 
 
 def _packing(config: DataConfig) -> list[str | int]:
@@ -132,8 +136,9 @@ def _packing(config: DataConfig) -> list[str | int]:
 def _build(config: DataConfig, source: Source, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     vocab_size = vocabulary_size(tokenizer)
     dtype = np.dtype(np.uint16 if vocab_size <= 2**16 else np.uint32)
+    sizes = dict.fromkeys(Split, 0)
     for split in Split:
-        parts = _tokenised(config, source.documents(split), tokenizer)
+        parts = _tokenised(config, _measured(source.documents(split), split, sizes), tokenizer)
         counts = _write_split(folder, split, parts, dtype, vocab_size)
         if config.packing == "blocks":
             _starts_file(folder, split).unlink()  # rows are not where documents are, but all equally long
@@ -145,8 +150,15 @@ def _build(config: DataConfig, source: Source, tokenizer: PreTrainedTokenizerBas
     prints = {path.name: file_digest(path) for path in decisive}
     for path in decisive:
         write_checksums(path)
-    manifest = {"fingerprint": digest(prints), "dtype": dtype.name}
+    manifest = {"fingerprint": digest(prints), "dtype": dtype.name, "bytes": sizes}
     (folder / "corpus.json").write_text(json.dumps(manifest), encoding="utf-8")
+
+
+def _measured(documents: Iterable[str], split: Split, sizes: dict[Split, int]) -> Iterator[str]:
+    """Yield documents, and add the bytes of each to the size of their split."""
+    for document in documents:
+        sizes[split] += len(document.encode("utf-8", errors="surrogatepass"))
+        yield document
 
 
 Tokenised = tuple[list[int], list[list[int]]]

@@ -42,6 +42,14 @@ class Arm:
     """Those of them that were trained for this arm alone; the others were shared."""
     seconds: float
     """Time of its finished runs, shared steps included."""
+    seconds_a_run: float | None = None
+    """Their mean; None if none is finished."""
+    bits_per_byte: float | None = None
+    """Mean over its finished runs on the endpoint's split; None if unknown: see `tut.report.bits`."""
+    above_best: float | None = None
+    """How far the last validation loss is above the lowest on the way, nats, mean over its finished runs."""
+    chosen: str = ""
+    """The values that it is at its best with, as overrides; see `tut.report.selection`. Empty if none were chosen."""
 
     @property
     def label(self) -> str:
@@ -114,6 +122,10 @@ def _arm(setting: str, name: str, runs: pd.DataFrame, endpoint: Endpoint) -> Arm
         steps=int(_known(done["total_steps"]).sum()),
         own_steps=int(_known(steps_of_its_own).sum()),
         seconds=float(done["seconds"].sum()),
+        seconds_a_run=_mean(done["seconds"]),
+        bits_per_byte=_mean(done[f"{endpoint.split}_bits_per_byte"]),
+        above_best=_mean(done["above_best"]),
+        chosen=str(runs["chosen"].iloc[0]) if "chosen" in runs else "",
     )
 
 
@@ -144,6 +156,11 @@ def _scores(done: pd.DataFrame, split: Split) -> dict[str, tuple[float, float | 
 def _known(column: "pd.Series[Any]") -> "pd.Series[float]":
     """Return the values of a column that are not missing."""
     return column.dropna().astype(float)
+
+
+def _mean(column: "pd.Series[Any]") -> float | None:
+    known = _known(column)
+    return float(known.mean()) if len(known) else None
 
 
 def _largest(column: "pd.Series[Any]") -> int | None:

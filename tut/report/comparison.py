@@ -9,11 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tut.arm import overrides
 from tut.config import NEVER
-from tut.errors import TutError, did_you_mean
 from tut.report import document_bootstrap, power
 from tut.report.arms import Arm, arms_of, tokens_of
+from tut.report.baselines import choose
 from tut.report.endpoint import Endpoint
 from tut.report.look_record import NO_LOOKS, LookRecord
 from tut.report.looks import Plan, look_at, notes_on, plan_of
@@ -29,7 +28,7 @@ from tut.tracking.token_scores import TokenScores
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Comparison(Judgement):
-    """One arm against the baseline of its setting."""
+    """One arm against its baseline."""
 
     arm: Arm
     baseline: Arm
@@ -59,7 +58,7 @@ class Comparisons:
 
     endpoint: Endpoint
     baseline: str
-    """The name of the arm that was asked for as the baseline."""
+    """The name of the arm that was asked for as the baseline; see `tut.report.baselines.Baselines`."""
     plan: Plan | None
     """How many seeds the arms were to have, if that was planned."""
     arms: tuple[Arm, ...]
@@ -74,62 +73,31 @@ class Comparisons:
 
 
 def compare(results: Results, endpoint: Endpoint, baseline: str = NEVER, record: LookRecord = NO_LOOKS) -> Comparisons:
-    """Compare every arm to the baseline of its setting.
+    """Compare every arm to its baseline.
 
     Args:
         results: the runs.
         endpoint: what they are compared on.
-        baseline: the name of the arm that the others are compared to, such as `epoch=0`.
+        baseline: what they are compared to; see `tut.report.baselines.choose`.
         record: the looks that were taken at them before.
 
     Raises:
-        TutError: no setting has such a baseline, and it was asked for by name.
+        TutError: there is no such baseline, and it was asked for by name.
     """
     arms = arms_of(results, endpoint)
-    baselines = _baselines(arms, baseline)
+    baselines = choose(results, arms, endpoint, baseline)
     pairs = []
     for arm in arms:
-        own_baseline = baselines.get(arm.setting)
+        own_baseline = baselines.of.get(arm.setting)
         if own_baseline is not None and own_baseline is not arm:
             pairs.append((arm, own_baseline))
     plan, notes_on_plan = plan_of(results)
     comparisons = _comparisons(results, pairs, endpoint, plan, record)
-    notes = [*_notes_on_baselines(arms, baselines, baseline), *_notes_on_comparisons(comparisons), *notes_on_plan]
-    notes += [*notes_on(one.look for one in comparisons), *record.notes_on_changes(endpoint, _arm_name(baseline), plan)]
+    notes = [*baselines.notes, *_notes_on_comparisons(comparisons), *notes_on_plan]
+    notes += [*notes_on(one.look for one in comparisons), *record.notes_on_changes(endpoint, baselines.name, plan)]
     if not endpoint.is_primary:
         notes.append(f"compared on {endpoint.words}: an exploration, for the endpoint of a sweep is its test loss")
-    return Comparisons(endpoint, _arm_name(baseline), plan, tuple(arms), tuple(comparisons), tuple(notes))
-
-
-def _arm_name(typed: str) -> str:
-    """Return the name of the arm that was asked for as the baseline, as `Arm.name` has it."""
-    name = " ".join(word.removeprefix("untie.") for word in typed.split())
-    return NEVER if NEVER in overrides(name).values() else name
-
-
-def _baselines(arms: Sequence[Arm], typed: str) -> dict[str, Arm]:
-    """Return the baseline of each setting that has one."""
-    wanted = _arm_name(typed)
-    baselines = {arm.setting: arm for arm in arms if arm.name == wanted}
-    if not baselines and wanted != NEVER:
-        names = list(dict.fromkeys(arm.name for arm in arms))
-        raise TutError(f"--baseline {typed}: no such arm; there are {', '.join(names)}{did_you_mean(wanted, names)}")
-    return baselines
-
-
-def _notes_on_baselines(arms: Sequence[Arm], baselines: dict[str, Arm], typed: str) -> list[str]:
-    notes = []
-    settings = list(dict.fromkeys(arm.setting for arm in arms))
-    if len(settings) > 1:
-        names = "; ".join(settings)
-        notes.append(f"{len(settings)} settings: {names}. Each arm is compared to the baseline of its own")
-    kept_tied = "a run kept tied (untie.epoch=never)" if _arm_name(typed) == NEVER else typed
-    for setting in settings:
-        if setting not in baselines:
-            there = ", ".join(f"{arm.name} ({arm.which_seeds})" for arm in arms if arm.setting == setting)
-            where = f" with {setting}" if setting else ""
-            notes.append(f"no baseline{where}: there is {there}, but not {kept_tied}; nothing is compared to it")
-    return notes
+    return Comparisons(endpoint, baselines.name, plan, tuple(arms), tuple(comparisons), tuple(notes))
 
 
 def _notes_on_comparisons(comparisons: Sequence[Comparison]) -> list[str]:

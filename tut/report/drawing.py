@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from tut.config import NEVER
 from tut.report.arms import Arm
+from tut.report.baselines import called
 from tut.report.comparison import Comparisons
 from tut.report.endpoint import Endpoint
 
@@ -111,8 +112,8 @@ def colours(comparisons: Comparisons) -> dict[str, str]:
 
 def baselines(comparisons: Comparisons) -> str:
     """Return what arms are compared to, in words."""
-    names = {one.baseline.name for one in comparisons.comparisons}
-    return "the tied run" if names == {NEVER} else ", ".join(sorted(names)) or "the baseline"
+    names = {called(one.baseline, one.arm) for one in comparisons.comparisons}
+    return "the tied run" if names == {"tied"} else ", ".join(sorted(names)) or "the baseline"
 
 
 def better_is(endpoint: Endpoint) -> str:

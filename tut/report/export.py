@@ -86,13 +86,15 @@ def write_report(report: Report, folder: Path) -> Path:
 
 
 def _write(report: Report, folder: Path) -> Path:
+    from tut.report import effect_by_key
     from tut.report.drawing import save
     from tut.report.figures import FIGURES, draw_all
     from tut.report.page import page
 
-    figure_files = [f"{name}.{ending}" for name in FIGURES for ending in ("png", "svg")]
+    figure_files = [f"{name}.{ending}" for name in (*FIGURES, f"{effect_by_key.NAME}*") for ending in ("png", "svg")]
     for name in (*figure_files, *_CSV):
-        (folder / name).unlink(missing_ok=True)  # an earlier report may have had more
+        for path in folder.glob(name):
+            path.unlink()  # an earlier report may have had more
     comparisons = report.comparisons
     frequency = by_frequency(report.results, comparisons)
     figures = save(draw_all(report.results, comparisons, frequency), folder)

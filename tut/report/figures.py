@@ -24,6 +24,7 @@ from tut.report.drawing import (
     panels,
 )
 from tut.report.effect import effect
+from tut.report.effect_by_key import effects_by_key
 from tut.report.frequency import within_buckets
 from tut.report.results import Results
 from tut.splits import Split
@@ -39,6 +40,7 @@ def draw_all(results: Results, comparisons: Comparisons, frequency: pd.DataFrame
             "curves": curves(results, comparisons),
             "difference": difference(results, comparisons),
             "effect": effect(comparisons),
+            **effects_by_key(comparisons),
             "gradients": role_gradients(results, comparisons),
             "parting": parting(results, comparisons),
             "frequency": loss_by_frequency(frequency, comparisons),

@@ -4,12 +4,17 @@ An arm is the runs that differ only in seed. A setting is the arms that differ o
 it they can be compared. What a key decides is said where it is declared: see `tut.marks`.
 """
 
+import re
 from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 from tut.arm import is_found, unusual_untying
-from tut.config import NEVER, RAMPS, marked_keys
-from tut.marks import Decides, KnownBy, Mark
+from tut.config import NEVER, RAMPS, Config, marked_keys
+from tut.marks import Decides, KnownBy, Mark, marks_of
+
+_SECTIONS = "|".join(one.name for one in fields(Config) if is_dataclass(one.default_factory))
+_KEY_IN_A_NAME = re.compile(rf"(?:^| )((?:{_SECTIONS})\.[^\s=]+)=")
 
 
 def _is_of_a_setting(mark: Mark) -> bool:
@@ -37,6 +42,17 @@ def facts_of(state: dict[str, Any]) -> dict[KnownBy, Any]:
     }
 
 
+def overrides_of(setting: str) -> dict[str, str]:
+    """Return the overrides that a setting's name is made of, by their keys; see `tut.arm.overrides` for an arm's."""
+    _, *parts = _KEY_IN_A_NAME.split(setting)
+    return dict(zip(parts[::2], parts[1::2], strict=True))
+
+
+def named(overrides: dict[str, str]) -> str:
+    """Return overrides as the name of what they make."""
+    return " ".join(f"{key}={value}" for key, value in overrides.items())
+
+
 def varying(dicts: Sequence[dict[str, Any]]) -> list[str]:
     """Return the keys in which some dicts differ."""
     keys = dict.fromkeys(key for one in dicts for key in one)
@@ -52,6 +68,8 @@ def name_arms(runs: list[dict[str, Any]]) -> None:
     fraction, and likewise the length of a ramp; runs that have found the step are of the arm that looked for it,
     wherever and whether they found it.
 
+    A key that means nothing in some runs, for others leave it no meaning there, is no difference beside those others.
+
     Args:
         runs: what is known of each run; its keys `setting` and `arm` are replaced. `setting_keys` is what `setting_of`
             has made of its config, and `facts` what `facts_of` has made of its state.
@@ -62,7 +80,8 @@ def name_arms(runs: list[dict[str, Any]]) -> None:
             if fact is not None:
                 own = {key: run["setting_keys"][key] for key in _keys_known_by(known_by, run["config"])}
                 run["setting_keys"] |= words.setdefault((known_by, fact), own)
-    different = varying([run["setting_keys"] for run in runs])
+    setting_keys = [run["setting_keys"] for run in runs]
+    different = [key for key in varying(setting_keys) if not _follows_from_others(key, setting_keys)]
     points: dict[tuple[str, int], str] = {}
     ramps: dict[tuple[str, int], list[str]] = {}
     for run in runs:
@@ -78,6 +97,12 @@ def name_arms(runs: list[dict[str, Any]]) -> None:
         if run["ramp_steps"] is not None:
             ramp = ramps.setdefault((run["setting"], run["ramp_steps"]), ramp) if run["ramp_steps"] else []
         run["arm"] = " ".join([point, *ramp, *rest])
+
+
+def _follows_from_others(key: str, setting_keys: Sequence[dict[str, Any]]) -> bool:
+    """Return whether runs differ in a key only where another one leaves it no meaning, as `optimizer.name` may."""
+    values = {repr(own[key]) for own in setting_keys if key in own}
+    return len(values) == 1 and key in marks_of(Config)
 
 
 def _keys_known_by(known_by: KnownBy, config: dict[str, Any]) -> list[str]:

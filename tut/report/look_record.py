@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tut.report.arms import Arm
+from tut.report.baselines import name_beside
 from tut.report.endpoint import Endpoint
 from tut.report.looks import Plan
 from tut.report.results import Results
@@ -34,7 +35,7 @@ class LookRecord:
         found = set()
         for look in self.looks:
             seen = _of_arm(look["arms"], arm)
-            if seen is not None and look["compared_on"] == wanted and seen["baseline"] == baseline.name:
+            if seen is not None and look["compared_on"] == wanted and seen["baseline"] == name_beside(arm, baseline):
                 found.add(int(seen["seeds"]))
         return tuple(sorted(number for number in found if 2 <= number < seeds))
 
@@ -120,7 +121,7 @@ def _seen(comparison: "Comparison") -> dict[str, Any]:
     """Return what one look says of one arm."""
     return {
         "arm": comparison.arm.name,
-        "baseline": comparison.baseline.name,
+        "baseline": name_beside(comparison.arm, comparison.baseline),
         "seeds": comparison.look.seeds,
         "look": comparison.look.kind,
         "difference": comparison.paired.mean,

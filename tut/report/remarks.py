@@ -4,11 +4,13 @@ from collections.abc import Sequence
 
 from tut.report import sensitivity, statistics
 from tut.report.arms import arms_of
+from tut.report.baselines import called
 from tut.report.comparison import Comparison
+from tut.report.ending import remarks_on_ending
 from tut.report.endpoint import Endpoint
 from tut.report.looks import LATER
 from tut.report.results import Results
-from tut.report.sentences import interval, name_of, number, p_value, seeds
+from tut.report.sentences import interval, number, p_value, seeds
 from tut.report.statistics import ALPHA
 from tut.splits import Split
 
@@ -19,10 +21,11 @@ _OTHERS = (("loss", Split.TEST), ("acc", Split.TEST), ("loss", Split.VALID), ("a
 def remarks(results: Results, comparisons: Sequence[Comparison], endpoint: Endpoint) -> list[tuple[str, ...]]:
     """Return the lines that stand under each comparison's sentence."""
     others = _other_endpoints(results, endpoint)
+    endings = remarks_on_ending(results, comparisons)
     found = []
     for one in comparisons:
         lines = [_outlier(one, endpoint), _lost(one), _unequal(one), *_contradictions(one, endpoint, others)]
-        lines += [_other_documents(one, endpoint), _after_plan(one)]
+        lines += [_other_documents(one, endpoint), endings.get(one.arm.label, ""), _after_plan(one)]
         found.append(tuple(line for line in lines if line))
     return found
 
@@ -57,7 +60,7 @@ def _unequal(one: Comparison) -> str:
     ours, theirs = len(one.arm.values), len(one.baseline.values)
     if ours == theirs == one.paired.n or not one.paired.n or one.lost or one.lost_by_baseline:
         return ""
-    baseline = name_of(one.baseline)
+    baseline = called(one.baseline, one.arm)
     return f"it has {seeds(ours)} and {baseline} {seeds(theirs)}: the {one.paired.n} that both have are compared"
 
 

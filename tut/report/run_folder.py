@@ -11,6 +11,7 @@ from typing import Any
 
 from tut.config import NEVER
 from tut.errors import TutError
+from tut.report.bits import bits_per_byte
 from tut.report.grouping import facts_of, setting_of
 from tut.report.planned import steps_of_its_own
 from tut.splits import EVALUATED, Split
@@ -78,17 +79,21 @@ def read_run(record: Record, notes: list[str]) -> tuple[dict[str, Any], list[Row
         "setting_keys": setting_of(config),
         "facts": facts_of(state),
         "parameters": sizes.get("tied" if untie_step is None else "untied"),
+        "above_best": math.nan,
         "command": state.get("command"),
         "git_revision": state.get("git_revision"),
         "versions": state.get("versions"),
         "hardware": state.get("hardware"),
         "config": config,
     }
+    if about["status"] == Status.FINISHED:
+        about["above_best"] = _above_best(rows)
     for split in EVALUATED:
         about |= {f"{split}_{name}": math.nan for name in METRICS}
         about[f"{split}_diverged"] = about["status"] == Status.FAILED and state.get("diverged", False)
         if about["status"] == Status.FINISHED:
             about |= _final_scores(split, rows, about, notes)
+        about[f"{split}_bits_per_byte"] = bits_per_byte(about[f"{split}_loss"], state, split)
     return about, rows
 
 
@@ -106,6 +111,12 @@ def _rows(record: Record, split: Split, notes: list[str]) -> Iterator[Row]:
             broken += 1
     if broken:
         notes.append(f"{path}: {broken} half-written row{'s' if broken > 1 else ''} left out")
+
+
+def _above_best(rows: list[Row]) -> float:
+    """Return how far a run's last validation loss is above its lowest on the way, in nats; NaN if it has none."""
+    losses = [float(row["loss"]) for row in rows if row["split"] == Split.VALID and math.isfinite(row["loss"])]
+    return losses[-1] - min(losses) if losses else math.nan
 
 
 def _final_scores(split: Split, rows: list[Row], run: dict[str, Any], notes: list[str]) -> dict[str, float | bool]:

@@ -2,8 +2,7 @@
 
 import math
 
-from tut.config import NEVER
-from tut.report.arms import Arm
+from tut.report.baselines import called
 from tut.report.comparison import Comparison
 from tut.report.endpoint import Endpoint
 from tut.report.looks import Look
@@ -47,7 +46,7 @@ def _finding(comparison: Comparison, endpoint: Endpoint) -> str:
     subject = what_was_done(comparison.arm)
     what = endpoint.words
     test = comparison.paired
-    baseline = name_of(comparison.baseline)
+    baseline = called(comparison.baseline, comparison.arm)
     if test.n == 0 or test.mean is None:
         ours = comparison.arm.which_seeds
         theirs = comparison.baseline.which_seeds
@@ -77,11 +76,6 @@ def _finding(comparison: Comparison, endpoint: Endpoint) -> str:
     )
 
 
-def name_of(baseline: Arm) -> str:
-    """Return what a sentence calls a baseline."""
-    return "tied" if baseline.name == NEVER else baseline.name
-
-
 def _interval_of_mean(comparison: Comparison, endpoint: Endpoint) -> str:
     """Return the interval of the mean difference and what it holds for: one arm, even where several are tested."""
     assert comparison.paired.t_interval is not None
@@ -93,7 +87,7 @@ def _equivalent(comparison: Comparison, endpoint: Endpoint, change: str, evidenc
     assert endpoint.margin is not None
     assert comparison.equivalence_p is not None
     assert comparison.equivalence_interval is not None
-    baseline = name_of(comparison.baseline)
+    baseline = called(comparison.baseline, comparison.arm)
     decides = f"90% CI {interval(comparison.equivalence_interval, endpoint)}"
     margin = f"±{number(endpoint.margin, endpoint.metric)}"
     said = (

@@ -9,10 +9,12 @@ from tut.console import console
 from tut.report import tables
 from tut.report.comparison import Comparisons, compare
 from tut.report.endpoint import endpoint_of
+from tut.report.interaction import interactions, sentence_on
 from tut.report.look_record import read_record, record_folders
 from tut.report.planned import sharing
 from tut.report.remarks import remarks
 from tut.report.results import Results, load
+from tut.report.selection import at_their_best
 from tut.report.sentences import sentence
 from tut.splits import Split
 
@@ -39,6 +41,7 @@ def report_on(
     split: Split = Split.TEST,
     baseline: str = NEVER,
     margin: float | None = None,
+    select: Sequence[str] = (),
 ) -> Report:
     """Read the runs under some folders and compare them.
 
@@ -48,17 +51,21 @@ def report_on(
         split: whose scores are compared.
         baseline: the name of the arm that the others are compared to, such as `epoch=0`.
         margin: the largest difference that counts as none. If None, the one that the runs name, for a loss.
+        select: config keys of whose values each arm has its best; see `tut.report.selection`.
 
     Raises:
-        TutError: there are no runs, they cannot be compared, or there is no such baseline.
+        TutError: there are no runs, they cannot be compared, there is no such baseline, or nothing to choose of a key.
     """
     results = load(folders)
+    if select:
+        results = at_their_best(results, select, split)
     endpoint, notes_on_endpoint = endpoint_of(results, metric, split, margin)
     places = record_folders(results, folders)
     comparisons = compare(results, endpoint, baseline, read_record(places))
     sentences = tuple((one.verdict, sentence(one, endpoint)) for one in comparisons.comparisons)
     under = tuple(remarks(results, comparisons.comparisons, endpoint))
-    notes = (*results.notes, *notes_on_endpoint, *comparisons.notes)
+    on_keys = [sentence_on(one, endpoint) for one in interactions(comparisons.comparisons)]
+    notes = (*results.notes, *notes_on_endpoint, *comparisons.notes, *on_keys)
     return Report(results, comparisons, sentences, under, notes, places)
 
 

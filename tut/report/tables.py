@@ -15,7 +15,21 @@ from tut.report.sentences import MINUS, number
 from tut.report.statistics import Interval
 
 FORMATS = ("text", "csv", "markdown", "latex", "json")
-_LEFT_OUT_FIRST = ("accuracy", "perplexity", "detectable", "sign flips", "equivalence", "pooled", "p (Holm)", "95% CI")
+_LEFT_OUT_FIRST = (
+    "accuracy",
+    "perplexity",
+    "detectable",
+    "sign flips",
+    "equivalence",
+    "pooled",
+    "at its best",
+    "seconds",
+    "steps",
+    "parameters",
+    "bits per byte",
+    "p (Holm)",
+    "95% CI",
+)
 """Where a table is too wide, columns with these words in their names are left out, in this order."""
 _LATEX = {
     **{char: f"\\{char}" for char in "&%$#_{}"},
@@ -40,6 +54,7 @@ def _numbers(arm: Arm, comparisons: Comparisons) -> dict[str, object]:
     line: dict[str, object] = {
         "setting": arm.setting,
         "arm": arm.name,
+        **({"chosen": arm.chosen} if arm.chosen else {}),
         "untie_step": arm.untie_step,
         **({"untie_steps": _untie_steps(arm)} if arm.is_found else {}),
         "seeds": len(arm.values),
@@ -53,7 +68,11 @@ def _numbers(arm: Arm, comparisons: Comparisons) -> dict[str, object]:
     if comparison is not None:
         line |= _numbers_of_comparison(comparison, endpoint)
     return line | {
+        f"{endpoint.split}_bits_per_byte": arm.bits_per_byte,
         "parameters": arm.parameters,
+        "above_best": arm.above_best,
+        "steps_a_run": arm.total_steps,
+        "seconds_a_run": arm.seconds_a_run,
         "steps": arm.steps,
         "steps_of_its_own": arm.own_steps,
         "seconds": arm.seconds,
@@ -64,6 +83,7 @@ def _numbers_of_comparison(comparison: Comparison, endpoint: Endpoint) -> dict[s
     test = comparison.paired
     return {
         "baseline": comparison.baseline.name,
+        "baseline_setting": comparison.baseline.setting,
         "pairs": test.n,
         "difference": test.mean,
         "difference_sd": test.sd,
@@ -105,6 +125,7 @@ def by_seed(comparisons: Comparisons) -> pd.DataFrame:
                 "setting": comparison.arm.setting,
                 "arm": comparison.arm.name,
                 "baseline": comparison.baseline.name,
+                "baseline_setting": comparison.baseline.setting,
                 "seed": seed,
                 "value": comparison.arm.values[seed],
                 "value_of_baseline": comparison.baseline.values[seed],
@@ -122,11 +143,14 @@ def _ends(name: str, interval: Interval | None) -> dict[str, float | None]:
 
 
 def text(comparisons: Comparisons) -> pd.DataFrame:
-    """Return the table of arms for reading: one line for each, with all values as text, and no empty column."""
+    """Return the table of arms for reading: one line for each, with all values as text, and no empty column.
+
+    Parameters, steps and seconds are of one run.
+    """
     endpoint = comparisons.endpoint
     lines = []
     for arm in comparisons.arms:
-        line = {"untie": arm.label, "seeds": _finished(arm)}
+        line = {"untie": arm.label, "at its best": arm.chosen, "seeds": _finished(arm)}
         line |= {f"{endpoint.split} {_NAMES[name]}": _mean_and_sd(arm, name) for name in METRICS}
         comparison = comparisons.of(arm)
         if comparison is not None:
@@ -141,6 +165,12 @@ def text(comparisons: Comparisons) -> pd.DataFrame:
                 "detectable": _value(comparison.detectable, endpoint.metric),
                 "verdict": comparison.verdict if test.n else "",
             }
+        line |= {
+            "bits per byte": "" if arm.bits_per_byte is None else f"{arm.bits_per_byte:.4f}",
+            "parameters": f"{arm.parameters:,}" if arm.parameters else "",
+            "steps": f"{arm.total_steps:,}" if arm.total_steps else "",
+            "seconds": f"{arm.seconds_a_run:,.0f}" if arm.seconds_a_run else "",
+        }
         lines.append(line)
     return _without_empty_columns(lines)
 
@@ -167,11 +197,11 @@ def more_text(comparisons: Comparisons) -> pd.DataFrame:
         line = {
             "untie": arm.label,
             "untied at step": _untie_steps(arm),
-            "parameters": f"{arm.parameters:,}" if arm.parameters else "",
-            "steps": f"{arm.steps:,}" if arm.steps else "",
+            "steps of all runs": f"{arm.steps:,}" if arm.steps else "",
             "of its own": f"{arm.own_steps:,}" if arm.own_steps else "",
             "shared": f"{1 - arm.own_steps / arm.steps:.0%}" if arm.steps else "",
-            "minutes": f"{arm.seconds / 60:.1f}" if arm.seconds else "",
+            "minutes of all runs": f"{arm.seconds / 60:.1f}" if arm.seconds else "",
+            "last above best validation loss": _value(arm.above_best, "loss"),
         }
         comparison = comparisons.of(arm)
         if comparison is not None:

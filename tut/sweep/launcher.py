@@ -4,7 +4,8 @@ What happens in which order, and why:
 
 1. Every job is composed and typed, and its data is opened where it will be trained. So a mistake in any run is told
    before the first is started, and its steps are known: epochs are counted in the data.
-2. Each run becomes a path through lineages, and the paths become the tree of stages that trains each shared piece once.
+2. Each run becomes a path through lineages, and the paths become the tree of stages that trains each shared piece once,
+   tied runs before others, for these are compared to them.
    An untie point that training has to find is taken from the store, if that has it already.
 3. A run that is finished in its folder must be the same down to its data and code; else its folder is not to be used.
 4. A dry run ends here: it shows the tree, and has written nothing.
@@ -30,7 +31,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
 from tut import store
-from tut.config import Config
+from tut.config import NEVER, Config
 from tut.console import command_to_go_on, complain
 from tut.data.corpus import told
 from tut.errors import TutError
@@ -43,7 +44,7 @@ from tut.sweep.display import print_failures
 from tut.sweep.folder import SweepFolder, check_apart
 from tut.sweep.hydra_jobs import labels, pack, result
 from tut.sweep.lineage import paths_of
-from tut.sweep.plan import Stage, plan
+from tut.sweep.plan import Priority, Stage, plan
 from tut.sweep.preview import preview
 from tut.sweep.todo import Run, Todo
 from tut.sweep.work import Open, Work
@@ -98,7 +99,8 @@ def launch(
                 configs.append(_config_of(jobs[-1], folder))
             backend = _backend(settings, configs)
             runs = _runs(jobs, configs, labels(job_overrides, plain(config.hydra.overrides.task), first), backend)
-            todo = Todo(runs, plan(paths_of([(run.inputs, backend.environment(run.inputs)) for run in runs])))
+            paths = paths_of([(run.inputs, backend.environment(run.inputs)) for run in runs])
+            todo = Todo(runs, plan(paths, [place for place, run in enumerate(runs) if run.config.untie.arm == NEVER]))
             check_apart([(run.label, run.folder) for number, run in enumerate(runs) if number not in todo.plan.same_as])
             _check_folders(todo, backend)
             stop.obey()
@@ -207,8 +209,8 @@ def _carry_out(
     tasks = [todo.task(stage, folder) for stage in todo.plan.stages]
     with folder.planned(command, tasks, todo.steps):
         _tell(todo, backend)
-        left = todo.plan.remaining()
-        work = [_work(todo, stage, left[stage], settings.keep, context, folder, backend) for stage in todo.stages]
+        priorities = todo.plan.priorities()
+        work = [_work(todo, stage, priorities[stage], settings.keep, context, folder, backend) for stage in todo.stages]
         for item in work:
             folder.set_outcome(item.name, Status.WAITING)
         outcomes = backend.carry_out(work, folder, stop)
@@ -240,7 +242,13 @@ def _tell(todo: Todo, backend: Backend) -> None:
 
 
 def _work(
-    todo: Todo, stage: Stage, priority: int, keep: str, context: HydraContext, folder: SweepFolder, backend: Backend
+    todo: Todo,
+    stage: Stage,
+    priority: Priority,
+    keep: str,
+    context: HydraContext,
+    folder: SweepFolder,
+    backend: Backend,
 ) -> Work:
     run = todo.run_through(stage)
     trainer = run.config.trainer

@@ -8,12 +8,15 @@ Where a run unties may be known only when its tied part is trained. Such a path 
 then has one more segment, which begins where it unties, at the earliest step that this may be. What is open is named
 after the run, and shared with none. Its steps are the most that there may be.
 
+Some runs go before others: those that the others are compared to. Until they are there a sweep can say nothing, however
+many of its runs are finished.
+
 Everything here is arithmetic on names and step numbers: no files, no devices, no configs.
 """
 
 import heapq
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -33,6 +36,9 @@ class Segment:
 RunPath = tuple[Segment, ...]
 """A run from its first to its last step: each segment starts where the one before ends, save for an open one."""
 
+Priority = tuple[bool, int]
+"""Whether a stage goes before others, and the steps left on the longest path through it: the largest starts first."""
+
 
 @dataclass(frozen=True, eq=False)
 class Stage:
@@ -49,6 +55,8 @@ class Stage:
     """The run that ends where it ends, if one does."""
     is_open: bool = False
     """Whether where it starts is still to be found; see `Segment`."""
+    goes_first: bool = False
+    """Whether a run goes through it that goes before others."""
 
     @property
     def steps(self) -> int:
@@ -65,7 +73,7 @@ class Plan:
 
     paths: tuple[RunPath, ...]
     stages: tuple[Stage, ...]
-    """Parents before children."""
+    """Parents before children, and those that go before others first."""
     same_as: dict[int, int]
     """Runs that are the same as an earlier one, and which."""
 
@@ -79,13 +87,9 @@ class Plan:
         """Optimizer steps if every run, repeated ones included, were trained by itself."""
         return sum(path[-1].end for path in self.paths)
 
-    def children(self) -> "dict[Stage | None, list[Stage]]":
-        """Return the stages that follow each stage, the one with most left to do first; under None, the roots."""
-        left = self.remaining()
-        following: dict[Stage | None, list[Stage]] = defaultdict(list)
-        for stage in sorted(self.stages, key=lambda stage: -left[stage]):
-            following[stage.parent].append(stage)
-        return following
+    def priorities(self) -> dict[Stage, Priority]:
+        """Return in which order stages are to be trained, as far as each can start."""
+        return {stage: (stage.goes_first, left) for stage, left in self.remaining().items()}
 
     def remaining(self) -> dict[Stage, int]:
         """Return for each stage the steps from its start to the end of the longest path through it."""
@@ -97,42 +101,47 @@ class Plan:
         return left
 
 
-def plan(paths: Sequence[RunPath]) -> Plan:
+def plan(paths: Sequence[RunPath], first: Collection[int] = ()) -> Plan:
     """Merge the paths of runs into stages, so that no step of any lineage is trained twice.
 
     Args:
         paths: one for each run. Where a segment starts is the end of the segment before, or step 0, save for an open
             one; segments of one lineage all start at the same step and follow the same lineage.
+        first: the runs that go before others, by their places.
     """
-    first: dict[RunPath, int] = {}
+    planned: dict[RunPath, int] = {}
     same_as = {}
     for run, path in enumerate(paths):
-        if path in first:
-            same_as[run] = first[path]
+        if path in planned:
+            same_as[run] = planned[path]
         else:
-            first[path] = run
+            planned[path] = run
+    before_others = {paths[run] for run in first}
     cuts: dict[str, set[int]] = defaultdict(set)
-    for path in first:
+    for path in planned:
         for segment in path:
             cuts[segment.lineage].add(segment.end)
     through: dict[tuple[str, int], list[int]] = defaultdict(list)
     before: dict[tuple[str, int], tuple[str, int] | None] = {}
     pieces: dict[tuple[str, int], Segment] = {}
-    for path, run in first.items():
+    for path in sorted(planned, key=lambda path: path not in before_others):
         previous: tuple[str, int] | None = None
         for piece in _pieces(path, cuts):
             key = (piece.lineage, piece.end)
-            through[key].append(run)
+            through[key].append(planned[path])
             before[key] = previous
             pieces[key] = piece
             previous = key
-    ending = {(path[-1].lineage, path[-1].end): run for path, run in first.items()}
+    ending = {(path[-1].lineage, path[-1].end): run for path, run in planned.items()}
     built: dict[tuple[str, int], Stage] = {}
     for key, previous in before.items():  # a path lists its stages in order, so a parent is there before its child
         parent = None if previous is None else built[previous]
         piece = pieces[key]
-        runs = tuple(through[key])
-        built[key] = Stage(piece.lineage, piece.start, piece.end, parent, runs, ending.get(key), piece.is_open)
+        runs = tuple(sorted(through[key]))
+        goes_first = any(paths[run] in before_others for run in runs)
+        built[key] = Stage(
+            piece.lineage, piece.start, piece.end, parent, runs, ending.get(key), piece.is_open, goes_first
+        )
     return Plan(tuple(paths), tuple(built.values()), same_as)
 
 
@@ -149,7 +158,9 @@ def makespan(
     slots: int,
     takes: Callable[[Stage], int] = lambda _: 1,
 ) -> float:
-    """Return how long stages take on some equal slots, if the stage with most left behind it always goes first.
+    """Return how long stages take on some equal slots, if the one with most left behind it always goes first.
+
+    Before it go those that go before others.
 
     Args:
         stages: those still to be done; one whose parent is not among them can start at once.
@@ -164,16 +175,17 @@ def makespan(
         if stage.parent is not None:
             left[stage.parent] = max(left.get(stage.parent, 0.0), left[stage])
     waiting = set(todo)
-    behind: dict[Stage | None, list[tuple[float, int, Stage]]] = defaultdict(list)
+    behind: dict[Stage | None, list[tuple[bool, float, int, Stage]]] = defaultdict(list)
     for number, stage in enumerate(todo):
-        behind[stage.parent if stage.parent in waiting else None].append((-left[stage], number, stage))
+        place = (not stage.goes_first, -left[stage], number, stage)
+        behind[stage.parent if stage.parent in waiting else None].append(place)
     ready = behind[None]
     heapq.heapify(ready)
     busy: list[tuple[float, int, Stage]] = []
     now = 0.0
     while ready or busy:
-        while ready and takes(ready[0][2]) <= slots:
-            _, number, stage = heapq.heappop(ready)
+        while ready and takes(ready[0][-1]) <= slots:
+            *_, number, stage = heapq.heappop(ready)
             slots -= takes(stage)
             heapq.heappush(busy, (now + seconds(stage), number, stage))
         now, _, done = heapq.heappop(busy)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tut.sweep.plan import Priority
 from tut.training.assignment import Assignment
 
 
@@ -59,8 +60,8 @@ class Work(Task):
 
     sweep: Path
     """The sweep's folder."""
-    priority: int
-    """Steps left on the longest path through it: the most goes first."""
+    priority: Priority
+    """The largest goes first; see there."""
     device: str
     """The kind of device it needs: `cuda`, `cpu` or `mps`."""
     precision: str

@@ -33,7 +33,7 @@ def stage(name: str, slots: int, priority: int = 1, parent: str | None = None, d
         record="",
         ends_run=False,
         sweep=Path(),
-        priority=priority,
+        priority=(False, priority),
         slots=slots,
         device=device,
         precision="fp32",

@@ -119,7 +119,7 @@ def test_a_machine_without_the_planned_precision(tmp_path: Path, monkeypatch: py
         record=str(tmp_path / "run"),
         ends_run=False,
         sweep=tmp_path,
-        priority=1,
+        priority=(False, 1),
         slots=1,
         device="cuda",
         precision="bf16",
@@ -162,7 +162,7 @@ def test_a_job_finds_where_its_run_unties(tmp_path: Path, monkeypatch: pytest.Mo
         work = Work(
             **vars(todo.task(stage, folder)),
             sweep=folder.path,
-            priority=1,
+            priority=(False, 1),
             device="cpu",
             precision=inputs.precision,
             slots=1,

@@ -43,7 +43,7 @@ def nonsense(folder: Path) -> Work:
         record=str(folder / "run"),
         ends_run=False,
         sweep=folder,
-        priority=1,
+        priority=(False, 1),
         slots=1,
         device="cpu",
         precision="fp32",

@@ -1,9 +1,9 @@
 """Stages on the devices of this machine: which starts when, and where, and what became of it.
 
 A stage starts when the checkpoint of the stage before it is in the store and as many devices as it takes are free. Of
-those that could start, the one goes first that has most left to do behind it: the longest path decides how long all
-takes. What is free is kept for it until it has enough, so one that needs several devices is not overtaken for ever by
-those that need one.
+those that could start, tied runs go first, for the others are compared to them. Among these, and among the others, the
+one goes first that has most left to do behind it: the longest path decides how long all takes. What is free is kept for
+it until it has enough, so one that needs several devices is not overtaken for ever by those that need one.
 """
 
 import signal
@@ -165,7 +165,7 @@ def _ready(queue: dict[str, Queued]) -> list[Queued]:
         parent = _parent(stage, queue)
         if stage.status == Status.WAITING and (parent is None or parent.has_landed):
             ready.append(stage)
-    return sorted(ready, key=lambda stage: -stage.work.priority)
+    return sorted(ready, key=lambda stage: stage.work.priority, reverse=True)
 
 
 def _parent(stage: Queued, queue: dict[str, Queued]) -> Queued | None:

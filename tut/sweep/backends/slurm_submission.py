@@ -58,7 +58,8 @@ class Submission:
             SystemExit: a signal asks to stop.
         """
         names = {item.name for item in self._work}
-        waiting = sorted((item for item in self._work if item.name not in self.jobs), key=lambda item: -item.priority)
+        waiting = [item for item in self._work if item.name not in self.jobs]
+        waiting.sort(key=lambda item: item.priority, reverse=True)
         while waiting:
             first = next(item for item in waiting if item.parent in self.jobs or item.parent not in names)
             siblings = [item for item in waiting if _can_be_one_array(item, first)]

@@ -1,0 +1,71 @@
+"""Whether a run was best before its end, and whether a gap still moves there."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import command
+from planted import plant_sweep
+
+from tut.report.ending import remarks_on_ending
+from tut.report.summary import report_on
+from tut.report.tables import more_text
+from tut.tracking.record import Record
+
+
+def bend(sweep: Path, moves: Callable[[str, int, int], float]) -> Path:
+    """Change the validation losses of a sweep's runs: `moves` tells by how much, of an arm, a seed and a step."""
+    for run in map(Record, sorted(sweep.iterdir())):
+        arm, seed = run.state["arm"], run.state["config"]["seed"]
+        path = run.folder / "valid.jsonl"
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        changed = [row | {"loss": row["loss"] + moves(arm, seed, row["step"])} for row in rows]
+        path.write_text("".join(json.dumps(row) + "\n" for row in changed))
+    return sweep
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Arms whose gap to tied (0.5) moves by `moves` nats in 1,000 steps, in each seed a little otherwise."""
+    moves = {"epoch=1": 0.2, "epoch=2": -0.2, "epoch=3": 0.0, "epoch=4": 0.0, "never": 0.0}
+    folder = plant_sweep(
+        tmp_path_factory.mktemp("ending"), dict.fromkeys(moves.keys() - {"never"}, 0.5), range(4), rows=18
+    )
+
+    def bent(arm: str, seed: int, step: int) -> float:
+        own = (moves[arm] + 0.01 * (seed - 1.5) * (arm != "never")) * (step - 900) / 1000
+        return own - 0.3 * (arm == "epoch=4" and step == 500)  # it was best long before its end
+
+    return bend(folder, bent)
+
+
+def test_an_arm_whose_gap_moves_is_remarked_upon(sweep: Path) -> None:
+    report = report_on([sweep])
+    remarks = remarks_on_ending(report.results, report.comparisons.comparisons)
+    assert set(remarks) == {"epoch=1", "epoch=2"}
+    assert remarks["epoch=1"].startswith(
+        "the gap to tied still grows: over the last third of training the difference in validation loss changes by +0.2"
+    )
+    assert "still shrinks: " in remarks["epoch=2"]
+    assert "changes by −0.2" in remarks["epoch=2"]
+    assert remarks["epoch=1"] in report.remarks[0]
+
+
+def test_how_far_the_last_is_above_the_best(sweep: Path) -> None:
+    table = more_text(report_on([sweep]).comparisons).set_index("untie")
+    column = table["last above best validation loss"].astype(float)
+    assert column["epoch=4"] > 0.05
+    assert column.drop("epoch=4").max() < 0.05
+
+
+def test_one_seed_or_few_evaluations_say_nothing(tmp_path: Path) -> None:
+    for name, seeds, rows in (("seed", 1, 18), ("rows", 4, 4)):
+        folder = plant_sweep(tmp_path / name, {"epoch=1": 0.5}, range(seeds), rows=rows)
+        report = report_on([bend(folder, lambda arm, _seed, step: 0.2 * (arm != "never") * step / 1000)])
+        assert remarks_on_ending(report.results, report.comparisons.comparisons) == {}
+
+
+def test_the_command_line(sweep: Path, tmp_path: Path) -> None:
+    done = command("tut.report", str(sweep), "--output", str(tmp_path / "there"), cwd=tmp_path)
+    assert "\n  - the gap to tied still grows: " in done.stdout

@@ -1,0 +1,91 @@
+"""Whether an arm's effect depends on a key that was swept beside it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import command
+from planted import plant_sweep
+from scipy import stats
+
+from tut.report.effect_by_key import effects_by_key
+from tut.report.interaction import interactions, sentence_on
+from tut.report.summary import report_on
+
+RATE, WIDTH = "optimizer.lr", "model.config.hidden_size"
+ARMS = ("epoch=0", "epoch=3")
+
+
+@pytest.fixture(scope="module")
+def widths(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three widths: untying at the start gains 0.02 with each doubling, untying at epoch 3 costs the same at each."""
+    folder = tmp_path_factory.mktemp("widths")
+    for doublings, width in enumerate((64, 128, 256)):
+        effects = {"epoch=0": 0.05 - 0.02 * doublings, "epoch=3": 0.01}
+        random = np.random.default_rng(doublings)
+        for seed in range(5):
+            noisy = {arm: effect + random.normal(0, 0.002) for arm, effect in effects.items()}
+            about = {"changes": {"model.config": {"hidden_size": width}}}
+            plant_sweep(folder / f"{width} {seed}", noisy, [seed], **about)
+    return folder
+
+
+def test_the_slope_of_each_seed_is_tested(widths: Path) -> None:
+    report = report_on([widths])
+    start, later = interactions(report.comparisons.comparisons)
+    assert (start.key, start.arm, start.setting) == (WIDTH, "epoch=0", "")
+    assert [value for value, _ in start.points] == [64, 128, 256]
+    assert start.mean == pytest.approx(-0.02, abs=0.004)
+    by_hand = [
+        stats.linregress([6, 7, 8], [one.differences[seed] for _, one in start.points]).slope for seed in range(5)
+    ]
+    assert list(start.slopes.values()) == pytest.approx(by_hand)
+    assert start.p == pytest.approx(2 * stats.ttest_1samp(by_hand, 0).pvalue)  # Holm: the smaller of two
+    said = [sentence_on(one, report.comparisons.endpoint) for one in (start, later)]
+    assert said[0].startswith(f"epoch=0: its effect on test loss depends on {WIDTH}: −0.0")
+    assert f" with each doubling of {WIDTH} (95% CI −0.0" in said[0]
+    assert said[1].startswith(f"epoch=3: its effect on test loss is not seen to depend on {WIDTH}: ")
+    assert set(said) <= set(report.notes)
+    (figure,) = effects_by_key(report.comparisons).values()
+    assert figure.axes[0].get_xscale() == "log"
+    assert figure.axes[0].get_xticks().tolist() == [64, 128, 256]
+    assert len(figure.axes[0].containers) == 2
+
+
+def test_settings_that_differ_in_more_are_parted_by_the_rest(tmp_path: Path) -> None:
+    for rate in (0.1, 0.2):
+        for decay in (0.0, 0.5):
+            about = {"changes": {RATE: rate, "optimizer.weight_decay": decay, "optimizer.schedule": "linear"}}
+            plant_sweep(tmp_path / f"{rate} {decay}", {"epoch=3": rate}, range(2), **about)
+    found = interactions(report_on([tmp_path]).comparisons.comparisons)
+    assert [(one.key, one.setting, one.is_logarithmic) for one in found] == [
+        (RATE, "optimizer.weight_decay=0", True),
+        (RATE, "optimizer.weight_decay=0.5", True),
+        ("optimizer.weight_decay", f"{RATE}=0.1", False),
+        ("optimizer.weight_decay", f"{RATE}=0.2", False),
+    ]
+    assert all(one.mean == pytest.approx(0.1, abs=0.01) for one in found[:2])
+
+
+def test_words_one_seed_and_another_settings_baseline_give_no_test(tmp_path: Path) -> None:
+    for name in ("adamw", "sgd"):
+        plant_sweep(tmp_path / "words" / name, {"epoch=3": 0.1}, range(2), changes={"optimizer.name": name})
+    assert interactions(report_on([tmp_path / "words"]).comparisons.comparisons) == []
+    for rate in (0.1, 0.2):
+        plant_sweep(tmp_path / "one" / str(rate), {"epoch=3": 0.1}, [0], changes={RATE: rate})
+    report = report_on([tmp_path / "one"])
+    assert report.notes[-1].endswith(f"against {RATE}: cannot tell whether it depends on it, for that takes two seeds")
+    across = report_on([tmp_path / "one"], baseline=f"{RATE}=0.1 never").comparisons
+    assert interactions(across.comparisons) == []
+    assert effects_by_key(across) == {}
+
+
+def test_the_command_line(widths: Path, tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    done = command("tut.report", str(widths), "--output", str(there), cwd=tmp_path)
+    assert f"note: epoch=0: its effect on test loss depends on {WIDTH}: " in done.stdout
+    for ending in ("png", "svg"):
+        assert (there / f"effect-by-{WIDTH}.{ending}").stat().st_size > 1000
+    assert "against a key that was swept beside it" in (there / "index.html").read_text()
+    command("tut.report", str(next(widths.iterdir())), "--output", str(there), cwd=tmp_path)
+    assert not list(there.glob("effect-by-*"))

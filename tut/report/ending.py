@@ -1,0 +1,100 @@
+"""Whether an arm's gap to its baseline still moves at the end of training.
+
+A verdict is about the last step of training. An arm whose gap still grows there is on its way, and a longer run may say
+something else.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from tut.report.arms import Arm
+from tut.report.baselines import called
+from tut.report.comparison import Comparison
+from tut.report.results import Results
+from tut.report.sentences import number
+from tut.report.statistics import Interval, t_test
+from tut.splits import Split
+
+_END_BEGINS = 2 / 3
+"""Where in training the end begins, over which a gap's slope is taken."""
+_FEWEST_POINTS = 3
+_PER_STEPS = 1_000
+
+
+@dataclass(frozen=True)
+class Trend:
+    """How an arm's gap to its baseline moves at the end of training."""
+
+    slopes: dict[int, float]
+    """Of each seed: the change of the difference in validation loss, nats in 1,000 steps."""
+    mean: float
+    interval: Interval | None
+    """Student's t over seeds; None for one seed."""
+    gap: float
+    """The difference itself over that part of training, nats, mean over seeds."""
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether the slope differs from zero in other seeds too."""
+        return self.interval is not None and (self.interval[0] > 0 or self.interval[1] < 0)
+
+
+def trend(ours: pd.DataFrame, theirs: pd.DataFrame) -> Trend | None:
+    """Return how the paired difference in validation loss moves over the last third of training.
+
+    Args:
+        ours: metric rows of an arm's finished runs.
+        theirs: of its baseline's.
+
+    Returns:
+        None where no seed has three evaluations there that both runs were evaluated at.
+    """
+    both = _validation(ours).merge(_validation(theirs), on=["seed", "step"], suffixes=("", "_of_baseline"))
+    slopes = {}
+    gaps = []
+    for seed, own in both.groupby("seed"):
+        end = own[own["step"] >= _END_BEGINS * own["step"].max()]
+        if len(end) < _FEWEST_POINTS:
+            continue
+        gap = (end["loss"] - end["loss_of_baseline"]).to_numpy(float)
+        slope, _ = np.polyfit(end["step"].to_numpy(float) / _PER_STEPS, gap, 1)
+        slopes[int(str(seed))] = float(slope)
+        gaps.append(float(gap.mean()))
+    if not slopes:
+        return None
+    values = list(slopes.values())
+    _, interval = t_test(values)
+    return Trend(slopes, float(np.mean(values)), interval, float(np.mean(gaps)))
+
+
+def remarks_on_ending(results: Results, comparisons: Sequence[Comparison]) -> dict[str, str]:
+    """Return a remark on each arm whose gap to its baseline surely still moves at the end, by the arm's label.
+
+    Each is sure by itself: of twenty arms whose gaps stand still, one will be said to move.
+    """
+    remarks = {}
+    for one in comparisons:
+        moves = trend(_rows_of(results, one.arm), _rows_of(results, one.baseline))
+        if moves is None or not moves.is_sure or moves.interval is None:
+            continue
+        mean, low, high = (number(value, "loss", signed=True) for value in (moves.mean, *moves.interval))
+        remarks[one.arm.label] = (
+            f"the gap to {called(one.baseline, one.arm)} still {'grows' if moves.mean * moves.gap > 0 else 'shrinks'}: "
+            f"over the last third of training the difference in validation loss changes by {mean} nats in 1,000 steps "
+            f"(95% CI {low} to {high})"
+        )
+    return remarks
+
+
+def _rows_of(results: Results, arm: Arm) -> pd.DataFrame:
+    """Return the metric rows of an arm's finished runs."""
+    done = results.finished
+    folders = done[(done["setting"] == arm.setting) & (done["arm"] == arm.name)]["folder"]
+    return results.rows[results.rows["folder"].isin(folders)]
+
+
+def _validation(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows[(rows["split"] == Split.VALID) & np.isfinite(rows["loss"])][["seed", "step", "loss"]]

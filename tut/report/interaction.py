@@ -1,0 +1,99 @@
+"""Whether an arm's effect depends on a key that was swept beside it: the learning rate, the width, the vocabulary.
+
+Settings that differ in one number alone each have the arm and its baseline. Whether the effect is another at another
+number is no matter of one setting showing it and the next not. For each seed the differences to the baseline are
+regressed on the key; the slopes of the seeds are then tested against zero, so that the seed stays the unit.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from tut.report.comparison import Comparison
+from tut.report.endpoint import Endpoint
+from tut.report.grouping import named, overrides_of, varying
+from tut.report.sentences import number, p_value, seeds
+from tut.report.statistics import ALPHA, Interval, holm, t_test
+
+
+@dataclass(frozen=True, eq=False)
+class Interaction:
+    """How one arm's effect depends on a key."""
+
+    key: str
+    arm: str
+    """Its name, the same in all settings."""
+    setting: str
+    """What the settings have in common of what settings differ in; empty if that is nothing."""
+    points: tuple[tuple[float, Comparison], ...]
+    """The comparison at each value of the key, in the order of the values: two at least."""
+    is_logarithmic: bool
+    """Whether the effect is taken to depend on the logarithm: a slope is then the change for each doubling."""
+    slopes: dict[int, float]
+    """Of each seed that all values have, in units of the endpoint."""
+    mean: float | None
+    interval: Interval | None
+    p: float | None
+    """Of the paired t-test, adjusted by Holm over all interactions of the report."""
+
+
+def interactions(comparisons: Sequence[Comparison]) -> list[Interaction]:
+    """Return how each arm's effect depends on each number that settings differ in alone."""
+    settings = [overrides_of(one.arm.setting) for one in comparisons]
+    points: dict[tuple[str, str, str], list[tuple[float, Comparison]]] = {}
+    for key in varying(settings):
+        for one, setting in zip(comparisons, settings, strict=True):
+            value = _number(setting.get(key))
+            if value is None or not one.differences or one.baseline.setting != one.arm.setting:
+                continue
+            others = named({other: setting[other] for other in setting if other != key})
+            points.setdefault((key, one.arm.name, others), []).append((value, one))
+    found = [
+        _interaction(key, arm, setting, sorted(own, key=lambda point: point[0]))
+        for (key, arm, setting), own in points.items()
+        if len({value for value, _ in own}) > 1
+    ]
+    adjusted = holm([one.p for one in found])
+    return [replace(one, p=p) for one, p in zip(found, adjusted, strict=True)]
+
+
+def _number(value: str | None) -> float | None:
+    """Return the finite number that an override gives; None if it gives something else."""
+    try:
+        number_given = float(value or "")
+    except ValueError:
+        return None
+    return number_given if math.isfinite(number_given) else None
+
+
+def _interaction(key: str, arm: str, setting: str, points: Sequence[tuple[float, Comparison]]) -> Interaction:
+    values = [value for value, _ in points]
+    is_logarithmic = min(values) > 0
+    places = np.log2(values) if is_logarithmic else np.array(values)
+    shared = set.intersection(*(set(one.differences) for _, one in points))
+    slopes = {}
+    for seed in sorted(shared):
+        slope, _ = np.polyfit(places, [one.differences[seed] for _, one in points], 1)
+        slopes[seed] = float(slope)
+    p, interval = t_test(list(slopes.values()))
+    mean = float(np.mean(list(slopes.values()))) if slopes else None
+    return Interaction(key, arm, setting, tuple(points), is_logarithmic, slopes, mean, interval, p)
+
+
+def sentence_on(interaction: Interaction, endpoint: Endpoint) -> str:
+    """Return what may be said of how an arm's effect depends on a key."""
+    where = f" with {interaction.setting}" if interaction.setting else ""
+    effect = f"{interaction.arm}{where}: its effect on {endpoint.words}"
+    if interaction.mean is None or interaction.interval is None or interaction.p is None:
+        return f"{effect} against {interaction.key}: cannot tell whether it depends on it, for that takes two seeds"
+    mean, low, high = (
+        number(value, endpoint.metric, signed=True) for value in (interaction.mean, *interaction.interval)
+    )
+    unit = f"each doubling of {interaction.key}" if interaction.is_logarithmic else f"each 1 of {interaction.key}"
+    verdict = "depends on" if interaction.p < ALPHA else "is not seen to depend on"
+    return (
+        f"{effect} {verdict} {interaction.key}: {mean} with {unit} (95% CI {low} to {high}, "
+        f"{seeds(len(interaction.slopes))}, {p_value(interaction.p)} after Holm)"
+    )
