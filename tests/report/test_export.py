@@ -135,7 +135,7 @@ def test_the_command_line(sweep: Path, tmp_path: Path) -> None:
     assert head.split()[:2] == ["untie", "seeds"]
     assert "3 (1 failed)" in done.stdout
     assert lines[-1] == f"report: {tmp_path / 'there/index.html'}"
-    assert {words for _, words in report_on([sweep]).sentences} <= set(lines)
+    assert {finding.words for finding in report_on([sweep]).sentences} <= set(lines)
 
 
 def test_formats(sweep: Path, tmp_path: Path) -> None:

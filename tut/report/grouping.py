@@ -4,11 +4,12 @@ An arm is the runs that differ only in seed. A setting is the arms that differ o
 it they can be compared. What a key decides is said where it is declared: see `tut.marks`.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
-from tut.arm import is_found, unusual_untying
-from tut.config import NEVER, RAMPS, marked_keys
+from tut.arm import is_found, overrides, unusual_untying
+from tut.config import NEVER, POINTS, RAMPS, marked_keys
 from tut.marks import Decides, KnownBy, Mark
 
 
@@ -35,6 +36,32 @@ def facts_of(state: dict[str, Any]) -> dict[KnownBy, Any]:
         KnownBy.PRECISION: (state.get("hardware") or {}).get("precision"),
         KnownBy.LENGTH: state.get("total_steps"),
     }
+
+
+ArmOrder = tuple[float, list[tuple[str, float, str]]]
+
+
+def arm_order(name: str, untie_step: int | None) -> ArmOrder:
+    """Return what to sort the arms of a setting by, so that the tied one comes first and those that find a point last.
+
+    Others come by the step that they untie at. Of one step the plain arm comes first, and of arms that differ in a
+    number the one with the smallest.
+    """
+    point = float(untie_step or 0)
+    if name == NEVER:
+        point = -1.0
+    elif is_found(name):
+        point = math.inf
+    schedule = {key: value for key, value in overrides(name).items() if key not in POINTS}
+    return point, [(key, _number(value), value) for key, value in schedule.items()]
+
+
+def _number(value: str) -> float:
+    """Return the number that an override gives; infinity, which comes last, if it gives a word."""
+    try:
+        return float(value)
+    except ValueError:
+        return math.inf
 
 
 def varying(dicts: Sequence[dict[str, Any]]) -> list[str]:
