@@ -40,12 +40,13 @@ def _by_untie_point(found: list[Comparison], comparisons: Comparisons) -> Figure
         axes.axhspan(-endpoint.margin, endpoint.margin, color=MUTED, alpha=0.25, linewidth=0, label="margin")
     places = _places(found)
     _connect_means_of_settings(axes, found, places)
-    width = max(places) - min(places) or 1.0
-    axes.set_xlim(min(places) - 0.1 * width, max(places) + 0.1 * width)  # of one arm, there is no range to take it from
+    stretch = max(places) - min(places)
+    room = 0.1 * stretch or 0.5  # of one arm, there is no stretch to take it from
+    axes.set_xlim(min(places) - room, max(places) + room)
     for one, place in zip(found, places, strict=True):
         if one.arm.untie_step == 0 and one.paired.mean is not None:
             axes.axhline(one.paired.mean, color=look[one.arm.label].colour, linestyle="--", linewidth=1)
-        _draw_effect(axes, one, look[one.arm.label], place, place_of_seeds=place + width / 50)
+        _draw_effect(axes, one, look[one.arm.label], place, place_of_seeds=place + (stretch or 1.0) / 50)
     ticks = [one.arm.label for one in found]
     if len(ticks) > 7 or sum(map(len, ticks)) > 60:  # more than a line has room for
         axes.set_xticks(places, ticks, rotation=35, ha="right", rotation_mode="anchor", fontsize=9)
