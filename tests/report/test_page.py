@@ -54,6 +54,11 @@ def test_the_answer_comes_first(report: Report, html: str) -> None:
     assert places == sorted(places)
 
 
+def test_one_arm_is_the_one(tmp_path: Path) -> None:
+    said = answer(report_on([plant_sweep(tmp_path, {"epoch=3": -0.02}, range(3))], baseline="epoch=3").comparisons)
+    assert re.fullmatch(r"On test loss: the one arm is worse than epoch=3: staying tied \(\+0.0\d+\).", said)
+
+
 def test_nothing_to_compare_is_said(tmp_path: Path) -> None:
     report = report_on([plant_sweep(tmp_path, {}, range(2))])
     assert answer(report.comparisons) == "Nothing can be compared yet."

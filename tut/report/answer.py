@@ -39,9 +39,10 @@ def answer(comparisons: Comparisons) -> str:
     for verdict in _SAYS_MOST:
         own = [one for one in compared if one.verdict == verdict]
         if own:
-            of_all = "" if parts else f" of {len(compared)} {'arms' if len(compared) > 1 else 'arm'}"
-            count = f"{len(own)}{of_all} {'is' if len(own) == 1 else 'are'}"
-            parts.append(f"{count} {words[verdict]}{_which(own, comparisons.endpoint)}")
+            of_all = "" if parts else f" of {len(compared)} arms"
+            count = "the one arm" if len(compared) == 1 else f"{len(own)}{of_all}"
+            verb = "is" if len(own) == 1 else "are"
+            parts.append(f"{count} {verb} {words[verdict]}{_which(own, comparisons.endpoint)}")
     return f"On {comparisons.endpoint.words}: {'; '.join(parts)}."
 
 

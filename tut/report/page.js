@@ -159,8 +159,9 @@ class Panel {
     const axis = this[along];
     const value = axis.text(axis.value(at[along]));
     if (series.kind !== "mean") return value;
-    const before = this.series.slice(0, this.series.indexOf(series)).reverse(); // a band is drawn right before its mean
-    const around = before.find(({ arm, kind }) => arm === series.arm && (kind === "band" || kind === "interval"));
+    // Where an arm has several means, as of the two roles' gradients, their bands are drawn in the same order.
+    const own = (...kinds) => this.series.filter(({ arm, kind }) => arm === series.arm && kinds.includes(kind));
+    const around = own("band", "interval")[own("mean").indexOf(series)];
     const ends = (around?.points ?? [])
       .filter((point) => Math.abs(point[across] - at[across]) < 0.02)
       .map((point) => axis.value(point[along]));
