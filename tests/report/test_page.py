@@ -183,6 +183,7 @@ def test_methods_and_citation(report: Report) -> None:
     said = methods(report.comparisons)
     assert said.startswith("Each arm was trained with 4 seeds and compared to the model that stays tied on test loss")
     assert "over 5 comparisons" in said
+    assert "The number of seeds was not fixed in advance." in said
     cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert f"title = {{{cited['title']}}}" in CITATION
     assert f"author = {{{{{cited['authors'][0]['name']}}}}}" in CITATION

@@ -25,11 +25,13 @@ def methods(comparisons: Comparisons) -> str:
     said = [
         f"Each arm was trained with {_seeds(comparisons)} and compared to {baseline} on {endpoint.words} at the end of "
         "training.",
+        _plan(comparisons),
         "Within a seed, arms share initial weights, batches and masks, are one run up to the step at which they untie, "
         "and all runs are scored on the same tokens; so the unit of analysis is the difference between an arm and the "
         "baseline within a seed.",
-        f"We report its mean over seeds with the {1 - ALPHA:.0%} interval of Student's t and the p-value of the "
-        f"two-sided paired t-test, adjusted by Holm's method over {len(comparisons.comparisons)} comparisons.",
+        f"We report its mean over seeds with the {1 - ALPHA:.0%} interval of Student's t, which is of one arm and one "
+        "look, and the p-value of the two-sided paired t-test, adjusted for all looks by one bound for all of them "
+        f"(Pocock) and by Holm's method over {len(comparisons.comparisons)} comparisons.",
     ]
     if endpoint.margin is not None:
         said.append(
@@ -37,13 +39,21 @@ def methods(comparisons: Comparisons) -> str:
             f"±{endpoint.margin:g}, adjusted likewise."
         )
     said.append(
-        "Sign-flip permutation tests and BCa bootstrap intervals over seeds, which assume less, are reported beside "
-        "them; intervals for other documents resample the documents of the split."
+        "Seeds that diverged count as the worst. Dunnett's test with a variance pooled over arms, sign-flip "
+        "permutation tests and BCa bootstrap intervals over seeds are reported beside these; intervals for other "
+        "documents resample the documents of the split."
     )
     if not endpoint.is_primary:
         said.append("This comparison is an exploration: the endpoint of a sweep is its test loss.")
     said.append(f"Computed with TUT {tut.__version__}.")
     return " ".join(said)
+
+
+def _plan(comparisons: Comparisons) -> str:
+    if comparisons.plan is None:
+        return "The number of seeds was not fixed in advance."
+    looks = ", ".join(map(str, comparisons.plan.looks))
+    return f"The number of seeds was fixed in advance, with a look at {looks} of them."
 
 
 def _seeds(comparisons: Comparisons) -> str:
