@@ -79,7 +79,7 @@ def axis(scale: Scale, endpoint: Endpoint) -> Markup:
     words = [
         f'<text x="{place:.1f}%" y="13" text-anchor="{anchor}">{side}</text>'
         for place, anchor, side in sides
-        if 15 < place < 85
+        if 28 < place < 72
     ]
     if len(words) < len(sides):  # the zero is near an end: there is room on one side only
         place, anchor, side = sides[0] if zero > 50 else sides[1]
