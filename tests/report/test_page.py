@@ -59,6 +59,12 @@ def test_one_arm_is_the_one(tmp_path: Path) -> None:
     assert re.fullmatch(r"On test loss: the one arm is worse than epoch=3: staying tied \(\+0.0\d+\).", said)
 
 
+def test_arms_of_one_verdict_are_all(tmp_path: Path) -> None:
+    plant_sweep(tmp_path, {f"epoch={epoch}": 0.0 for epoch in range(4)}, range(2), noise=0.1)
+    said = answer(report_on([tmp_path]).comparisons)
+    assert re.fullmatch(r"On test loss: all 4 arms are not yet told apart from tied \(.0\.\d+ to .0\.\d+\).", said)
+
+
 def test_nothing_to_compare_is_said(tmp_path: Path) -> None:
     report = report_on([plant_sweep(tmp_path, {}, range(2))])
     assert answer(report.comparisons) == "Nothing can be compared yet."
@@ -152,7 +158,7 @@ def test_what_buckets_add_sums_up_to_the_difference(report: Report) -> None:
     "values, decimals, said",
     [
         ([0.1, 12.0], 4, ["+0.1000", "+12.0000"]),
-        ([0.1, 0.00004], 6, ["+0.100000", "+0.000040"]),
+        ([0.1, 0.00004], 5, ["+0.10000", "+0.00004"]),
         ([0.1, -3e-12], 7, ["+0.1000000", "−3e−12"]),
         ([0.0, None, 2e9], 4, ["+0.0000", "", "+2e+09"]),
     ],

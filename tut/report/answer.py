@@ -39,11 +39,16 @@ def answer(comparisons: Comparisons) -> str:
     for verdict in _SAYS_MOST:
         own = [one for one in compared if one.verdict == verdict]
         if own:
-            of_all = "" if parts else f" of {len(compared)} arms"
-            count = "the one arm" if len(compared) == 1 else f"{len(own)}{of_all}"
             verb = "is" if len(own) == 1 else "are"
-            parts.append(f"{count} {verb} {words[verdict]}{_which(own, comparisons.endpoint)}")
+            which = _which(own, comparisons.endpoint)
+            parts.append(f"{_count(len(own), len(compared), first=not parts)} {verb} {words[verdict]}{which}")
     return f"On {comparisons.endpoint.words}: {'; '.join(parts)}."
+
+
+def _count(own: int, compared: int, first: bool) -> str:
+    if own == compared:
+        return "the one arm" if own == 1 else f"all {own} arms"
+    return f"{own} of {compared} arms" if first else f"{own}"
 
 
 def _which(own: Sequence[Comparison], endpoint: Endpoint) -> str:

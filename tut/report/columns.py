@@ -15,7 +15,7 @@ def decimals_of(values: Iterable[float | None], metric: str) -> int:
     sizes = [abs(value) for value in values if value]
     if not sizes or min(sizes) >= 0.5 * 10**-usual:
         return usual
-    return min(1 - math.floor(math.log10(min(sizes))), usual + _MOST_MORE)
+    return min(-math.floor(math.log10(min(sizes))), usual + _MOST_MORE)
 
 
 def in_column(value: float | None, decimals: int, signed: bool = False) -> str:
