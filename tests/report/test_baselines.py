@@ -50,9 +50,9 @@ def test_a_sentence_names_the_baseline_of_another_setting(widths: Path) -> None:
     words = dict(zip((one.arm.label for one in report.comparisons.comparisons), report.sentences, strict=True))
     assert (
         f"worse than {WIDE} optimizer.lr=0.1 never"
-        in words["model.config.hidden_size=128 optimizer.lr=0.1 epoch=0 init=fresh"][1]
+        in words["model.config.hidden_size=128 optimizer.lr=0.1 epoch=0 init=fresh"].words
     )
-    assert "better than tied" in words[f"{WIDE} optimizer.lr=0.1 epoch=0 init=fresh"][1]
+    assert "better than tied" in words[f"{WIDE} optimizer.lr=0.1 epoch=0 init=fresh"].words
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def test_an_arm_whose_gap_moves_is_remarked_upon(sweep: Path) -> None:
     )
     assert "still shrinks: " in remarks["epoch=2"]
     assert "changes by −0.2" in remarks["epoch=2"]
-    assert remarks["epoch=1"] in report.remarks[0]
+    assert remarks["epoch=1"] in report.sentences[0].remarks
 
 
 def test_how_far_the_last_is_above_the_best(sweep: Path) -> None:

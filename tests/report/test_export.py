@@ -10,11 +10,13 @@ import sys
 import xml.etree.ElementTree
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from conftest import command
 from planted import plant, plant_sweep, results
 
+from tut.report.__main__ import main
 from tut.report.export import formatted, write_report
 from tut.report.summary import report_on
 
@@ -32,7 +34,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Page(HTMLParser):
-    """Reads a page's ids, headings and findings, and whatever it would load."""
+    """Reads a page's ids, links and findings, and whatever it would load."""
 
     void = {"meta", "link", "br", "img", "hr", "input"}
 
@@ -40,18 +42,19 @@ class Page(HTMLParser):
         super().__init__()
         self.ids: list[str] = []
         self.loads: list[str] = []
-        self.open: list[str] = []
+        self.links: list[str] = []
+        self.open: list[tuple[str, str | None]] = []
         self.findings: list[str] = []
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.ids += [value for name, value in attrs if name == "id" and value]
         links = [value for name, value in attrs if name in ("src", "href", "xlink:href") and value]
-        self.loads += [link for link in links if not link.startswith("#")]
-        if tag not in self.void:
-            self.open.append(tag)
-        if tag == "li" and dict(attrs).get("class"):
+        (self.links if tag == "a" else self.loads).extend(link for link in links if not link.startswith("#"))
+        if tag == "p" and self.open[-1] == ("div", "words"):
             self.findings.append("")
+        if tag not in self.void:
+            self.open.append((tag, dict(attrs).get("class")))
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.handle_starttag(tag, attrs)
@@ -59,10 +62,10 @@ class Page(HTMLParser):
             self.open.pop()
 
     def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
+        assert self.open.pop()[0] == tag
 
     def handle_data(self, data: str) -> None:
-        if self.open[-1:] == ["li"] and self.findings:
+        if self.open[-2:] == [("div", "words"), ("p", None)]:
             self.findings[-1] += data
 
 
@@ -71,21 +74,32 @@ def test_the_page_is_whole_and_needs_nothing_else(sweep: Path) -> None:
     page = Page(text)
     assert page.open == []
     assert page.loads == []
-    assert "<script" not in text
-    assert not re.search(r"url\((?!#)", text)
+    assert text.count("<script") == 1
+    assert not re.search(r"url\((?!#)|fetch\(|import ", text)
     assert len(page.ids) == len(set(page.ids))
     for reference in re.findall(r'(?:href="#|url\(#)([^")]+)', text):
         assert reference in page.ids
-    assert page.findings == [words for _, words in report_on([sweep]).sentences]
+    # A verdict of "worse" comes after one of "better".
+    assert page.findings == [finding.words for finding in reversed(report_on([sweep]).sentences)]
     assert text.count("<figure") == len(FIGURES)
+    assert text.count('<svg role="img" aria-label="') == len(FIGURES)
     assert "prefers-color-scheme: dark" in text
-    assert "#222222" not in text  # ink is the theme's
+    assert not re.search(r": #222222|: #294c9b", re.sub(r"(?s)<style>.*?</style>", "", text, count=1))  # the theme's
     assert "2 finished, 1 failed" not in text
     assert "10 runs (9 finished, 1 failed), 3 arms, 3 seeds each; compared on test loss." in text
     assert "python -m tut.train -m ..." in text
     assert "config: untie.epoch" in text
     for column in ("never", "2.13.0", "abc"):
         assert column in text
+
+
+def test_what_the_page_links_to_is_there(sweep: Path) -> None:
+    links = Page((sweep / "report/index.html").read_text()).links
+    for link in links:
+        assert (sweep / "report" / unquote(link)).exists(), link
+    folders = {str(run) for run in sweep.iterdir() if (run / "state.json").exists()}
+    assert folders <= {os.path.normpath(sweep / "report" / unquote(link)) for link in links}
+    assert {path.name for path in (sweep / "report").glob("*.csv")} <= set(links)
 
 
 def test_figures_are_png_and_svg(sweep: Path) -> None:
@@ -124,6 +138,7 @@ def test_tables_are_csv_and_latex(sweep: Path) -> None:
     latex = (sweep / "report/arms.tex").read_text()
     assert latex.count(r"\\") == 4
     assert r"\toprule" in latex
+    assert r"\label{tab:tut-test-loss}" in latex
     assert "−" not in latex
     assert "$-0.0" in latex
 
@@ -131,11 +146,12 @@ def test_tables_are_csv_and_latex(sweep: Path) -> None:
 def test_the_command_line(sweep: Path, tmp_path: Path) -> None:
     done = command("tut.report", str(sweep), "--output", str(tmp_path / "there"), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    head, *_ = lines = done.stdout.splitlines()
+    answer, head, *_ = lines = done.stdout.splitlines()
+    assert answer.startswith("On test loss: 1 of 2 arms is better than tied: untying at epoch 3 (−0.0")
     assert head.split()[:2] == ["untie", "seeds"]
     assert "3 (1 failed)" in done.stdout
     assert lines[-1] == f"report: {tmp_path / 'there/index.html'}"
-    assert {words for _, words in report_on([sweep]).sentences} <= set(lines)
+    assert {finding.words for finding in report_on([sweep]).sentences} <= set(lines)
 
 
 def test_formats(sweep: Path, tmp_path: Path) -> None:
@@ -157,6 +173,12 @@ def test_formats(sweep: Path, tmp_path: Path) -> None:
         (["--metric", "los"], "tut: argument --metric: invalid choice: 'los'"),
         (["--margin", "-1"], "tut: --margin -1.0: must be a finite number above 0"),
         (["--baseline", "epoch=4"], "tut: --baseline epoch=4: no such arm; there are never, epoch=0, epoch=3"),
+        (["--columns", "verdikt"], "tut: --columns verdikt: no such column; there are untie, seeds, test loss,"),
+        (
+            ["--columns", "arm,untie", "--format", "csv"],
+            "tut: --columns untie: no such column; there are setting, arm,",
+        ),
+        (["--columns", "untie", "--format", "json"], "tut: --columns: of --format text, csv, markdown or latex"),
         (["nowhere"], "tut: nowhere: no such folder"),
     ],
 )
@@ -166,6 +188,33 @@ def test_mistakes(words: list[str], said: str, sweep: Path, tmp_path: Path) -> N
     assert done.stderr.startswith(said)
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "x").exists()
+
+
+def test_columns_by_choice(sweep: Path) -> None:
+    report = report_on([sweep])
+    wanted = ["verdict", "difference", "untied at step"]
+    head, _, *rows = formatted(report, "markdown", wanted).splitlines()
+    assert head == "| verdict | difference | untied at step |"
+    assert rows[0] == "|  |  |  |"
+    assert r"verdict & difference & untied at step \\" in formatted(report, "latex", wanted)
+    assert formatted(report, "csv", ["arm", "verdict"]) == "arm,verdict\nnever,\nepoch=0,worse\nepoch=3,better\n"
+
+
+def test_another_question_has_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    sweep = plant_sweep(tmp_path / "sweep", {"epoch=0": 0.02, "epoch=3": -0.02}, range(2))
+    more = plant_sweep(tmp_path / "more", {"epoch=3": -0.02}, range(2, 4))
+    monkeypatch.setattr("tut.report.export.write_report", lambda report, folder: folder / "index.html")
+    for words, name in (
+        ([], "report"),
+        (["--metric", "loss", "--split", "test", "--baseline", "never"], "report"),
+        (["--metric", "acc"], "report-acc"),
+        (["--split", "validation", "--margin", "0.01"], "report-valid-margin-0.01"),
+        (["--baseline", "untie.epoch=0"], "report-to-untie.epoch=0"),
+        ([str(more)], "report-with-more"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["tut.report", str(sweep), *words])
+        main()
+        assert capsys.readouterr().out.splitlines()[-1] == f"report: {sweep / name / 'index.html'}"
 
 
 def test_a_report_that_is_killed_leaves_the_earlier_one_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

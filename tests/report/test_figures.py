@@ -10,8 +10,10 @@ from planted import PLATEAU, plant_found, plant_sweep
 
 from tut.report.drawing import STYLE
 from tut.report.effect import effect
-from tut.report.figures import curves, loss_by_frequency, parting
+from tut.report.figures import parting
 from tut.report.frequency import by_frequency, within_buckets
+from tut.report.frequency_figure import loss_by_frequency
+from tut.report.over_training import curves, difference
 from tut.report.summary import Report, report_on
 from tut.tracking.record import Record
 
@@ -70,6 +72,54 @@ def test_effects_of_points_alone_are_drawn_against_the_point(unusual: str, tmp_p
     assert figure is not None
     assert figure.axes[0].get_xlabel().startswith("untie point")
     assert figure.axes[0].get_xticks().tolist() == [0, 300, 600]
+
+
+def test_seeds_lie_beside_the_bar_of_a_single_arm(tmp_path: Path) -> None:
+    """Also where steps are large, or all is at step 0."""
+    for number, arm in enumerate(("epoch=3", "epoch=0", "step=800")):
+        figure = effect(report_on([plant_sweep(tmp_path / str(number), {arm: 0.1}, range(3))]).comparisons)
+        assert figure is not None
+        (axes,) = figure.axes
+        left, right = axes.get_xlim()
+        at = {line.get_gid().split()[1]: line.get_xdata()[0] for line in axes.lines if line.get_gid()}
+        assert (at["mean"] - left) / (right - left) == pytest.approx(0.5, abs=0.1)
+        assert 0 < (at["dot"] - at["mean"]) / (right - left) < 0.05
+
+
+@pytest.mark.parametrize(
+    "arms",
+    [
+        ["epoch=2", "epoch=2 init=fresh"],
+        ["epoch=0", "epoch=0 init=fresh", "epoch=0 init=zero"],
+        ["epoch=2 optimizer_state=zero", "epoch=4"],
+    ],
+)
+def test_no_line_leads_between_arms_that_are_no_order(arms: list[str], tmp_path: Path) -> None:
+    figure = effect(report_on([plant_sweep(tmp_path, dict.fromkeys(arms, 0.1), range(2))]).comparisons)
+    assert figure is not None
+    unmarked = [line for line in figure.axes[0].lines if not line.get_gid()]
+    assert len(unmarked) == 1  # that of the baseline
+
+
+def test_each_difference_has_a_scale_of_its_own(tmp_path: Path) -> None:
+    report = report_on([plant_sweep(tmp_path, {"epoch=1": 1.0, "epoch=2": 0.01, "epoch=3": 0.1}, range(3))])
+    figure = difference(report.results, report.comparisons)
+    assert figure is not None
+    drawn = [axes for axes in figure.axes if axes.axison]
+    assert [axes.get_title(loc="left") for axes in drawn] == ["epoch=1", "epoch=2", "epoch=3"]
+    heights = [np.ptp(axes.get_ylim()) for axes in drawn]
+    assert heights[0] > 5 * heights[2] > 25 * heights[1] / 5
+
+
+def test_the_baseline_is_on_top_and_what_differs_can_be_seen(tmp_path: Path) -> None:
+    report = report_on([plant_sweep(tmp_path, {"epoch=1": 0.01, "epoch=2": -0.01}, range(3))])
+    figure = curves(report.results, report.comparisons)
+    assert figure is not None
+    whole, detail, _, gap = figure.axes
+    means = [line for line in detail.lines if "mean" in (line.get_gid() or "")]
+    assert max(means, key=lambda line: line.get_zorder()).get_label() == "never"
+    assert np.ptp(detail.get_ylim()) < 0.5 * np.ptp(whole.get_ylim())
+    assert gap.get_ylabel() == "validation\n− training"
 
 
 def test_an_arm_that_finds_its_point_has_none_to_be_drawn_against(found: Report) -> None:

@@ -64,17 +64,17 @@ def test_a_second_look_at_more_seeds_takes_more(tmp_path: Path) -> None:
     more_seeds(tmp_path, range(4), -0.004)
     first = look(tmp_path)
     assert any("was not planned (report.seeds): at this unplanned first look" in note for note in first.notes)
-    assert first.sentences[0][0] == "cannot tell"
+    assert first.sentences[0].verdict == "cannot tell"
     more_seeds(tmp_path, range(4, 8), -0.004)
     second = look(tmp_path)
     (found,) = second.comparisons.comparisons
     assert found.paired.t_p is not None
     assert 0.001 < found.paired.t_p < 0.01
     assert found.verdict == "cannot tell"
-    assert "8 seeds, an unplanned look after one at 4, p = 0.0" in second.sentences[0][1]
-    assert "; a look that was not planned needs p < 0.01" in second.sentences[0][1]
+    assert "8 seeds, an unplanned look after one at 4, p = 0.0" in second.sentences[0].words
+    assert "; a look that was not planned needs p < 0.01" in second.sentences[0].words
     more_seeds(tmp_path, range(8, 20), -0.004)
-    assert look(tmp_path).sentences[0][0] == "better"
+    assert look(tmp_path).sentences[0].verdict == "better"
     assert [line["arms"]["epoch=3"]["seeds"] for line in recorded(tmp_path)] == [4, 8, 20]
 
 
@@ -83,30 +83,33 @@ def test_the_same_seeds_are_the_same_look(tmp_path: Path) -> None:
     for _ in range(2):
         report = report_on([tmp_path])
         write_report(report, tmp_path / "report")
-        assert report.sentences[0][0] == "better"
+        assert report.sentences[0].verdict == "better"
     assert len(recorded(tmp_path)) == 1
 
 
 def test_looks_at_parts_of_a_plan_claim_nothing_and_cost_nothing(tmp_path: Path) -> None:
     more_seeds(tmp_path, range(6), -0.02, PLAN)
-    verdict, words = look(tmp_path).sentences[0]
-    assert verdict == "cannot tell"
-    assert "; too early: the next planned look is at 8 seeds" in words
+    said = look(tmp_path).sentences[0]
+    assert said.verdict == "cannot tell"
+    assert "; too early: the next planned look is at 8 seeds" in said.words
     assert not (tmp_path / RECORD).exists()
     more_seeds(tmp_path, range(6, 8), -0.02, PLAN)
-    verdict, words = look(tmp_path).sentences[0]
-    assert verdict == "better"
-    assert "8 seeds, planned look 2 of 2, p = " in words
+    said = look(tmp_path).sentences[0]
+    assert said.verdict == "better"
+    assert "8 seeds, planned look 2 of 2, p = " in said.words
     more_seeds(tmp_path, range(8, 10), -0.02, PLAN)
     report = look(tmp_path)
-    assert "10 seeds, an unplanned look after the planned ones" in report.sentences[0][1]
-    assert report.remarks[0][-1] == "the planned looks have had their 5% of false claims; this one has 1% beside them"
+    assert "10 seeds, an unplanned look after the planned ones" in report.sentences[0].words
+    assert (
+        report.sentences[0].remarks[-1]
+        == "the planned looks have had their 5% of false claims; this one has 1% beside them"
+    )
 
 
 def test_a_planned_look_is_called_so(tmp_path: Path) -> None:
     more_seeds(tmp_path, range(6), -0.02, {"report.seeds": 6})
     report = look(tmp_path)
-    assert "6 seeds, as planned, p = " in report.sentences[0][1]
+    assert "6 seeds, as planned, p = " in report.sentences[0].words
     assert not any("not planned" in note for note in report.notes)
 
 

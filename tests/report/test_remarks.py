@@ -15,8 +15,8 @@ SIX = range(6)
 def only(folder: Path) -> tuple[str, tuple[str, ...]]:
     """Return the sentence of a sweep of one arm, and what stands under it."""
     report = report_on([folder])
-    ((_, words),) = report.sentences
-    return words, report.remarks[0]
+    (said,) = report.sentences
+    return said.words, said.remarks
 
 
 def seeds(folder: Path, differences: list[float], first: int = 0) -> None:
@@ -90,7 +90,7 @@ def test_an_interval_of_its_own_that_leaves_out_zero_is_explained(tmp_path: Path
     plant_sweep(tmp_path, {f"epoch={n}": 0.0 for n in range(1, 6)}, SIX, noise=0.01)
     for seed, difference in enumerate([0.010, 0.012, 0.002, 0.004, 0.009, 0.001]):
         plant(tmp_path / f"x{seed}", "epoch=7", seed, base_of(tmp_path, seed) + difference)
-    words = report_on([tmp_path]).sentences[-1][1]
+    words = report_on([tmp_path]).sentences[-1].words
     assert "cannot tell (change in test loss +0.0063, 95% CI of this arm +0.00" in words
     assert " for this arm alone, but 6 are tested" in words
 

@@ -1,8 +1,10 @@
 """What is read from run folders, what is left out, and what is refused."""
 
 import json
+import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +12,9 @@ from planted import PLATEAU, plant, plant_sweep, plant_tokens
 
 import tut.report
 from tut.errors import TutError
+from tut.report.export import formatted
 from tut.report.planned import sharing
+from tut.report.summary import report_on
 from tut.splits import Split
 from tut.tracking.record import Record
 from tut.tracking.token_scores import TokenScores, load_token_scores
@@ -36,6 +40,68 @@ def test_several_sweeps_are_one_table(tmp_path: Path) -> None:
     plant_sweep(tmp_path / "a", {"epoch=3": 0.1}, [0])
     plant_sweep(tmp_path / "b", {"epoch=3": 0.1}, [1])
     assert len(tut.report.load([tmp_path / "a", str(tmp_path / "b")]).runs) == 4
+
+
+def test_patterns_are_of_folders_with_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a", "b", "c[1]"):
+        plant_sweep(tmp_path / f"runs/{name}", {"epoch=3": 0.1}, [ord(name[0])])
+    (tmp_path / "runs/notes").mkdir()
+    (tmp_path / "runs/readme.md").touch()
+    assert len(tut.report.load(tmp_path / "runs/*").runs) == 6
+    assert len(tut.report.load([f"{tmp_path}/runs/[ab]", tmp_path / "runs/c[1]"]).runs) == 6
+    monkeypatch.chdir(tmp_path)
+    assert len(tut.report.load("runs/?").runs) == 4
+    for pattern, said in (("runs/n*", "no run in what matches"), ("nowhere/*", "nothing matches")):
+        with pytest.raises(TutError, match=re.escape(f"{pattern}: {said}")):
+            tut.report.load(pattern)
+
+
+def test_arms_are_in_order_and_keys_are_columns(tmp_path: Path) -> None:
+    plant_sweep(tmp_path / "a", {"epoch=10": 0.1, "epoch=2": 0.1, "step=150": 0.1, PLATEAU: 0.1}, [0, 1])
+    loaded = tut.report.load(tmp_path)
+    in_order = ["never", "step=150", "epoch=2", "epoch=10", PLATEAU]
+    for table in (loaded.runs, loaded.rows):
+        assert table["arm"].cat.categories.tolist() == in_order
+        assert table["arm"].cat.ordered
+    assert loaded.runs.groupby("arm", observed=True)["test_loss"].mean().index.tolist() == in_order
+    assert loaded.runs["untie.epoch"].dropna().unique().tolist() == [10, 2]
+    assert set(loaded.runs["optimizer.lr"]) == {0.001}
+    assert loaded.runs.columns.is_unique
+
+
+@pytest.mark.parametrize("asked", [{}, {"metric": "acc"}, {"baseline": "epoch=0"}, {"margin": 0.5}])
+def test_results_compare_themselves_as_the_command_does(asked: dict[str, Any], tmp_path: Path) -> None:
+    sweep = plant_sweep(tmp_path / "sweep", {"epoch=0": 0.1, "epoch=3": -0.02, "epoch=4": 0.0}, range(4))
+    table = tut.report.load(sweep).compare(**asked)
+    report = report_on([sweep], **asked)
+    assert table["arm"].tolist() == ["never", "epoch=0", "epoch=3", "epoch=4"]
+    assert table["arm"].cat.ordered
+    compared = table[table["sentence"] != ""]
+    assert compared["verdict"].tolist() == [finding.verdict for finding in report.sentences]
+    assert compared["sentence"].tolist() == [finding.words for finding in report.sentences]
+    assert table.drop(columns="sentence").astype({"arm": "str"}).to_csv(index=False) == formatted(report, "csv")
+
+
+def test_what_results_cannot_compare(tmp_path: Path) -> None:
+    results = tut.report.load(plant_sweep(tmp_path / "sweep", {"epoch=3": -0.02}, [0]))
+    for asked, said in (
+        ({"metric": "los"}, "metric=los: choose from loss, perplexity, acc"),
+        ({"margin": 0}, "margin=0: must be a finite number above 0"),
+        ({"baseline": "epoch=4"}, "epoch=4: no such arm"),
+    ):
+        with pytest.raises(TutError, match=said):
+            results.compare(**asked)
+
+
+def test_what_a_notebook_shows(tmp_path: Path) -> None:
+    plant_sweep(tmp_path / "sweep", {"epoch=3": -0.02}, [0, 1])
+    plant(tmp_path / "more", "epoch=3", 2, 5.0, status="failed")
+    with (tmp_path / "more/train.jsonl").open("a") as file:
+        file.write("<b>")
+    shown = tut.report.load(tmp_path)._repr_html_()
+    assert shown.index("<td>never</td>") < shown.index("<td>epoch=3</td>")
+    assert "<td>0, 1, 2</td>" in shown
+    assert "1 half-written row left out" in shown
 
 
 @pytest.mark.parametrize("status", ["failed", "running", "stopped"])
@@ -97,10 +163,10 @@ def test_what_differs_beyond_untying_is_a_setting_of_its_own(tmp_path: Path) -> 
         plant(tmp_path / f"{number}1", "epoch=3", 0, 5.0, changes={"optimizer.lr": lr, "untie.init": "fresh"})
     loaded = tut.report.load(tmp_path)
     assert loaded.runs.groupby(["setting", "arm"]).size().index.tolist() == [
-        ("optimizer.lr=0.0001", "epoch=3 init=fresh"),
         ("optimizer.lr=0.0001", "never"),
-        ("optimizer.lr=0.001", "epoch=3 init=fresh"),
+        ("optimizer.lr=0.0001", "epoch=3 init=fresh"),
         ("optimizer.lr=0.001", "never"),
+        ("optimizer.lr=0.001", "epoch=3 init=fresh"),
     ]
 
 

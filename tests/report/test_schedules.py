@@ -114,7 +114,9 @@ def test_steps_that_seeds_have_found_are_one_arm_of_its_own(found: Report) -> No
         {},
         {0: 412, 1: 420, 2: None},
     ]
-    assert "(triggered at step 412, 420, never in 1 of 3 seeds; threshold 0.001; patience 3)" in found.sentences[2][1]
+    assert (
+        "(triggered at step 412, 420, never in 1 of 3 seeds; threshold 0.001; patience 3)" in found.sentences[2].words
+    )
 
 
 def test_a_run_that_found_no_point_is_tied(found: Report) -> None:

@@ -17,7 +17,7 @@ SIX = range(6)
 
 def only(report: Report) -> tuple[str, str]:
     (said,) = report.sentences
-    return said
+    return said.verdict, said.words
 
 
 @pytest.mark.parametrize(
@@ -115,11 +115,11 @@ def test_no_baseline(tmp_path: Path) -> None:
 def test_another_baseline(tmp_path: Path) -> None:
     plant_sweep(tmp_path, {"epoch=0": 0.1, "epoch=3": 0.05}, SIX)
     tied, three = report_on([tmp_path], baseline="epoch=0").sentences
-    assert tied[1].startswith("staying tied changes test loss by −0.0999 ")
-    assert tied[1].endswith(
+    assert tied.words.startswith("staying tied changes test loss by −0.0999 ")
+    assert tied.words.endswith(
         "better than epoch=0; sign flips, which assume less, cannot go below p = 0.0625 with 6 seeds and 2 arms"
     )
-    assert three[0] == "better"
+    assert three.verdict == "better"
     with pytest.raises(TutError, match="--baseline epoch=1: no such arm; there are never, epoch=0, epoch=3; did you"):
         report_on([tmp_path], baseline="epoch=1")
 
@@ -150,8 +150,8 @@ def test_settings_are_compared_each_within_itself(tmp_path: Path) -> None:
         about = {"changes": {"optimizer.lr": lr}}
         plant_sweep(tmp_path / str(place), {"epoch=3": (-1) ** place * 0.1}, SIX, **about)
     report = report_on([tmp_path])
-    assert [verdict for verdict, _ in report.sentences] == ["worse", "better"]
-    assert "untying at epoch 3 (optimizer.lr=0.2) changes" in report.sentences[1][1]
+    assert [finding.verdict for finding in report.sentences] == ["worse", "better"]
+    assert "untying at epoch 3 (optimizer.lr=0.2) changes" in report.sentences[1].words
     assert report.notes[0].startswith("2 settings: optimizer.lr=0.1; optimizer.lr=0.2.")
 
 

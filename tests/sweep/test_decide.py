@@ -70,7 +70,7 @@ def test_decided_arms_get_no_more_seeds_and_what_they_are_compared_to_does(tmp_p
     assert (one["arms"]["epoch=0"]["verdict"], one["arms"]["epoch=3"]["verdict"]) == ("worse", "cannot tell")
     assert (two["arms"]["epoch=0"]["seeds"], two["arms"]["epoch=3"]["seeds"]) == (4, 8)
     assert two["arms"]["epoch=0"]["verdict"] == "worse"
-    sentences = [words for _, words in report_on([tmp_path]).sentences]
+    sentences = [said.words for said in report_on([tmp_path]).sentences]
     assert "4 seeds, planned look 1 of 2" in sentences[0]
     assert "8 seeds, planned look 2 of 2" in sentences[1]
 
@@ -90,7 +90,7 @@ def test_a_second_start_looks_at_the_seeds_that_the_first_looked_at(tmp_path: Pa
 def test_a_run_that_diverges_is_a_result_and_any_other_failure_an_end(tmp_path: Path) -> None:
     ends: dict[tuple[str, int], Exception] = {("epoch=3", 2): Diverged("the loss is nan at step 3")}
     assert len(decided(tmp_path / "a", {"epoch=3": -0.001}, ends).asked) == 2
-    (words,) = [words for _, words in report_on([tmp_path / "a"]).sentences]
+    (words,) = [said.words for said in report_on([tmp_path / "a"]).sentences]
     assert "untying at epoch 3 diverged in seed 2, not counted here" in words
     with pytest.raises(TutError, match="no room"):
         decided(tmp_path / "b", {"epoch=3": -0.001}, {("epoch=3", 2): TutError("no room")})

@@ -172,6 +172,7 @@ def test_online(tmp_path: Path, server: Server, caplog) -> None:
     config = {key: entry["value"] for key, entry in json.loads(upsert["config"]).items()}
     assert config.items() >= Record(tmp_path).state["config"].items()
     assert f"W&B: {server.url}/someone/tut/runs/" in caplog.text
+    assert Record(tmp_path).state["wandb_url"] == f"{server.url}/someone/tut/runs/{arrived.name}"
 
 
 @pytest.mark.parametrize("during", ["training", "evaluation"])

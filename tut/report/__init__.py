@@ -2,7 +2,8 @@
 
 python -m tut.report SWEEP_DIR              print the result, and write it to SWEEP_DIR/report/
 
-In a notebook, `tut.report.load("runs/sweep").runs` is a pandas table of the runs, `.rows` of their metric rows.
+In a notebook, `tut.report.load("runs/sweep").runs` is a pandas table of the runs, `.rows` of their metric rows, and
+`.compare()` of what the report says of each arm.
 """
 
 from collections.abc import Sequence
@@ -14,7 +15,9 @@ if TYPE_CHECKING:
 
 
 def load(folders: Path | str | Sequence[Path | str]) -> "Results":
-    """Read every run under some folders; see `tut.report.results.Results`.
+    """Read every run under some folders, or under those that match patterns such as `runs/*`.
+
+    See `tut.report.results.Results`.
 
     Raises:
         TutError: a folder holds no run; or two runs that would be compared are of different data, or were scored on

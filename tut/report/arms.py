@@ -1,6 +1,5 @@
 """Arms, the runs of a sweep that differ only in seed, and what is known of each."""
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,8 +7,9 @@ import numpy as np
 import pandas as pd
 
 from tut.arm import is_found, overrides
-from tut.config import NEVER, POINTS
+from tut.config import POINTS
 from tut.report.endpoint import Endpoint
+from tut.report.grouping import ArmOrder, arm_order
 from tut.report.results import Results
 from tut.report.run_folder import METRICS
 from tut.splits import Split
@@ -82,26 +82,13 @@ def arms_of(results: Results, endpoint: Endpoint) -> list[Arm]:
 
     Of one untie point the plain arm comes first, and of arms that differ in a number the one with the smallest.
     """
-    grouped = results.runs.groupby(["setting", "arm"], sort=False)
+    grouped = results.runs.groupby(["setting", "arm"], sort=False, observed=True)
     arms = [_arm(str(setting), str(name), runs, endpoint) for (setting, name), runs in grouped]
     return sorted(arms, key=_order)
 
 
-def _order(arm: Arm) -> tuple[str, float, list[tuple[str, float, str]]]:
-    point = float(arm.untie_step or 0)
-    if arm.name == NEVER:
-        point = -1.0
-    elif arm.is_found:
-        point = math.inf
-    return arm.setting, point, [(key, _number(value), value) for key, value in arm.schedule.items()]
-
-
-def _number(value: str) -> float:
-    """Return the number that an override gives; infinity, which comes last, if it gives a word."""
-    try:
-        return float(value)
-    except ValueError:
-        return math.inf
+def _order(arm: Arm) -> tuple[str, ArmOrder]:
+    return arm.setting, arm_order(arm.name, arm.untie_step)
 
 
 def _arm(setting: str, name: str, runs: pd.DataFrame, endpoint: Endpoint) -> Arm:

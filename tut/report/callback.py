@@ -14,7 +14,7 @@ def show(sweep: Path) -> None:
     if next(sweep.rglob("state.json"), None) is None:
         return  # the jobs are queued on a cluster
     from tut.report.export import write_report
-    from tut.report.summary import print_report, report_on
+    from tut.report.summary import print_report, report_on, table_of
 
     try:
         report = report_on([sweep])
@@ -22,7 +22,7 @@ def show(sweep: Path) -> None:
     except Exception as error:  # whatever goes wrong in a report, the runs have done their work
         print(f"no report: {one_line(error)}")
         return
-    print_report(report)
+    print_report(report, table_of(report))
     print(f"report: {page}")
 
 

@@ -1,14 +1,17 @@
-"""How figures are drawn: colours, lines with bands, legends; and how figures are written to files and into a page."""
+"""How figures are drawn: what tells arms apart, lines with bands, intervals, legends.
 
-import io
-import re
-from pathlib import Path
+All that is drawn of an arm is marked as such, and as what it is (`mean`, `band`, `interval`, `seed`): see `mark`. In a
+page it can then be hovered over, and hidden.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 from textwrap import fill
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -17,25 +20,16 @@ from tut.report.arms import Arm
 from tut.report.baselines import called
 from tut.report.comparison import Comparisons
 from tut.report.endpoint import Endpoint
+from tut.report.palette import ARMS, INK, MARKERS, MUTED
 
-INK = "#222222"
-MUTED = "#8a8a8a"
-_PALETTE = (
-    "#0072b2",  # the first six are Okabe and Ito's, which people who are colour-blind can tell apart
-    "#e69f00",
-    "#009e73",
-    "#d55e00",
-    "#cc79a7",
-    "#56b4e9",
-    "#8c564b",
-    "#7f5fc7",
-    "#9a9a00",
-    "#0f8b8d",
-)
 _LINES = ("-", "--", "-.", ":")  # one for each setting
+_MARKERS_ON_A_LINE = 8
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text
     "svg.hashsalt": "tut",  # the same figure gets the same ids each time
+    "path.simplify": False,  # each point of a line can be asked for its value
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
     "font.family": "sans-serif",
     "font.size": 11,
     "axes.titlesize": 12,
@@ -51,31 +45,48 @@ STYLE: dict[Any, Any] = {
     "figure.constrained_layout.use": True,
     "axes.formatter.limits": (-4, 6),
 }
-_BAND = 0.18  # opacity
 
 
-def save(figures: dict[str, Figure], folder: Path) -> dict[str, str]:
-    """Write each figure as PNG and SVG, and return the SVGs, which need nothing else and have no background."""
-    drawn = {}
-    for name, figure in figures.items():
-        text = io.StringIO()
-        with mpl.rc_context(STYLE):
-            figure.draw_without_rendering()
-            figure.set_layout_engine("none")  # the layout is made by now; it need not be made again for every file
-            figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
-            figure.savefig(folder / f"{name}.png", dpi=160, facecolor="white")
-        drawn[name] = text.getvalue()
-        (folder / f"{name}.svg").write_text(drawn[name], encoding="utf-8")
-    return drawn
+@dataclass(frozen=True)
+class Look:
+    """What tells an arm from the others, in every figure."""
+
+    number: int
+    """Its place among the arms of the report."""
+    colour: str
+    marker: str
+    filled: bool
+    line: str
+    """Solid, dashed or dotted: one for each setting."""
+
+    @property
+    def face(self) -> str:
+        """The colour inside its marker."""
+        return self.colour if self.filled else "#ffffff"
 
 
-def for_page(svg: str, name: str) -> str:
-    """Return an SVG of `save` as part of a page: with the colours of the page's theme, and ids of its own."""
-    svg = svg[svg.index("<svg") :].replace(INK, "var(--ink)").replace(MUTED, "var(--muted)")
-    for index, colour in enumerate(_PALETTE):
-        svg = svg.replace(colour, f"var(--arm-{index})")
-    svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", svg)
-    return re.sub(r' (?:width|height)="[^"]*pt"', "", svg, count=2)  # the page decides how wide it is
+def looks(comparisons: Comparisons) -> dict[str, Look]:
+    """Return how each arm looks, by its label: in ink if it is tied to the end, else by its name.
+
+    Of more arms than there are colours, each second ten has empty markers.
+    """
+    names = list(dict.fromkeys(arm.name for arm in comparisons.arms if arm.name != NEVER))
+    settings = list(dict.fromkeys(arm.setting for arm in comparisons.arms))
+    found = {}
+    for number, arm in enumerate(comparisons.arms):
+        line = _LINES[settings.index(arm.setting) % len(_LINES)]
+        if arm.name == NEVER:
+            found[arm.label] = Look(number, INK, ".", True, line)
+        else:
+            round_, place = divmod(names.index(arm.name), len(ARMS))
+            found[arm.label] = Look(number, ARMS[place], MARKERS[place], round_ % 2 == 0, line)
+    return found
+
+
+def mark(artist: Artist, look: Look, kind: str, seed: int | None = None) -> None:
+    """Say which arm is drawn, and what of it, and of which seed: in an SVG these are the classes of its group."""
+    of_seed = "" if seed is None else f" seed-{seed}"
+    artist.set_gid(f"arm-{look.number} {kind}{of_seed}")
 
 
 def panels(*heights: float, title: str) -> tuple[Figure, list[Axes]]:
@@ -96,18 +107,6 @@ def add_legend(figure: Figure, axes: Axes) -> None:
         lines = sum(name.count("\n") + 1 for name in wrapped) / columns
         figure.set_figheight(figure.get_figheight() + 0.2 * max(0.0, lines - 2))
         figure.legend(handles, wrapped, loc="outside lower center", ncols=columns, handlelength=1.6, columnspacing=1.4)
-
-
-def colours(comparisons: Comparisons) -> dict[str, str]:
-    """Return the colour of each arm, by its label: ink if it is tied to the end, else one for each name."""
-    names = list(dict.fromkeys(arm.name for arm in comparisons.arms if arm.name != NEVER))
-    if len(names) <= len(_PALETTE):
-        own = dict(zip(names, _PALETTE, strict=False))
-    else:
-        scale = mpl.colormaps["plasma"]
-        places = np.linspace(0.25, 0.85, len(names))  # neither so dark nor so light that it is lost on the page
-        own = {name: mpl.colors.to_hex(scale(place)) for name, place in zip(names, places, strict=True)}
-    return {arm.label: own.get(arm.name, INK) for arm in comparisons.arms}
 
 
 def baselines(comparisons: Comparisons) -> str:
@@ -132,19 +131,87 @@ def over_seeds(table: pd.DataFrame, by: str, value: str) -> pd.DataFrame:
     return grouped.assign(low=grouped["mean"] - half, high=grouped["mean"] + half)
 
 
-def draw_line(axes: Axes, table: pd.DataFrame, value: str, colour: str, label: str | None, style: str = "-") -> None:
-    """Draw the mean over seeds of a value at each step, with its band."""
+def draw_line(
+    axes: Axes,
+    table: pd.DataFrame,
+    value: str,
+    look: Look,
+    label: str | None,
+    line: str = "",
+    seeds: bool = False,
+    opacity: float = 0.18,
+) -> pd.DataFrame:
+    """Draw the mean over seeds of a value at each step, with its band; return both: see `over_seeds`.
+
+    Args:
+        axes: where steps run from left to right.
+        table: metric rows of the runs of an arm.
+        value: the column that is drawn.
+        look: of the arm.
+        label: its name in the legend, if any.
+        line: in place of the style that is the arm's.
+        seeds: whether each seed has a thin line of its own as well.
+        opacity: of the band.
+    """
     known = thinned(table.dropna(subset=[value]))
     band = over_seeds(known, "step", value)
-    marker = "." if len(band) < 30 else ""
-    axes.plot(band.index, band["mean"], color=colour, label=label, marker=marker, linestyle=style)
-    axes.fill_between(band.index, band["low"], band["high"], color=colour, alpha=_BAND, linewidth=0)
+    above = 3 if look.colour == INK else 2  # the baseline is on top
+    if seeds:
+        for seed, own in known.groupby("seed"):
+            (thin,) = axes.plot(own["step"], own[value], color=look.colour, linewidth=0.7, alpha=0.7, zorder=above)
+            mark(thin, look, "seed", int(str(seed)))
+    if band["low"].notna().any():
+        around = np.concatenate([band.index, band.index[::-1]])
+        (area,) = axes.fill(around, np.concatenate([band["low"], band["high"][::-1]]), color=look.colour, alpha=opacity)
+        area.set(linewidth=0, zorder=1)
+        mark(area, look, "band")
+    (mean,) = axes.plot(
+        band.index,
+        band["mean"],
+        color=look.colour,
+        label=label,
+        linestyle=line or look.line,
+        marker=look.marker,
+        markersize=4.5,
+        markerfacecolor=look.face,
+        markevery=max(1, len(band) // _MARKERS_ON_A_LINE),
+        zorder=above,
+    )
+    mark(mean, look, "mean")
+    return band
 
 
-def line_style(arm: Arm, comparisons: Comparisons) -> str:
-    """Return the style of an arm's lines, solid or dashed or dotted: one for each setting."""
-    settings = list(dict.fromkeys(one.setting for one in comparisons.arms))
-    return _LINES[settings.index(arm.setting) % len(_LINES)]
+def draw_points(
+    axes: Axes, look: Look, places: Sequence[float], band: pd.DataFrame, label: str | None = None, across: bool = False
+) -> None:
+    """Draw means and their intervals at places of the x-axis; `across`, of the y-axis.
+
+    Args:
+        axes: where they are drawn.
+        look: of the arm.
+        places: one for each row of `band`.
+        band: with columns mean, low and high, the last two NaN where there is no interval: see `over_seeds`.
+        label: the arm's name in the legend, if any.
+        across: whether the intervals lie flat.
+    """
+    ends = np.column_stack([band["low"], band["high"], np.full(len(band), np.nan)]).ravel()  # NaN: no line from here on
+    of_bars = np.repeat(places, 3)
+    (bars,) = axes.plot(
+        *((ends, of_bars) if across else (of_bars, ends)), color=look.colour, linewidth=2.2, solid_capstyle="butt"
+    )
+    mark(bars, look, "interval")
+    means = (band["mean"], places) if across else (places, band["mean"])
+    (dots,) = axes.plot(*means, color=look.colour, marker=look.marker, markersize=6, linestyle="", label=label)
+    dots.set_markerfacecolor(look.face)
+    mark(dots, look, "mean")
+
+
+def draw_seeds(axes: Axes, look: Look, place: float, values: dict[int, float], across: bool = False) -> None:
+    """Draw a small dot for each seed at a place of the x-axis; `across`, of the y-axis."""
+    for seed, value in values.items():
+        where = (value, place) if across else (place, value)
+        (dot,) = axes.plot(*where, color=look.colour, marker="o", markersize=3.6, alpha=0.6, markeredgewidth=0)
+        mark(dot, look, "dot", seed)
 
 
 def thinned(rows: pd.DataFrame, points: int = 150) -> pd.DataFrame:
@@ -156,3 +223,12 @@ def thinned(rows: pd.DataFrame, points: int = 150) -> pd.DataFrame:
     means = rows.groupby(["seed", stretch.rename("stretch")]).mean(numeric_only=True)
     means["step"] = means.groupby("stretch")["step"].transform("mean")
     return means.drop(columns="seed", errors="ignore").reset_index()
+
+
+def mark_untie_points(axes: Axes, arms: Sequence[Arm], looks_of: dict[str, Look]) -> None:
+    """Draw a dotted upright line at each step where seeds of some arms untie."""
+    for arm in arms:
+        look = looks_of[arm.label]
+        for step in sorted({step for step in arm.untie_steps.values() if step}):  # several where each seed has its own
+            line = axes.axvline(step, color=look.colour, linestyle=":", linewidth=1.2, zorder=0)
+            mark(line, look, "point")

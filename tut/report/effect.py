@@ -3,12 +3,14 @@
 from textwrap import fill
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tut.config import NEVER
 from tut.report.comparison import Comparison, Comparisons
-from tut.report.drawing import INK, MUTED, add_legend, baselines, better_is, colours, panels
+from tut.report.drawing import Look, add_legend, baselines, better_is, draw_points, draw_seeds, looks, panels
+from tut.report.palette import INK, MUTED
 
 
 def effect(comparisons: Comparisons) -> Figure | None:
@@ -31,24 +33,25 @@ def _title(comparisons: Comparisons) -> str:
 
 def _by_untie_point(found: list[Comparison], comparisons: Comparisons) -> Figure:
     endpoint = comparisons.endpoint
-    colour = colours(comparisons)
+    look = looks(comparisons)
     figure, (axes,) = panels(3.3, title=_title(comparisons))
     axes.axhline(0, color=INK, linewidth=1, label=baselines(comparisons))
     if endpoint.margin is not None:
         axes.axhspan(-endpoint.margin, endpoint.margin, color=MUTED, alpha=0.25, linewidth=0, label="margin")
     places = _places(found)
     _connect_means_of_settings(axes, found, places)
-    width = max(places) - min(places) or 1.0
+    stretch = max(places) - min(places)
+    room = 0.1 * stretch or 0.5  # of one arm, there is no stretch to take it from
+    axes.set_xlim(min(places) - room, max(places) + room)
     for one, place in zip(found, places, strict=True):
         if one.arm.untie_step == 0 and one.paired.mean is not None:
-            axes.axhline(one.paired.mean, color=colour[one.arm.label], linestyle="--", linewidth=1)
-        _draw_effect(axes, one, place, place_of_seeds=place + width / 60, colour=colour[one.arm.label])
+            axes.axhline(one.paired.mean, color=look[one.arm.label].colour, linestyle="--", linewidth=1)
+        _draw_effect(axes, one, look[one.arm.label], place, place_of_seeds=place + (stretch or 1.0) / 50)
     ticks = [one.arm.label for one in found]
     if len(ticks) > 7 or sum(map(len, ticks)) > 60:  # more than a line has room for
         axes.set_xticks(places, ticks, rotation=35, ha="right", rotation_mode="anchor", fontsize=9)
     else:
         axes.set_xticks(places, ticks, fontsize=9)
-    axes.margins(x=0.08)
     axes.set(xlabel="untie point; bars: 95% CI, small dots: seeds", ylabel=better_is(endpoint))
     add_legend(figure, axes)
     return figure
@@ -56,7 +59,7 @@ def _by_untie_point(found: list[Comparison], comparisons: Comparisons) -> Figure
 
 def _by_schedule(found: list[Comparison], comparisons: Comparisons) -> Figure:
     endpoint = comparisons.endpoint
-    colour = colours(comparisons)
+    look = looks(comparisons)
     labels = [fill(one.arm.label, 36, break_on_hyphens=False) for one in found]
     places = _places_on_lines(found, labels)
     figure, (axes,) = panels(0.6 + 0.3 * (1.2 + max(places)), title="")  # what is below the axes takes more than usual
@@ -65,7 +68,7 @@ def _by_schedule(found: list[Comparison], comparisons: Comparisons) -> Figure:
     if endpoint.margin is not None:
         axes.axvspan(-endpoint.margin, endpoint.margin, color=MUTED, alpha=0.25, linewidth=0, label="margin")
     for one, place in zip(found, places, strict=True):
-        _draw_effect(axes, one, place, place + 0.25, colour[one.arm.label], across=True)
+        _draw_effect(axes, one, look[one.arm.label], place, place + 0.25, across=True)
     axes.set_yticks(places, labels, fontsize=9)
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(max(places) + 0.6, -0.6)  # the first arm is on top
@@ -115,27 +118,19 @@ def _connect_means_of_settings(axes: Axes, found: list[Comparison], places: list
 
 
 def _draw_effect(
-    axes: Axes, found: Comparison, place: float, place_of_seeds: float, colour: str, across: bool = False
+    axes: Axes, found: Comparison, look: Look, place: float, place_of_seeds: float, across: bool = False
 ) -> None:
     """Draw one arm's mean difference to its baseline with its interval, and the differences of its seeds beside it.
 
     Args:
         axes: where places run from left to right, or, `across`, from top to bottom.
         found: the arm and its baseline.
+        look: of the arm.
         place: of the mean and its interval.
         place_of_seeds: of the seeds' differences.
-        colour: of all.
         across: whether the interval lies flat.
     """
-    mean = found.paired.mean
-    assert mean is not None
-    low, high = found.paired.t_interval or (mean, mean)
-    changes = list(found.differences.values())
-
-    def points(where: float, values: list[float]) -> tuple[list[float], list[float]]:
-        places = [where] * len(values)
-        return (values, places) if across else (places, values)
-
-    axes.scatter(*points(place_of_seeds, changes), color=colour, s=14, alpha=0.5, linewidth=0)
-    axes.plot(*points(place, [low, high]), color=colour, linewidth=2.4, solid_capstyle="butt")
-    axes.plot(*points(place, [mean]), color=colour, marker="o", markersize=7)
+    low, high = found.paired.t_interval or (np.nan, np.nan)
+    band = pd.DataFrame({"mean": [found.paired.mean], "low": [low], "high": [high]})
+    draw_points(axes, look, [place], band, across=across)
+    draw_seeds(axes, look, place_of_seeds, found.differences, across=across)

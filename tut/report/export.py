@@ -7,35 +7,58 @@ report/arms.csv, arms.tex               the table of arms, as numbers and for a 
 report/more.tex                         the second table of arms, for a paper
 report/pairs.csv                        each seed of each arm against the same seed of the baseline
 report/runs.csv                         the runs
+report/curves.csv                       their metrics over steps
 report/frequency.csv                    loss by how common the target is
+report/frequency_changes.csv            how that differs to the baseline, and what it adds to the whole difference
 """
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from tut.errors import TutError
 from tut.report import tables
-from tut.report.frequency import by_frequency
+from tut.report.answer import answer
+from tut.report.formats import chosen, latex, markdown
+from tut.report.frequency import by_frequency, changes_by_frequency
 from tut.report.look_record import add_look
-from tut.report.summary import Report
+from tut.report.results import config_columns
+from tut.report.summary import Finding, Report
 from tut.system.files import only_one, write_json, write_whole
 
 PAGE = "index.html"
-_CSV = ("arms.csv", "pairs.csv", "runs.csv", "frequency.csv")
+_TABLES = ("arms", "pairs", "runs", "curves", "frequency", "frequency_changes")
+_OF_CURVES = ["setting", "arm", "seed", "split", "step", "epoch", "tokens", "loss", "perplexity", "acc", "lr"]
 
 
-def formatted(report: Report, format_name: str) -> str:
-    """Return the result as `csv`, `markdown`, `latex` or `json`."""
+def formatted(report: Report, format_name: str, columns: Sequence[str] = ()) -> str:
+    """Return the table of arms as `csv`, `markdown` or `latex`, or all of the report as `json`.
+
+    Args:
+        report: what is put into this form.
+        format_name: one of these.
+        columns: of the table, in this order; all, or as many as a paper has room for, if there are none.
+
+    Raises:
+        TutError: there is no such column, or `json` is to have some.
+    """
+    comparisons = report.comparisons
     if format_name == "json":
+        if columns:
+            raise TutError("--columns: of --format text, csv, markdown or latex; json is no table")
         return json.dumps(as_json(report), indent=1)
     if format_name == "csv":
-        return str(pd.DataFrame(tables.numbers(report.comparisons)).to_csv(index=False))
-    table = tables.text(report.comparisons)
-    return tables.latex(table) if format_name == "latex" else tables.markdown(table)
+        table = pd.DataFrame(tables.numbers(comparisons))
+        return str((chosen(table, columns) if columns else table).to_csv(index=False))
+    if format_name == "latex":
+        wanted = chosen(tables.whole_text(comparisons), columns) if columns else tables.for_paper(comparisons)
+        return latex(wanted, comparisons.endpoint)
+    return markdown(chosen(tables.whole_text(comparisons), columns) if columns else tables.text(comparisons))
 
 
 def as_json(report: Report) -> dict[str, Any]:
@@ -50,17 +73,28 @@ def as_json(report: Report) -> dict[str, Any]:
         if comparison is not None:
             line["differences"] = {str(seed): change for seed, change in comparison.differences.items()}
     everything = {
+        "answer": answer(comparisons),
         "endpoint": asdict(comparisons.endpoint),
-        "sentences": [
-            {"verdict": verdict, "sentence": words, "remarks": list(under)}
-            for (verdict, words), under in zip(report.sentences, report.remarks, strict=True)
-        ],
+        "sentences": [_finding(one) for one in report.sentences],
         "notes": list(report.notes),
         "arms": arms,
-        "runs": report.results.runs.to_dict("records"),
+        "runs": _without_config_columns(report.results.runs).to_dict("records"),
     }
     plain: dict[str, Any] = _plain(everything)
     return plain
+
+
+def _without_config_columns(runs: pd.DataFrame) -> pd.DataFrame:
+    return runs.drop(columns=config_columns(runs))
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    return {
+        "arm": finding.arm.label,
+        "verdict": finding.verdict,
+        "sentence": finding.words,
+        "remarks": list(finding.remarks),
+    }
 
 
 def _plain(value: Any) -> Any:
@@ -87,34 +121,43 @@ def write_report(report: Report, folder: Path) -> Path:
 
 def _write(report: Report, folder: Path) -> Path:
     from tut.report import effect_by_key
-    from tut.report.drawing import save
     from tut.report.figures import FIGURES, draw_all
     from tut.report.page import page
+    from tut.report.svg import save
 
     figure_files = [f"{name}.{ending}" for name in (*FIGURES, f"{effect_by_key.NAME}*") for ending in ("png", "svg")]
-    for name in (*figure_files, *_CSV):
+    for name in (*figure_files, *(f"{name}.csv" for name in _TABLES)):
         for path in folder.glob(name):
             path.unlink()  # an earlier report may have had more
     comparisons = report.comparisons
     frequency = by_frequency(report.results, comparisons)
     figures = save(draw_all(report.results, comparisons, frequency), folder)
-    csv_tables: dict[str, pd.DataFrame] = {
-        "arms": pd.DataFrame(tables.numbers(comparisons)),
-        "pairs": tables.by_seed(comparisons),
-        "runs": report.results.runs.drop(columns=["versions", "hardware", "config"]),
-        "frequency": frequency.drop(columns="number"),
-    }
-    for name, table in csv_tables.items():
+    written = []
+    for name, table in zip(_TABLES, _csv_tables(report, frequency), strict=True):
         if len(table):
             table.to_csv(folder / f"{name}.csv", index=False, encoding="utf-8")
-    latex_tables = {"arms": tables.text(comparisons), "more": tables.more_text(comparisons)}
+            written.append(f"{name}.csv")
+    latex_tables = {"arms": tables.for_paper(comparisons), "more": tables.more_text(comparisons)}
     for name, table in latex_tables.items():
-        (folder / f"{name}.tex").write_text(tables.latex(table), encoding="utf-8")
+        (folder / f"{name}.tex").write_text(latex(table, comparisons.endpoint), encoding="utf-8")
     write_json(folder / "results.json", as_json(report))
     path = folder / PAGE
+    text = page(report, figures, frequency, [*written, "arms.tex", "more.tex", "results.json"], folder)
     with write_whole(path) as temporary:
-        temporary.write_text(
-            page(report.results, comparisons, report.sentences, figures, report.notes), encoding="utf-8"
-        )
+        temporary.write_text(text, encoding="utf-8")
     add_look(report.places, comparisons)
     return path
+
+
+def _csv_tables(report: Report, frequency: pd.DataFrame) -> list[pd.DataFrame]:
+    """Return what is written as CSV, in the order of `_TABLES`."""
+    comparisons = report.comparisons
+    rows = report.results.rows
+    return [
+        pd.DataFrame(tables.numbers(comparisons)),
+        tables.by_seed(comparisons),
+        report.results.runs.drop(columns=["versions", "hardware", "config"]),
+        rows[[name for name in _OF_CURVES if name in rows]],
+        frequency.drop(columns="number"),
+        changes_by_frequency(frequency, comparisons).drop(columns="number"),
+    ]

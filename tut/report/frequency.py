@@ -75,3 +75,29 @@ def _of_arm(results: Results, arm: Arm, split: Split) -> list[dict[str, object]]
             }
             lines.append(line)
     return lines
+
+
+def changes_by_frequency(frequency: pd.DataFrame, comparisons: Comparisons) -> pd.DataFrame:
+    """Return how each arm differs from its baseline in each bucket, and what that adds to its whole difference.
+
+    Columns: setting, arm, seed, number, bucket, predictions, change (nats: arm minus baseline, on the bucket's tokens),
+    contribution (nats: the change, times the bucket's part of all predictions). The contributions of a seed add up to
+    its whole difference in loss.
+
+    Args:
+        frequency: what `by_frequency` has returned.
+        comparisons: of the arms that are in it.
+    """
+    names = ["setting", "arm", "seed", "number", "bucket", "predictions", "change", "contribution"]
+    tables = []
+    for found in comparisons.comparisons:
+        arm, baseline = (
+            frequency[(frequency["setting"] == one.setting) & (frequency["arm"] == one.name)]
+            for one in (found.arm, found.baseline)
+        )
+        of_baseline = baseline[["seed", "number", "loss"]]
+        both = arm.merge(of_baseline, on=["seed", "number"], suffixes=("", "_of_baseline"))
+        both["change"] = both["loss"] - both["loss_of_baseline"]
+        part = both["predictions"] / both.groupby("seed")["predictions"].transform("sum")
+        tables.append(both.assign(contribution=part * both["change"])[names])
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=names)

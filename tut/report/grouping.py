@@ -4,13 +4,14 @@ An arm is the runs that differ only in seed. A setting is the arms that differ o
 it they can be compared. What a key decides is said where it is declared: see `tut.marks`.
 """
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from tut.arm import is_found, unusual_untying
-from tut.config import NEVER, RAMPS, Config, marked_keys
+from tut.arm import is_found, overrides, unusual_untying
+from tut.config import NEVER, POINTS, RAMPS, Config, marked_keys
 from tut.marks import Decides, KnownBy, Mark, marks_of
 
 _SECTIONS = "|".join(one.name for one in fields(Config) if is_dataclass(one.default_factory))
@@ -51,6 +52,32 @@ def overrides_of(setting: str) -> dict[str, str]:
 def named(overrides: dict[str, str]) -> str:
     """Return overrides as the name of what they make."""
     return " ".join(f"{key}={value}" for key, value in overrides.items())
+
+
+ArmOrder = tuple[float, list[tuple[str, float, str]]]
+
+
+def arm_order(name: str, untie_step: int | None) -> ArmOrder:
+    """Return what to sort the arms of a setting by, so that the tied one comes first and those that find a point last.
+
+    Others come by the step that they untie at. Of one step the plain arm comes first, and of arms that differ in a
+    number the one with the smallest.
+    """
+    point = float(untie_step or 0)
+    if name == NEVER:
+        point = -1.0
+    elif is_found(name):
+        point = math.inf
+    schedule = {key: value for key, value in overrides(name).items() if key not in POINTS}
+    return point, [(key, _number(value), value) for key, value in schedule.items()]
+
+
+def _number(value: str) -> float:
+    """Return the number that an override gives; infinity, which comes last, if it gives a word."""
+    try:
+        return float(value)
+    except ValueError:
+        return math.inf
 
 
 def varying(dicts: Sequence[dict[str, Any]]) -> list[str]:

@@ -68,12 +68,12 @@ def read_record(folders: Iterable[Path]) -> LookRecord:
     return LookRecord(tuple(sorted(looks, key=lambda look: str(look["time"]))))
 
 
-def record_folders(results: Results, asked: Sequence[Path]) -> tuple[Path, ...]:
+def record_folders(results: Results) -> tuple[Path, ...]:
     """Return where looks at some runs are recorded: their sweeps' folders, or those that were asked for.
 
     A single run's own folder is none of them.
     """
-    folders = results.sweeps or tuple(folder.resolve() for folder in asked)
+    folders = results.sweeps or tuple(folder.resolve() for folder in results.asked)
     return tuple(folder for folder in folders if not (folder / "state.json").exists())
 
 

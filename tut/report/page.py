@@ -1,7 +1,10 @@
-"""The report as one page that needs nothing else: no network, no script, no second file."""
+"""The report as one page that needs nothing else: no network, no second file. Without scripts it only moves less."""
 
 import json
-from collections.abc import Sequence
+import os
+from importlib.resources import files
+from pathlib import Path
+from urllib.parse import quote
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -9,48 +12,70 @@ from markupsafe import Markup
 
 from tut.config import marked_keys
 from tut.marks import Decides
-from tut.report import tables
+from tut.report import lines, palette, tables
+from tut.report.alt import alt_text
+from tut.report.answer import answer
 from tut.report.comparison import Comparisons
-from tut.report.drawing import for_page
 from tut.report.grouping import varying
+from tut.report.legend import chips
+from tut.report.methods import CITATION, methods
 from tut.report.planned import sharing
-from tut.report.results import Results
 from tut.report.sentences import seeds
+from tut.report.summary import Report
 
 
-def page(
-    results: Results,
-    comparisons: Comparisons,
-    sentences: Sequence[tuple[str, str]],
-    figures: dict[str, str],
-    notes: Sequence[str],
-) -> str:
+def page(report: Report, figures: dict[str, str], frequency: pd.DataFrame, downloads: list[str], folder: Path) -> str:
     """Return the page as HTML.
 
     Args:
-        results: what the runs have recorded.
-        comparisons: how its arms compare to their baselines.
-        sentences: a verdict and a sentence for each arm that is compared.
-        figures: SVG, by the names that the template uses.
-        notes: what a reader should know besides.
+        report: what it says.
+        figures: SVG, by the names that the template uses: see `tut.report.svg.save`.
+        frequency: loss by how common the target is: see `tut.report.frequency.by_frequency`.
+        downloads: the names of the tables beside the page.
+        folder: where the page will be, from where its links lead.
     """
+    comparisons = report.comparisons
     environment = Environment(loader=PackageLoader("tut.report", "."), autoescape=True, undefined=StrictUndefined)
-    runs = results.runs
+    runs = report.results.runs
     return environment.get_template("page.html.j2").render(
         title="Does untying help?",
+        light=Markup(palette.css(palette.LIGHT)),
+        dark=Markup(palette.css(palette.DARK)),
+        style=_beside("page.css"),
+        script=_beside("page.js"),
+        answer=answer(comparisons),
         subtitle=_subtitle(runs, comparisons),
-        sentences=[(verdict.replace(" ", "-"), words) for verdict, words in sentences],
-        notes=notes,
-        figures={name: Markup(for_page(svg, name)) for name, svg in figures.items()},
+        names={"interval": tables.INTERVAL, "p": tables.P},
+        axis=lines.axis(lines.scale_of(comparisons), comparisons.endpoint),
+        findings=lines.lines(comparisons, report.sentences),
+        references=lines.references(comparisons),
+        notes=report.notes,
+        chips=chips(comparisons),
+        seeds=sorted({seed for arm in comparisons.arms for seed in arm.values}),
+        figures={name: _with_alt(svg, alt_text(name, comparisons)) for name, svg in figures.items()},
         arms=tables.text(comparisons),
         more=tables.more_text(comparisons),
-        runs=tables.of_runs(results, comparisons.endpoint),
-        sharing=" ".join(sharing(results.sweeps)),
+        contributions=tables.contributions_text(frequency, comparisons),
+        runs=tables.of_runs(report.results, comparisons.endpoint),
+        folders={run: quote(os.path.relpath(run, folder.resolve())) for run in runs["folder"]},
+        sharing=" ".join(sharing(report.results.sweeps)),
+        downloads=downloads,
+        methods=methods(comparisons),
+        citation=CITATION,
         commands=sorted({str(command) for command in runs["command"].dropna()}),
         made=_made(runs),
         endpoint=comparisons.endpoint,
         config=json.dumps(runs.iloc[0]["config"], indent=1),
     )
+
+
+def _beside(name: str) -> Markup:
+    """Return a file of this package, to stand in the page as it is."""
+    return Markup(files("tut.report").joinpath(name).read_text(encoding="utf-8"))
+
+
+def _with_alt(svg: str, words: str) -> Markup:
+    return Markup(svg.replace("<svg ", Markup('<svg role="img" aria-label="{}" ').format(words), 1))
 
 
 def _subtitle(runs: pd.DataFrame, comparisons: Comparisons) -> str:

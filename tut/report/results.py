@@ -5,16 +5,18 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from html import escape
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from tut.config import NEVER
 from tut.errors import TutError
-from tut.marks import KnownBy
-from tut.report.grouping import name_arms
+from tut.marks import KnownBy, flat
+from tut.report.grouping import ArmOrder, arm_order, name_arms
 from tut.report.planned import note_damaged_plans, read_plan, sweep_of, whole_sweeps
-from tut.report.run_folder import find_runs, read_run
+from tut.report.run_folder import expanded, find_runs, read_run
 from tut.splits import EVALUATED, Split
 from tut.tracking.record import Record, Status
 from tut.tracking.token_scores import TokenScores, load_token_scores
@@ -29,11 +31,15 @@ class Results:
 
     runs: pd.DataFrame
     """One line for each run: folder, setting, arm, seed, status, and whatever else is known of the run as a whole.
-    `test_loss` and the like are its final scores (missing unless it is finished)."""
+    `test_loss` and the like are its final scores (missing unless it is finished), `optimizer.lr` and the like the keys
+    of its config. `arm` is an ordered category: the tied one comes first, then by untie point."""
     rows: pd.DataFrame
-    """One line for each metric row: folder, setting, arm, seed, split (`train`, `valid`, `test`), step, the metrics."""
+    """One line for each metric row: folder, setting, arm, seed, split (`train`, `valid`, `test`), step, the metrics.
+    `arm` is the category that it is in `runs`."""
+    asked: tuple[Path, ...]
+    """The folders that were asked for."""
     sweeps: tuple[Path, ...]
-    """The folders of the sweeps that were read whole."""
+    """Those of the sweeps that were read whole."""
     notes: tuple[str, ...]
     """What a reader should know of how this was read: what is missing, left out, or unlike the rest."""
 
@@ -46,6 +52,46 @@ class Results:
     def finished(self) -> pd.DataFrame:
         """The runs that have come to their end."""
         return self.runs[self.runs["status"] == Status.FINISHED]
+
+    def compare(
+        self,
+        baseline: str = NEVER,
+        metric: str = "loss",
+        margin: float | None = None,
+        split: Split = Split.TEST,
+        select: Sequence[str] = (),
+    ) -> pd.DataFrame:
+        """Return how each arm compares to its baseline: the numbers and the verdicts of `python -m tut.report`.
+
+        Args:
+            baseline: the name of the arm that the others are compared to, such as `epoch=0`.
+            metric: `loss`, `perplexity` or `acc`.
+            margin: the largest difference that counts as none. If None, the one that the runs name, for a loss.
+            split: whose scores are compared.
+            select: config keys of whose values each arm has those with the lowest validation loss.
+
+        Returns:
+            One line for each arm, the baselines too, as in the report's arms.csv: difference, ci_low, ci_high,
+            t_p_holm, verdict, ...; and `sentence`, which says it in words.
+
+        Raises:
+            TutError: there is no such baseline, metric or margin, or nothing to choose of a key.
+        """
+        from tut.report.verdicts import verdicts  # here: it is made of what is in this module
+
+        return verdicts(self, baseline, metric, margin, split, select)
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: how many runs each arm has, how they stand, and their scores."""
+        shown = self.runs.groupby(["setting", "arm"], observed=True).agg(
+            runs=("seed", "size"),
+            finished=("status", lambda status: int((status == Status.FINISHED).sum())),
+            seeds=("seed", lambda seeds: ", ".join(map(str, sorted(seeds)))),
+            valid_loss=("valid_loss", "mean"),
+            test_loss=("test_loss", "mean"),
+        )
+        notes = "".join(f"<li>{escape(note)}</li>" for note in self.notes)
+        return f"{shown.reset_index().to_html(index=False, na_rep='')}<ul>{notes}</ul>"
 
 
 _tokens = lru_cache(maxsize=64)(load_token_scores)  # a baseline's are compared with every arm's
@@ -60,7 +106,7 @@ def load(folders: Path | str | Sequence[Path | str]) -> Results:
     """
     read_plan.cache_clear()  # the files may have changed since an earlier call
     _tokens.cache_clear()
-    asked = [Path(folders)] if isinstance(folders, str | Path) else [Path(folder) for folder in folders]
+    asked = expanded([folders] if isinstance(folders, str | Path) else folders)
     notes: list[str] = []
     read = []
     for record in find_runs(asked):
@@ -74,7 +120,7 @@ def load(folders: Path | str | Sequence[Path | str]) -> Results:
     runs = _without_repeats(table.astype(dict.fromkeys(_WHOLE, "Int64")), notes)
     for setting, group in runs.groupby("setting"):
         _check_comparable(str(setting), group, notes)
-    runs = runs.drop(columns="facts")
+    runs = _with_config(runs.drop(columns="facts"))
     found = {sweep for folder in runs["folder"] if (sweep := sweep_of(Path(folder))) is not None}
     note_damaged_plans((Path(folder) for folder in runs["folder"]), notes)
     sweeps = whole_sweeps(found, asked, notes)
@@ -84,7 +130,30 @@ def load(folders: Path | str | Sequence[Path | str]) -> Results:
         if about["folder"] in kept:
             names = {name: about[name] for name in ("folder", "setting", "arm", "seed")}
             rows += [names | row for row in own_rows]
-    return Results(runs.reset_index(drop=True), pd.DataFrame(rows), sweeps, tuple(notes))
+    arms = _arms_in_order(runs)
+    runs = runs.astype({"arm": arms}).reset_index(drop=True)
+    table = pd.DataFrame(rows)
+    return Results(runs, table.astype({"arm": arms}) if rows else table, tuple(asked), sweeps, tuple(notes))
+
+
+def config_columns(runs: pd.DataFrame) -> list[str]:
+    """Return the columns of runs that are keys of their configs, but for the seed, which is a run's own."""
+    return list(dict.fromkeys(key for config in runs["config"] for key in flat(config) if key != "seed"))
+
+
+def _with_config(runs: pd.DataFrame) -> pd.DataFrame:
+    keys = config_columns(runs)
+    values = [{key: own.get(key) for key in keys} for own in map(flat, runs["config"])]
+    return pd.concat([runs, pd.DataFrame(values, index=runs.index, columns=keys)], axis=1)
+
+
+def _arms_in_order(runs: pd.DataFrame) -> pd.CategoricalDtype:
+    """Return the names of arms as an ordered category; an arm of several settings stands where it first unties."""
+    order: dict[str, ArmOrder] = {}
+    for run in runs[["arm", "untie_step"]].itertuples():
+        own = arm_order(run.arm, None if pd.isna(run.untie_step) else int(run.untie_step))
+        order[run.arm] = min(own, order.get(run.arm, own))
+    return pd.CategoricalDtype(sorted(order, key=lambda name: order[name]), ordered=True)
 
 
 def _without_repeats(runs: pd.DataFrame, notes: list[str]) -> pd.DataFrame:

@@ -6,6 +6,7 @@ What cannot be read is left out, and a note tells of it: a report is also made w
 import json
 import math
 from collections.abc import Iterable, Iterator
+from glob import glob, has_magic
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,25 @@ from tut.splits import EVALUATED, Split
 from tut.tracking.record import Record, Row, Status
 
 METRICS = ("loss", "perplexity", "acc")
+
+
+def expanded(folders: Iterable[Path | str]) -> list[Path]:
+    """Return folders in place of patterns such as `runs/*`: those that match and have runs in them, by name.
+
+    Raises:
+        TutError: none does.
+    """
+    found: list[Path] = []
+    for folder in map(Path, folders):
+        if folder.exists() or not has_magic(str(folder)):
+            found.append(folder)
+            continue
+        matches = [Path(path) for path in glob(str(folder), recursive=True)]
+        with_runs = [path for path in matches if path.is_dir() and next(path.rglob("state.json"), None) is not None]
+        if not with_runs:
+            raise TutError(f"{folder}: {'no run in what matches' if matches else 'nothing matches'}")
+        found += sorted(with_runs, key=_in_order_of_numbers)
+    return found
 
 
 def find_runs(folders: Iterable[Path]) -> list[Record]:
@@ -84,6 +104,7 @@ def read_run(record: Record, notes: list[str]) -> tuple[dict[str, Any], list[Row
         "git_revision": state.get("git_revision"),
         "versions": state.get("versions"),
         "hardware": state.get("hardware"),
+        "wandb_url": state.get("wandb_url"),
         "config": config,
     }
     if about["status"] == Status.FINISHED:

@@ -11,12 +11,12 @@ from tut.report.schedules import what_was_done
 from tut.report.statistics import ALPHA, Interval
 
 MINUS = "\N{MINUS SIGN}"
-_DECIMALS = {"loss": 4, "perplexity": 2, "acc": 4}
+DECIMALS = {"loss": 4, "perplexity": 2, "acc": 4}
 
 
 def number(value: float, metric: str, signed: bool = False) -> str:
     """Return a value of a metric as text: with the metric's usual decimals, more if it would read as zero."""
-    decimals = _DECIMALS[metric]
+    decimals = DECIMALS[metric]
     if abs(value) >= 1e6:
         return f"{value:+.3g}" if signed else f"{value:.3g}"
     if value and abs(value) < 0.5 * 10**-decimals:

@@ -4,11 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
+
 from tut.config import NEVER
 from tut.console import console
 from tut.report import tables
+from tut.report.answer import answer
+from tut.report.arms import Arm
 from tut.report.comparison import Comparisons, compare
 from tut.report.endpoint import endpoint_of
+from tut.report.formats import chosen, narrowed
 from tut.report.interaction import interactions, sentence_on
 from tut.report.look_record import read_record, record_folders
 from tut.report.planned import sharing
@@ -16,7 +21,19 @@ from tut.report.remarks import remarks
 from tut.report.results import Results, load
 from tut.report.selection import at_their_best
 from tut.report.sentences import sentence
+from tut.report.verdict import Verdict
 from tut.splits import Split
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What may be said of one arm."""
+
+    arm: Arm
+    verdict: Verdict
+    words: str
+    remarks: tuple[str, ...] = ()
+    """What to hold against it, or beside it: a line each, shown right under the sentence."""
 
 
 @dataclass(frozen=True)
@@ -25,10 +42,8 @@ class Report:
 
     results: Results
     comparisons: Comparisons
-    sentences: tuple[tuple[str, str], ...]
-    """A verdict and a sentence for each arm that is compared."""
-    remarks: tuple[tuple[str, ...], ...]
-    """What stands under each of these sentences."""
+    sentences: tuple[Finding, ...]
+    """One for each arm that is compared."""
     notes: tuple[str, ...]
     """What a reader should know besides."""
     places: tuple[Path, ...]
@@ -56,26 +71,46 @@ def report_on(
     Raises:
         TutError: there are no runs, they cannot be compared, there is no such baseline, or nothing to choose of a key.
     """
-    results = load(folders)
+    return report_of(load(folders), metric, split, baseline, margin, select)
+
+
+def report_of(
+    results: Results, metric: str, split: Split, baseline: str, margin: float | None, select: Sequence[str] = ()
+) -> Report:
+    """Compare runs that have been read; see `report_on`."""
     if select:
         results = at_their_best(results, select, split)
     endpoint, notes_on_endpoint = endpoint_of(results, metric, split, margin)
-    places = record_folders(results, folders)
+    places = record_folders(results)
     comparisons = compare(results, endpoint, baseline, read_record(places))
-    sentences = tuple((one.verdict, sentence(one, endpoint)) for one in comparisons.comparisons)
-    under = tuple(remarks(results, comparisons.comparisons, endpoint))
+    under = remarks(results, comparisons.comparisons, endpoint)
+    sentences = tuple(
+        Finding(one.arm, one.verdict, sentence(one, endpoint), own)
+        for one, own in zip(comparisons.comparisons, under, strict=True)
+    )
     on_keys = [sentence_on(one, endpoint) for one in interactions(comparisons.comparisons)]
     notes = (*results.notes, *notes_on_endpoint, *comparisons.notes, *on_keys)
-    return Report(results, comparisons, sentences, under, notes, places)
+    return Report(results, comparisons, sentences, notes, places)
 
 
-def print_report(report: Report) -> None:
-    """Print the table of arms, a sentence for each, and the notes."""
+def table_of(report: Report, columns: Sequence[str] = ()) -> pd.DataFrame:
+    """Return the table of arms, with the columns that are asked for, or with those that the terminal has room for.
+
+    Raises:
+        TutError: there is no such column.
+    """
+    if columns:
+        return chosen(tables.whole_text(report.comparisons), columns)
+    return narrowed(tables.text(report.comparisons), console().width, report.comparisons.endpoint)
+
+
+def print_report(report: Report, arms: pd.DataFrame) -> None:
+    """Print the answer, a table of arms (see `table_of`), a sentence for each with its remarks, and the notes."""
     from rich.markup import escape
     from rich.table import Table
 
     terminal = console()
-    arms = tables.narrowed(tables.text(report.comparisons), terminal.width)
+    terminal.print(answer(report.comparisons), soft_wrap=True, markup=False)
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in arms.columns:
         folds = name == "untie"  # a long name of an arm may take several lines; numbers may not
@@ -84,8 +119,8 @@ def print_report(report: Report) -> None:
         table.add_row(*map(escape, cells))
     terminal.print(table)
     lines = []
-    for (_, words), under in zip(report.sentences, report.remarks, strict=True):
-        lines += [words, *(f"  - {remark}" for remark in under)]
+    for finding in report.sentences:
+        lines += [finding.words, *(f"  - {remark}" for remark in finding.remarks)]
     lines += sharing(report.results.sweeps)
     lines += [f"note: {note}" for note in report.notes]
     for line in lines:

@@ -1,44 +1,22 @@
-"""The table of arms, as numbers and as text, in the formats that people ask for."""
-
-import math
+"""The tables of arms and of runs, as numbers and as text."""
 
 import pandas as pd
 
 from tut.config import NEVER
 from tut.report.arms import Arm
+from tut.report.columns import decimals_of, in_column
 from tut.report.comparison import Comparison, Comparisons
 from tut.report.endpoint import Endpoint
+from tut.report.frequency import changes_by_frequency
 from tut.report.power import Planned
 from tut.report.results import Results
 from tut.report.run_folder import METRICS
-from tut.report.sentences import MINUS, number
+from tut.report.sentences import MINUS
 from tut.report.statistics import Interval
 
-FORMATS = ("text", "csv", "markdown", "latex", "json")
-_LEFT_OUT_FIRST = (
-    "accuracy",
-    "perplexity",
-    "detectable",
-    "sign flips",
-    "equivalence",
-    "pooled",
-    "at its best",
-    "seconds",
-    "steps",
-    "parameters",
-    "bits per byte",
-    "p (Holm)",
-    "95% CI",
-)
-"""Where a table is too wide, columns with these words in their names are left out, in this order."""
-_LATEX = {
-    **{char: f"\\{char}" for char in "&%$#_{}"},
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "\\": r"\textbackslash{}",
-    "±": r"$\pm$",
-    "<": "$<$",
-}
+DIFFERENCE = "difference"
+INTERVAL = "95% CI"
+P = "p (Holm)"
 _NAMES = {"loss": "loss", "perplexity": "perplexity", "acc": "accuracy"}
 
 
@@ -142,27 +120,33 @@ def _ends(name: str, interval: Interval | None) -> dict[str, float | None]:
     return {f"{name}_low": low, f"{name}_high": high}
 
 
+def score_column(endpoint: Endpoint) -> str:
+    """Return the name of the column of what arms are compared on."""
+    return f"{endpoint.split} {_NAMES[endpoint.metric]}"
+
+
 def text(comparisons: Comparisons) -> pd.DataFrame:
     """Return the table of arms for reading: one line for each, with all values as text, and no empty column.
 
     Parameters, steps and seconds are of one run.
     """
     endpoint = comparisons.endpoint
+    decimals = _decimals(comparisons)
     lines = []
     for arm in comparisons.arms:
         line = {"untie": arm.label, "at its best": arm.chosen, "seeds": _finished(arm)}
-        line |= {f"{endpoint.split} {_NAMES[name]}": _mean_and_sd(arm, name) for name in METRICS}
+        line |= {f"{endpoint.split} {_NAMES[name]}": _mean_and_sd(arm, name, comparisons) for name in METRICS}
         comparison = comparisons.of(arm)
         if comparison is not None:
             test = comparison.paired
             line |= {
-                "difference": _value(test.mean, endpoint.metric, signed=True),
-                "95% CI": _interval(test.t_interval, endpoint.metric),
-                "p (Holm)": _p(comparison.p),
+                DIFFERENCE: in_column(test.mean, decimals, signed=True),
+                INTERVAL: _interval(test.t_interval, decimals),
+                P: _p(comparison.p),
                 "p (pooled)": _p(comparison.pooled_p),
                 "p (sign flips)": _p(comparison.sign_flip_p),
                 "p (equivalence)": _p(comparison.equivalence_p),
-                "detectable": _value(comparison.detectable, endpoint.metric),
+                "detectable": in_column(comparison.detectable, decimals),
                 "verdict": comparison.verdict if test.n else "",
             }
         line |= {
@@ -175,23 +159,29 @@ def text(comparisons: Comparisons) -> pd.DataFrame:
     return _without_empty_columns(lines)
 
 
-def narrowed(table: pd.DataFrame, width: int) -> pd.DataFrame:
-    """Return a table without the columns that do not fit into so many characters."""
-    for words in _LEFT_OUT_FIRST:
-        if _width(table) > width:
-            table = table[[name for name in table if words not in name]]
-    return table
+def _decimals(comparisons: Comparisons) -> int:
+    """Return the decimals of all that is a difference to the baseline."""
+    tests = [one.paired for one in comparisons.comparisons]
+    return decimals_of([test.mean for test in tests], comparisons.endpoint.metric)
 
 
-def _width(table: pd.DataFrame) -> int:
-    """Return how many characters wide a table is printed."""
-    widest = [max(len(str(name)), int(table[name].str.len().max())) for name in table]
-    return sum(widest) + 2 * len(widest)
+def for_paper(comparisons: Comparisons) -> pd.DataFrame:
+    """Return the table of arms with as many columns as a page of a paper has room for."""
+    table = text(comparisons)
+    wanted = ("untie", score_column(comparisons.endpoint), DIFFERENCE, INTERVAL, P, "verdict")
+    return table[[name for name in wanted if name in table]]
+
+
+def whole_text(comparisons: Comparisons) -> pd.DataFrame:
+    """Return the two tables of arms, `text` and `more_text`, as one."""
+    first, second = text(comparisons), more_text(comparisons)
+    return pd.concat([first, second.drop(columns=[name for name in second if name in first])], axis=1)
 
 
 def more_text(comparisons: Comparisons) -> pd.DataFrame:
     """Return the rest of what is known of each arm, for a second table."""
-    metric = comparisons.endpoint.metric
+    decimals = _decimals(comparisons)
+    decimals_of_ending = decimals_of([arm.above_best for arm in comparisons.arms], "loss")
     lines = []
     for arm in comparisons.arms:
         line = {
@@ -201,14 +191,14 @@ def more_text(comparisons: Comparisons) -> pd.DataFrame:
             "of its own": f"{arm.own_steps:,}" if arm.own_steps else "",
             "shared": f"{1 - arm.own_steps / arm.steps:.0%}" if arm.steps else "",
             "minutes of all runs": f"{arm.seconds / 60:.1f}" if arm.seconds else "",
-            "last above best validation loss": _value(arm.above_best, "loss"),
+            "last above best validation loss": in_column(arm.above_best, decimals_of_ending),
         }
         comparison = comparisons.of(arm)
         if comparison is not None:
             line |= {
-                "BCa bootstrap over seeds": _interval(comparison.paired.bca_interval, metric),
-                "other documents, these models": _interval(comparison.documents_interval, metric),
-                "other seeds and documents": _interval(comparison.both_interval, metric),
+                "BCa bootstrap over seeds": _interval(comparison.paired.bca_interval, decimals),
+                "other documents, these models": _interval(comparison.documents_interval, decimals),
+                "other seeds and documents": _interval(comparison.both_interval, decimals),
                 "seeds to resolve the margin": f"{comparison.to_find.seeds or ''}" if comparison.to_find else "",
             }
         lines.append(line)
@@ -217,51 +207,53 @@ def more_text(comparisons: Comparisons) -> pd.DataFrame:
 
 def of_runs(results: Results, endpoint: Endpoint) -> pd.DataFrame:
     """Return one line for each run: its arm and seed, how it stands, its score, and its folder."""
+    decimals = decimals_of(results.runs[endpoint.column].dropna(), endpoint.metric)
     lines = []
     for run in results.runs.to_dict("records"):
-        score = run.get(endpoint.column)
-        has_score = score is not None and not math.isnan(score)
+        score = run[endpoint.column]
         line = {
             "untie": f"{run['setting']} {run['arm']}" if run["setting"] else run["arm"],
             "seed": str(run["seed"]),
             "status": run["status"],
             "step": f"{run['step']:,}",
             "untied at step": "" if pd.isna(run["untie_step"]) else f"{run['untie_step']:,}",
-            endpoint.words: number(score, endpoint.metric) if has_score else "",
+            endpoint.words: "" if pd.isna(score) else in_column(score, decimals),
             "error": run["error"] or "",
+            "W&B": run["wandb_url"] or "",
             "folder": run["folder"],
         }
         lines.append(line)
     return _without_empty_columns(lines)
 
 
+def contributions_text(frequency: pd.DataFrame, comparisons: Comparisons) -> pd.DataFrame:
+    """Return what each bucket of frequency adds to each arm's whole difference in loss, with its share of it.
+
+    Args:
+        frequency: what `tut.report.frequency.by_frequency` has returned.
+        comparisons: of the arms that are in it.
+    """
+    changes = changes_by_frequency(frequency, comparisons)
+    names = changes.drop_duplicates("number").set_index("number")["bucket"].sort_index()
+    means = changes.groupby(["setting", "arm", "number"])["contribution"].mean()
+    decimals = decimals_of([], "loss")
+    lines = []
+    for comparison in comparisons.comparisons:
+        arm = comparison.arm
+        if (arm.setting, arm.name) in means.index.droplevel("number"):
+            own = means[arm.setting, arm.name]
+            whole = own.sum()
+            line = {"untie": arm.label}
+            for number, bucket in names.items():
+                share = f" ({own[number] / whole:.0%})" if whole else ""
+                line[bucket] = f"{in_column(own[number], decimals, signed=True)}{share}".replace("(-", f"({MINUS}")
+            lines.append(line | {"whole": in_column(whole, decimals, signed=True)})
+    return pd.DataFrame(lines)
+
+
 def _without_empty_columns(lines: list[dict[str, str]]) -> pd.DataFrame:
     table = pd.DataFrame(lines).fillna("")
     return table.loc[:, (table != "").any()]
-
-
-def latex(table: pd.DataFrame) -> str:
-    """Return a table for a paper; it needs the package booktabs."""
-    plain = table.map(_set_in_latex)
-    plain.columns = pd.Index([_set_in_latex(name) for name in table])
-    styled = plain.style.hide(axis="index")
-    return str(styled.to_latex(hrules=True, column_format="l" + "r" * (table.shape[1] - 1)))
-
-
-def _set_in_latex(words: str) -> str:
-    """Return text with LaTeX's own characters escaped, and numbers with a sign as mathematics."""
-    escaped = "".join(_LATEX.get(char, char) for char in words.replace(MINUS, "-"))
-    return " ".join(f"${word}$" if _has_sign(word) else word for word in escaped.split())
-
-
-def _has_sign(word: str) -> bool:
-    return len(word) > 1 and word[0] in "+-"
-
-
-def markdown(table: pd.DataFrame) -> str:
-    """Return a table for a README."""
-    lines = [list(table.columns), ["---"] * table.shape[1], *table.to_numpy().tolist()]
-    return "".join(f"| {' | '.join(map(str, cells))} |\n" for cells in lines)
 
 
 def _finished(arm: Arm) -> str:
@@ -280,22 +272,16 @@ def _untie_steps(arm: Arm) -> str:
     return ", ".join(NEVER if step is None else f"{step}" for step in arm.untie_steps.values())
 
 
-def _mean_and_sd(arm: Arm, metric: str) -> str:
+def _mean_and_sd(arm: Arm, metric: str, comparisons: Comparisons) -> str:
     mean, sd = arm.scores.get(metric, (None, None))
-    if mean is None:
-        return ""
-    return number(mean, metric) if sd is None else f"{number(mean, metric)} ± {number(sd, metric)}"
+    decimals = decimals_of([one.scores[metric][0] for one in comparisons.arms if metric in one.scores], metric)
+    return in_column(mean, decimals) if sd is None else f"{in_column(mean, decimals)} ± {in_column(sd, decimals)}"
 
 
-def _value(value: float | None, metric: str, signed: bool = False) -> str:
-    return "" if value is None else number(value, metric, signed)
-
-
-def _interval(interval: Interval | None, metric: str) -> str:
+def _interval(interval: Interval | None, decimals: int) -> str:
     if interval is None:
         return ""
-    low, high = interval
-    return f"{number(low, metric, signed=True)} to {number(high, metric, signed=True)}"
+    return " to ".join(in_column(end, decimals, signed=True) for end in interval)
 
 
 def _p(p: float | None) -> str:

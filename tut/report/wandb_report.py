@@ -9,6 +9,7 @@ from typing import Any
 
 from tut.config import WandbConfig
 from tut.errors import TutError, one_line
+from tut.report.answer import answer
 from tut.report.export import PAGE, formatted
 from tut.report.summary import Report
 from tut.system.files import digest
@@ -34,8 +35,11 @@ def publish_report(report: Report, folder: Path) -> str:
     ((project, entity),) = projects
     assert project is not None
     groups = list(dict.fromkeys(each.group for each in settings if each.group))
-    findings = "".join(f"- {words}\n" for _, words in report.sentences)
-    return publish(folder, project, entity, groups, f"{findings}\n{formatted(report, 'markdown')}")
+    findings = ""
+    for finding in report.sentences:
+        findings += f"- {finding.words}\n" + "".join(f"  - {remark}\n" for remark in finding.remarks)
+    summary = f"**{answer(report.comparisons)}**\n\n{findings}\n{formatted(report, 'markdown')}"
+    return publish(folder, project, entity, groups, summary)
 
 
 def publish(folder: Path, project: str, entity: str | None, groups: Sequence[str], summary: str) -> str:

@@ -53,6 +53,8 @@ class WandbTracker:
             shutil.rmtree(earlier)
         with only_what_counts():
             self._run = _open(_mode(mode_of(config.wandb)), config, record, run_id)
+        if not self._run.offline:
+            record.update_state(wandb_url=self._run.url)  # for reports, which link to it
         for split in Split:
             self._run.define_metric(f"{split}/*", step_metric="step")
         for name in SHARED:

@@ -1,0 +1,198 @@
+"""What the page says first, what its figures can be asked, and how its numbers are set."""
+
+import re
+from dataclasses import replace
+from html import escape
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from planted import plant_sweep
+
+import tut
+from tut.report import lines, tables
+from tut.report.answer import answer, by_importance
+from tut.report.columns import decimals_of, in_column
+from tut.report.comparison import Comparisons
+from tut.report.drawing import looks
+from tut.report.export import write_report
+from tut.report.formats import narrowed
+from tut.report.frequency import by_frequency, changes_by_frequency
+from tut.report.methods import CITATION, methods
+from tut.report.over_training import rows_of
+from tut.report.page import page
+from tut.report.summary import Report, report_on
+from tut.splits import Split
+
+EFFECTS = {"epoch=0": 0.02, "epoch=1": 0.05, "epoch=2": 0.0, "epoch=3": -0.02, "epoch=4": -0.04}
+ROOT = Path(tut.__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    return report_on([plant_sweep(tmp_path_factory.mktemp("page") / "sweep", EFFECTS, range(4), tokens=True)])
+
+
+@pytest.fixture(scope="module")
+def html(report: Report) -> str:
+    return write_report(report, report.results.asked[0] / "report").read_text()
+
+
+def test_the_answer_comes_first(report: Report, html: str) -> None:
+    comparisons = report.comparisons
+    said = answer(comparisons)
+    assert said.startswith("On test loss: 2 of 5 arms are better than tied: untying at epoch 4 (−0.0")
+    assert "; 2 are worse than tied: untying at epoch 1 (+0.0" in said
+    assert said.endswith(").")
+    names = [one.arm.name for one in by_importance(comparisons.comparisons)]
+    assert names == ["epoch=4", "epoch=3", "epoch=1", "epoch=0", "epoch=2"]
+    body = html[html.index("<body>") :]
+    assert body.index(said) < body.index('class="finding better"') < body.index("<table")
+    places = [body.index(f'<span class="arm">{name}</span>') for name in (*names, "never")]
+    assert places == sorted(places)
+
+
+def test_one_arm_is_the_one(tmp_path: Path) -> None:
+    said = answer(report_on([plant_sweep(tmp_path, {"epoch=3": -0.02}, range(3))], baseline="epoch=3").comparisons)
+    assert re.fullmatch(r"On test loss: the one arm is worse than epoch=3: staying tied \(\+0.0\d+\).", said)
+
+
+def test_arms_of_one_verdict_are_all(tmp_path: Path) -> None:
+    plant_sweep(tmp_path, {f"epoch={epoch}": 0.0 for epoch in range(4)}, range(2), noise=0.1)
+    said = answer(report_on([tmp_path]).comparisons)
+    assert re.fullmatch(r"On test loss: all 4 arms are not yet told apart from tied \(.0\.\d+ to .0\.\d+\).", said)
+
+
+def test_nothing_to_compare_is_said(tmp_path: Path) -> None:
+    report = report_on([plant_sweep(tmp_path, {}, range(2))])
+    assert answer(report.comparisons) == "Nothing can be compared yet."
+    assert '<div class="finding baseline">' not in answer(report.comparisons)
+    write_report(report, tmp_path / "report")
+
+
+def test_remarks_stand_under_their_arm(report: Report, tmp_path: Path) -> None:
+    first, *rest = report.sentences
+    remarked = replace(report, sentences=(replace(first, remarks=("seed 3 <stands> apart",)), *rest))
+    frequency = by_frequency(report.results, report.comparisons)
+    text = page(remarked, {}, frequency, [], tmp_path)
+    after = text[text.index(escape(first.words)) :]
+    assert after.index("<li>seed 3 &lt;stands&gt; apart</li>") < after.index('<div class="finding')
+
+
+def test_bars_show_where_a_change_lies(report: Report) -> None:
+    scale = lines.scale_of(report.comparisons)
+    for one in report.comparisons.comparisons:
+        bar = str(lines.bar(one, scale, "words"))
+        (mean,) = re.findall(r'cx="([\d.]+)%"', bar)
+        (zero,) = re.findall(r'class="zero" x1="([\d.]+)%"', bar)
+        assert (float(mean) > float(zero)) == (one.paired.mean > 0)
+        assert 0 <= float(mean) <= 100
+    flipped = lines.axis(scale, replace(report.comparisons.endpoint, metric="acc"))
+    assert "← worse" in flipped
+    assert "better →" in flipped
+
+
+def test_figures_can_be_asked_for_their_values(report: Report, html: str) -> None:
+    """As the page's script does: from where a point is drawn, and what the axes around it measure."""
+    svg = html[html.index("curves-figure_1") :]
+    panel = svg[svg.index('id="curves-axes_2"') : svg.index('id="curves-axes_3"')]
+    clip = re.search(r"clip-path=\"url\(#(.*?)\)", panel)[1]
+    frame = re.search(rf'<clipPath id="{clip}">\s*<rect ([^>]*)/>', html)[1]
+    left, top, width, height = (
+        float(re.search(rf'\b{name}="([^"]*)"', frame)[1]) for name in ("x", "y", "width", "height")
+    )
+    x0, x1, y0, y1 = (
+        float(value) for name in "xy" for value in re.search(rf'data-{name}="linear (\S+) (\S+)"', panel).groups()
+    )
+    arm = report.comparisons.arms[3]
+    number = looks(report.comparisons)[arm.label].number
+    for kind, seed in (("mean", None), ("seed seed-2", 2)):
+        drawn = re.search(rf'class="arm-{number} {kind}">\s*<path d="([^"]*)"', panel)[1]
+        points = np.array(re.findall(r"(-?[\d.]+) (-?[\d.]+)", drawn), dtype=float)
+        steps = x0 + (points[:, 0] - left) / width * (x1 - x0)
+        values = y1 + (points[:, 1] - top) / height * (y0 - y1)
+        rows = rows_of(report.results, arm, Split.VALID)
+        own = rows if seed is None else rows[rows["seed"] == seed]
+        expected = own.groupby("step")["loss"].mean()
+        inside = (values > y0) & (values < y1)
+        assert inside.sum() >= 3
+        assert values[inside] == pytest.approx(np.interp(steps[inside], expected.index, expected), abs=2e-3)
+    for arm in report.comparisons.arms:
+        assert f'data-arm="{looks(report.comparisons)[arm.label].number}" aria-pressed="true"' in html
+    assert html.count("data-seed=") == 4
+
+
+def test_files_have_no_lines_of_single_seeds(report: Report, html: str) -> None:
+    folder = report.results.asked[0] / "report"
+    assert 'seed seed-2">' in html
+    assert 'seed seed-2">' not in (folder / "curves.svg").read_text()
+    assert 'dot seed-2">' in (folder / "effect.svg").read_text()
+
+
+@pytest.mark.slow
+def test_forty_runs_of_eighteen_arms_make_a_small_page(tmp_path: Path) -> None:
+    """Each arm looks like itself alone, also where there are more than colours."""
+    plant_sweep(tmp_path, {f"epoch={epoch}": 0.01 * epoch for epoch in range(19)}, range(2), rows=30)
+    report = report_on([tmp_path])
+    assert len(report.results.runs) == 40
+    found = list(looks(report.comparisons).values())
+    assert len({(look.colour, look.filled) for look in found}) == 20
+    assert write_report(report, tmp_path / "report").stat().st_size < 3_000_000
+
+
+def test_what_buckets_add_sums_up_to_the_difference(report: Report) -> None:
+    frequency = by_frequency(report.results, report.comparisons)
+    changes = changes_by_frequency(frequency, report.comparisons)
+    sums = changes.groupby(["arm", "seed"])["contribution"].sum()
+    for one in report.comparisons.comparisons:
+        for seed, difference in one.differences.items():
+            assert sums[one.arm.name, seed] == pytest.approx(difference, abs=1e-5)
+    shown = tables.contributions_text(frequency, report.comparisons)
+    assert shown["untie"].tolist() == [one.arm.label for one in report.comparisons.comparisons]
+    assert shown.columns[-1] == "whole"
+
+
+@pytest.mark.parametrize(
+    "values, decimals, said",
+    [
+        ([0.1, 12.0], 4, ["+0.1000", "+12.0000"]),
+        ([0.1, 0.00004], 5, ["+0.10000", "+0.00004"]),
+        ([0.1, -3e-12], 7, ["+0.1000000", "−3e−12"]),
+        ([0.0, None, 2e9], 4, ["+0.0000", "", "+2e+09"]),
+    ],
+)
+def test_a_column_has_one_precision(values: list[float | None], decimals: int, said: list[str]) -> None:
+    assert decimals_of(values, "loss") == decimals
+    assert [in_column(value, decimals, signed=True) for value in values] == said
+
+
+def test_all_numbers_of_a_column_have_as_many_decimals(tmp_path: Path) -> None:
+    plant_sweep(tmp_path, {"epoch=0": 0.5, "epoch=3": 0.00002}, range(3), noise=1e-6)
+    table = tables.text(report_on([tmp_path]).comparisons)
+    for name in ("test loss", "difference", "95% CI"):
+        decimals = {len(one) for value in table[name] for one in re.findall(r"\.(\d+)", value)}
+        assert len(decimals) == 1, name
+
+
+@pytest.mark.parametrize("metric", ["loss", "acc", "perplexity"])
+def test_a_narrow_terminal_shows_what_is_compared(metric: str, tmp_path: Path) -> None:
+    plant_sweep(tmp_path, {"epoch=2 min_count=1000 over_epochs=3": 0.02}, range(2))
+    comparisons: Comparisons = report_on([tmp_path], metric).comparisons
+    for width in (80, 60):
+        shown: pd.DataFrame = narrowed(tables.text(comparisons), width, comparisons.endpoint)
+        assert {"untie", tables.score_column(comparisons.endpoint), "difference", "verdict"} <= set(shown)
+
+
+def test_methods_and_citation(report: Report) -> None:
+    said = methods(report.comparisons)
+    assert said.startswith("Each arm was trained with 4 seeds and compared to the model that stays tied on test loss")
+    assert "over 5 comparisons" in said
+    assert "The number of seeds was not fixed in advance." in said
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert f"title = {{{cited['title']}}}" in CITATION
+    assert f"author = {{{{{cited['authors'][0]['name']}}}}}" in CITATION
+    assert f"year = {{{cited['date-released'][:4]}}}" in CITATION
+    assert f"license = {{{cited['license']}}}" in CITATION
+    assert f"version = {{{cited['version']}}}" in CITATION

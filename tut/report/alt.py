@@ -1,0 +1,37 @@
+"""What each figure shows, for those who hear a page."""
+
+from tut.report import effect_by_key
+from tut.report.comparison import Comparisons
+from tut.report.drawing import baselines
+from tut.report.sentences import number
+
+_MOST_TOLD = 12
+"""Of more arms than these, the values are in the table alone."""
+
+
+def alt_text(figure: str, comparisons: Comparisons) -> str:
+    """Return a figure in words, by its name."""
+    endpoint = comparisons.endpoint
+    metric = "accuracy" if endpoint.metric == "acc" else endpoint.metric
+    arms = f"{len(comparisons.arms)} arms"
+    baseline = baselines(comparisons)
+    words = {
+        "effect": f"Change in {endpoint.words} against {baseline}, with its interval: {_changes(comparisons)}",
+        "curves": f"Validation {metric} of {arms} over steps: all of training, then the range of its second half; "
+        f"below, training {metric} and the gap between the two",
+        "difference": f"Validation {metric} minus that of {baseline} over steps, a panel for each arm",
+        "frequency": f"Loss of {arms} by how often the target occurs in the training text, the difference to "
+        f"{baseline} there, and what each bucket adds to the whole difference",
+        "gradients": "Norms of the shared matrix's gradient as input and as output embedding, and their cosine",
+        "parting": "Distance between input and output embedding, and the mean cosine of their rows, over steps",
+    }
+    key = figure.removeprefix(effect_by_key.NAME)
+    return words.get(figure, f"Change in {endpoint.words} against {baseline}, by {key}")
+
+
+def _changes(comparisons: Comparisons) -> str:
+    compared = [(one, one.paired.mean) for one in comparisons.comparisons if one.paired.mean is not None]
+    if len(compared) > _MOST_TOLD:
+        return f"{len(compared)} arms, see the table"
+    metric = comparisons.endpoint.metric
+    return ", ".join(f"{one.arm.label} {number(mean, metric, signed=True)} ({one.verdict})" for one, mean in compared)
