@@ -139,7 +139,7 @@ def test_a_wheel_carries_the_configs(tmp_path: Path) -> None:
     subprocess.run(build, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    assert {"tut/report/page.html.j2", "tut/py.typed"} < set(names)
+    assert {"tut/report/page.html.j2", "tut/report/page.css", "tut/report/page.js", "tut/py.typed"} < set(names)
     for path in [*ROOT.glob("conf/**/*.yaml"), *ROOT.glob("sweeps/*.yaml")]:
         assert f"tut/{path.relative_to(ROOT).as_posix()}" in names
 

@@ -83,6 +83,8 @@ def _own_folder(asked: Namespace, folders: Sequence[Path]) -> str:
         words.append(f"to-{asked.baseline}")
     if asked.margin is not None:
         words.append(f"margin-{asked.margin:g}")
+    if asked.select:
+        words += ["select", *asked.select]
     if len(folders) > 1:
         words.append("with-" + "-".join(folder.resolve().name for folder in folders[1:]))
     return re.sub(r"[^\w.=+-]+", "-", "-".join(["report", *words]))[:100]
