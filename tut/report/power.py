@@ -21,7 +21,7 @@ POWER = 0.8
 """Chance to find an effect that planning aims at (Cohen, 1988, section 2.4)."""
 
 _MOST_SEEDS = 100_000
-_SPREADS = 200  # of which power is the average
+_SPREADS = 100  # of which power is the average
 _RANGE = 0.8  # how often the true number of seeds lies in the range that is told
 
 
@@ -86,7 +86,7 @@ def seeds_needed(sd: float, difference: float, alpha: float = ALPHA, power: floa
     return _fewest(lambda n: paired_t_power(difference, sd, n, alpha), power)
 
 
-def equivalence_power(margin: float, sd: float, n: int, alpha: float = ALPHA) -> float:
+def equivalence_power(margin: float, sd: float | Floats, n: int, alpha: float = ALPHA) -> float:
     """Return the chance that two one-sided t-tests of n >= 2 seeds call an arm equivalent that does not differ at all.
 
     The mean must lie within the margin by so many of its standard errors as t asks for. The chance of that, given the
@@ -94,17 +94,16 @@ def equivalence_power(margin: float, sd: float, n: int, alpha: float = ALPHA) ->
 
     Args:
         margin: the largest difference that counts as none.
-        sd: the true standard deviation of the differences.
+        sd: the true standard deviation of the differences, above 0; of several, (spreads,), power is the average.
         n: number of seeds.
         alpha: level of each of the tests.
     """
     from scipy import special, stats
 
-    if sd == 0:
-        return 1.0
-    error = sd * np.sqrt(stats.chi2.ppf(_midpoints(), n - 1) / (n - 1) / n)
+    spreads = np.atleast_1d(sd)[:, None]
+    error = spreads * np.sqrt(stats.chi2.ppf(_midpoints(), n - 1) / (n - 1) / n)
     room = np.maximum(margin - stats.t.isf(alpha, n - 1) * error, 0)
-    return float(np.mean(2 * special.ndtr(room / sd * np.sqrt(n)) - 1))
+    return float(np.mean(2 * special.ndtr(room / spreads * np.sqrt(n)) - 1))
 
 
 def plan_to_find(sd: float, known_from: int, difference: float, alpha: float = ALPHA) -> Planned:
@@ -116,30 +115,27 @@ def plan_to_find(sd: float, known_from: int, difference: float, alpha: float = A
         noncentrality = np.clip(n * (difference / spreads) ** 2, 1e-300, 1e4)
         return float(stats.ncf.sf(stats.f.isf(alpha, 1, n - 1), 1, n - 1, noncentrality).mean())
 
+    if sd == 0:
+        return Planned(2, 2, 2)
     spreads = _spreads(sd, known_from, _midpoints())
-    return _planned(average_power, lambda own: seeds_needed(own, difference, alpha), sd, known_from)
+    return _planned(_fewest(average_power, POWER), lambda own: seeds_needed(own, difference, alpha), sd, known_from)
 
 
 def plan_to_be_equivalent(sd: float, known_from: int, margin: float, alpha: float = ALPHA) -> Planned:
     """Return how many seeds call an arm equivalent that does not differ; `sd` is known from so many seeds."""
+    if sd == 0:
+        return Planned(2, 2, 2)
     spreads = _spreads(sd, known_from, _midpoints())
 
-    def average_power(n: int) -> float:
-        return float(np.mean([equivalence_power(margin, spread, n, alpha) for spread in spreads[::4]]))
-
-    def needed(own: float) -> int | None:
+    def needed(own: float | Floats) -> int | None:
         return _fewest(lambda n: equivalence_power(margin, own, n, alpha), POWER)
 
-    return _planned(average_power, needed, sd, known_from)
+    return _planned(needed(spreads), needed, sd, known_from)
 
 
-def _planned(
-    average_power: Callable[[int], float], needed: Callable[[float], int | None], sd: float, known_from: int
-) -> Planned:
-    if sd == 0:
-        return Planned(needed(sd), needed(sd), needed(sd))
+def _planned(on_average: int | None, needed: Callable[[float], int | None], sd: float, known_from: int) -> Planned:
     low, high = _spreads(sd, known_from, np.array([1 + _RANGE, 1 - _RANGE]) / 2)
-    return Planned(_fewest(average_power, POWER), needed(float(low)), needed(float(high)))
+    return Planned(on_average, needed(float(low)), needed(float(high)))
 
 
 def _spreads(sd: float, known_from: int, shares: Floats) -> Floats:

@@ -25,8 +25,8 @@ from tut.report.statistics import Floats
 Sides = Literal[1, 2]
 
 _POINTS = 200  # of R at which the chance is known, at least
-_NODES = 16  # of the rule by Gauss and Legendre, at least
-_KNOWN_P = np.geomspace(1e-6, 0.5, 11)
+_NODES = 12  # of the rule by Gauss and Legendre, at least
+_KNOWN_P = np.geomspace(1e-6, 0.5, 8)
 
 
 def over_looks(p: float, looks: tuple[int, ...], sides: Sides = 2) -> float:
