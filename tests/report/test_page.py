@@ -171,7 +171,7 @@ def test_a_column_has_one_precision(values: list[float | None], decimals: int, s
 def test_all_numbers_of_a_column_have_as_many_decimals(tmp_path: Path) -> None:
     plant_sweep(tmp_path, {"epoch=0": 0.5, "epoch=3": 0.00002}, range(3), noise=1e-6)
     table = tables.text(report_on([tmp_path]).comparisons)
-    for name in ("test loss", "difference", "95% CI"):
+    for name in ("test loss", "difference", "95% CI of the arm"):
         decimals = {len(one) for value in table[name] for one in re.findall(r"\.(\d+)", value)}
         assert len(decimals) == 1, name
 

@@ -12,7 +12,7 @@ from tut.report.sensitivity import outlier, trimmed_t_test
 from tut.report.statistics import ALPHA, least_sd, paired, t_test
 from tut.report.verdict import Evidence, Judgement, Measure, judge
 
-SWEEPS = 400
+SWEEPS = 250
 STEP = 1 / 2000
 
 

@@ -24,10 +24,31 @@ def remarks(results: Results, comparisons: Sequence[Comparison], endpoint: Endpo
     endings = remarks_on_ending(results, comparisons)
     found = []
     for one in comparisons:
-        lines = [_outlier(one, endpoint), _lost(one), _unequal(one), *_contradictions(one, endpoint, others)]
+        lines = [
+            _why_not(one),
+            _outlier(one, endpoint),
+            _lost(one),
+            _unequal(one),
+            *_contradictions(one, endpoint, others),
+        ]
         lines += [_other_documents(one, endpoint), endings.get(one.arm.label, ""), _after_plan(one)]
         found.append(tuple(line for line in lines if line))
     return found
+
+
+def _why_not(one: Comparison) -> str:
+    """Say why nothing is claimed where the interval of the arm alone leaves out zero."""
+    if one.verdict != "cannot tell" or one.p is None or one.look.kind == "early" or one.seeds_are_equal:
+        return ""
+    alone = one.look.p(one.paired.t_p)
+    assert alone is not None
+    if alone >= ALPHA:
+        return ""
+    if one.worst_case_p is not None and one.worst_case_p > (one.paired.t_p or 0):
+        return ""  # that line follows
+    if one.p < ALPHA:
+        return f"its interval leaves out 0, but a look that was not planned needs p < {one.look.alpha:g}"
+    return f"its interval leaves out 0 ({p_value(alone)} for this arm alone), but {one.family} arms are tested"
 
 
 def _outlier(one: Comparison, endpoint: Endpoint) -> str:

@@ -136,24 +136,12 @@ def _left_out(comparison: Comparison) -> str:
 
 
 def _why_not(comparison: Comparison) -> str:
-    """Say why nothing is claimed where the interval of the arm alone leaves out zero."""
-    test = comparison.paired
-    look = comparison.look
-    assert comparison.p is not None
-    assert test.t_p is not None
-    if look.kind == "early":
-        return f"; too early: {_what_is_to_come(look)}"
+    """Say why nothing may be claimed yet, or ever of such differences. Other reasons stand under the sentence."""
+    if comparison.look.kind == "early":
+        return f"; too early: {_what_is_to_come(comparison.look)}"
     if comparison.seeds_are_equal:
         return "; the difference is the very same few predictions in every seed"
-    alone = look.p(test.t_p)
-    assert alone is not None
-    if alone >= ALPHA:
-        return ""
-    if comparison.worst_case_p is not None and comparison.worst_case_p > test.t_p:
-        return f"; with lost seeds counted as worst {p_value(comparison.worst_case_p)}"
-    if comparison.p >= look.alpha and comparison.p < ALPHA:
-        return f"; a look that was not planned needs p < {look.alpha:g}"
-    return f"; {p_value(alone)} for this arm alone, but {comparison.family} are tested"
+    return ""
 
 
 def _what_is_to_come(look: Look) -> str:

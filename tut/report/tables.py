@@ -15,7 +15,7 @@ from tut.report.sentences import MINUS
 from tut.report.statistics import Interval
 
 DIFFERENCE = "difference"
-INTERVAL = "95% CI"
+INTERVAL = "95% CI of the arm"
 P = "p (Holm)"
 _NAMES = {"loss": "loss", "perplexity": "perplexity", "acc": "accuracy"}
 
