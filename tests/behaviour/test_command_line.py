@@ -371,7 +371,7 @@ def test_what_only_looks_does_not_load_torch(program: str, tmp_path: Path) -> No
     ("words", "shown"),
     [
         (["tut.sweep", "status", "."], "trunk  steps 0-8  running (job 7)"),
-        (["tut.sweep", "cancel", "."], "1 jobs cancelled"),
+        (["tut.sweep", "cancel", "."], "1 job cancelled"),
         (["tut.store"], "0 checkpoints"),
     ],
 )

@@ -106,8 +106,8 @@ def test_the_store_lists_and_checks_them(home: Path, tmp_path: Path) -> None:
     before = opened()
     corpus, tokenizer = corpus_of(home), tokenizer_of(home)
     listed = command("tut.store", cwd=tmp_path).stdout
-    assert f"{home}/corpora: 1 corpora, 0." in listed
-    assert f"{home}/tokenizers: 1 tokenizers, 0." in listed
+    assert f"{home}/corpora: 1 corpus, 0." in listed
+    assert f"{home}/tokenizers: 1 tokenizer, 0." in listed
     checked = command("tut.store", "check", cwd=tmp_path)
     assert checked.returncode == 0
     assert checked.stdout.count("all whole") == 3
@@ -136,9 +136,9 @@ def test_what_an_earlier_version_has_left_is_not_called_damaged(home: Path, tmp_
         (home / kind / name / "some.json").write_text("{}" * 10**6)
     checked = command("tut.store", "check", cwd=tmp_path)
     assert (checked.returncode, checked.stderr) == (0, "")
-    assert f"{home}/corpora: 1 corpora, 0.1 MB, all whole\n" in checked.stdout
-    for kind in ("corpora", "tokenizers"):
-        assert f"{home}/{kind}: 1 {kind} of an earlier version, 2.0 MB: no longer used, and" in checked.stdout
+    assert f"{home}/corpora: 1 corpus, 0.1 MB, all whole\n" in checked.stdout
+    for kind, one in (("corpora", "corpus"), ("tokenizers", "tokenizer")):
+        assert f"{home}/{kind}: 1 {one} of an earlier version, 2.0 MB: no longer used, and" in checked.stdout
     assert (home / "corpora/0123456789abcdef/some.json").exists()
     assert command("tut.store", cwd=tmp_path).stdout.count("of an earlier version") == 2
     assert command("tut.store", "prune", "--older-than", "0", cwd=tmp_path).stdout.startswith(

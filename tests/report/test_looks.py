@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from planted import plant, plant_sweep
 
+import tut.report
 from tut.report.export import write_report
 from tut.report.look_record import RECORD, add_look
 from tut.report.looks import FIRST, LATER, Plan, look_at
@@ -91,7 +92,7 @@ def test_looks_at_parts_of_a_plan_claim_nothing_and_cost_nothing(tmp_path: Path)
     more_seeds(tmp_path, range(6), -0.02, PLAN)
     said = look(tmp_path).sentences[0]
     assert said.verdict == "cannot tell"
-    assert "; too early: the next planned look is at 8 seeds" in said.words
+    assert ": too early: the next planned look is at 8 seeds" in said.words
     assert not (tmp_path / RECORD).exists()
     more_seeds(tmp_path, range(6, 8), -0.02, PLAN)
     said = look(tmp_path).sentences[0]
@@ -132,11 +133,11 @@ def test_what_is_chosen_anew_is_noted(tmp_path: Path) -> None:
         assert line in changed
 
 
-def test_looks_on_another_metric_are_other_looks(tmp_path: Path) -> None:
+def test_looks_on_another_metric_are_looks_as_well(tmp_path: Path) -> None:
     more_seeds(tmp_path, range(4), -0.2)
     look(tmp_path, metric="acc")
     more_seeds(tmp_path, range(4, 8), -0.2)
-    assert report_on([tmp_path]).comparisons.comparisons[0].look.kind == "first"
+    assert report_on([tmp_path]).comparisons.comparisons[0].look.kind == "later"
     assert report_on([tmp_path], metric="acc").comparisons.comparisons[0].look.kind == "later"
 
 
@@ -147,3 +148,11 @@ def test_a_record_that_is_half_written_is_read_as_far_as_it_goes(tmp_path: Path)
         file.write('{"time": "2026-\n[]\n')
     more_seeds(tmp_path, range(4, 6), -0.02)
     assert report_on([tmp_path]).comparisons.comparisons[0].look.earlier == (4,)
+
+
+def test_a_look_in_a_notebook_is_a_look(tmp_path: Path) -> None:
+    more_seeds(tmp_path, range(8), -0.02)
+    assert tut.report.load(tmp_path).compare()["verdict"].tolist()[-1] == "better"
+    assert recorded(tmp_path)[0]["arms"]["epoch=3"]["seeds"] == 8
+    more_seeds(tmp_path, range(8, 12), -0.02)
+    assert report_on([tmp_path]).comparisons.comparisons[0].look.earlier == (8,)

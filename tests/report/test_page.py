@@ -187,7 +187,7 @@ def test_a_narrow_terminal_shows_what_is_compared(metric: str, tmp_path: Path) -
 
 def test_methods_and_citation(report: Report) -> None:
     said = methods(report.comparisons)
-    assert said.startswith("Each arm was trained with 4 seeds and compared to the model that stays tied on test loss")
+    assert said.startswith("Arms of 4 seeds were compared to the model that stays tied on test loss")
     assert "over 5 comparisons" in said
     assert "The number of seeds was not fixed in advance." in said
     cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())

@@ -1,10 +1,12 @@
 """What stands under a sentence: one line for each thing that a reader should hold against it."""
 
+import json
 from pathlib import Path
 
 import pytest
 from planted import plant, plant_sweep, plant_tokens
 
+from tut.report.answer import answer
 from tut.report.summary import report_on
 from tut.splits import Split
 from tut.tracking.record import Record
@@ -49,7 +51,7 @@ def test_lost_seeds_counted_as_worst(how: str, tmp_path: Path) -> None:
     words, (remark,) = only(tmp_path)
     assert "cannot tell" in words
     assert "diverged in seed 5, 6, not counted here" in words
-    assert remark.startswith("with seed 5, 6, which one of the two lost, counted as the worst: p = 0.")
+    assert remark.startswith("with seed 5, 6, in which it diverged, counted as worst: p = 0.")
 
 
 def test_unequal_numbers_of_seeds(tmp_path: Path) -> None:
@@ -102,3 +104,29 @@ def base_of(folder: Path, seed: int) -> float:
         if (about := Record(state.parent).state)["arm"] == "never" and about["config"]["seed"] == seed
     )
     return report_loss(run)
+
+
+def test_an_arm_that_diverged_in_every_seed_is_in_the_answer(tmp_path: Path) -> None:
+    plant_sweep(tmp_path, {"epoch=3": -0.02}, range(3))
+    for seed in range(3):
+        plant(tmp_path / f"lost{seed}", "epoch=1", seed, float("nan"))
+    report = report_on([tmp_path])
+    said = answer(report.comparisons)
+    assert "1 of 2 arms is better than tied" in said
+    assert "1 is not yet told apart from tied" in said
+    lost, _ = report.sentences
+    assert (lost.verdict, lost.remarks) == ("cannot tell", ())
+    assert lost.words.endswith("untying at epoch 1 diverged in seed 0, 1, 2, not counted here")
+
+
+def test_an_outlier_among_equal_accuracies_proves_nothing_by_its_absence(tmp_path: Path) -> None:
+    for seed in range(8):
+        for arm, right in {"never": 400, "epoch=3": 360 if seed == 4 else 401}.items():
+            run = plant(tmp_path / f"{arm}{seed}", arm, seed, 5.0 + seed / 10)
+            path = Record(run).rows_file(Split.TEST)
+            row = json.loads(path.read_text())
+            path.write_text(json.dumps(row | {"acc": right / 2000}) + "\n")
+    remarks = report_on([tmp_path], metric="acc").sentences[0].remarks
+    assert any(
+        one.startswith("seed 4 stands apart (−0.0200); without it the change is +0.0005 (p = 0.0") for one in remarks
+    )

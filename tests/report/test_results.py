@@ -69,7 +69,7 @@ def test_arms_are_in_order_and_keys_are_columns(tmp_path: Path) -> None:
     assert loaded.runs.columns.is_unique
 
 
-@pytest.mark.parametrize("asked", [{}, {"metric": "acc"}, {"baseline": "epoch=0"}, {"margin": 0.5}])
+@pytest.mark.parametrize("asked", [{"metric": "acc"}, {"baseline": "epoch=0", "margin": 0.5}])
 def test_results_compare_themselves_as_the_command_does(asked: dict[str, Any], tmp_path: Path) -> None:
     sweep = plant_sweep(tmp_path / "sweep", {"epoch=0": 0.1, "epoch=3": -0.02, "epoch=4": 0.0}, range(4))
     table = tut.report.load(sweep).compare(**asked)

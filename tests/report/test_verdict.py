@@ -12,7 +12,7 @@ from tut.report.sensitivity import outlier, trimmed_t_test
 from tut.report.statistics import ALPHA, least_sd, paired, t_test
 from tut.report.verdict import Evidence, Judgement, Measure, judge
 
-SWEEPS = 250
+SWEEPS = 150
 STEP = 1 / 2000
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import get_args
 
-from tut.config import NEVER
+from tut.report.baselines import called
 from tut.report.comparison import Comparison, Comparisons
 from tut.report.endpoint import Endpoint
 from tut.report.schedules import what_was_done
@@ -23,11 +23,11 @@ def by_importance(comparisons: Sequence[Comparison]) -> list[Comparison]:
 
 def answer(comparisons: Comparisons) -> str:
     """Return what all arms together say: how many are better, which, and by how much."""
-    compared = [one for one in by_importance(comparisons.comparisons) if one.paired.n]
-    if not compared:
+    compared = by_importance(comparisons.comparisons)
+    if not any(one.paired.n for one in compared):
         return "Nothing can be compared yet."
-    baselines = {one.baseline.name for one in compared}
-    than = "tied" if baselines == {NEVER} else baselines.pop() if len(baselines) == 1 else "its baseline"
+    baselines = {called(one.baseline, one.arm) for one in compared}
+    than = baselines.pop() if len(baselines) == 1 else "its baseline"
     words = {
         "better": f"better than {than}",
         "worse": f"worse than {than}",
@@ -47,7 +47,7 @@ def answer(comparisons: Comparisons) -> str:
 
 def _count(own: int, compared: int, first: bool) -> str:
     if own == compared:
-        return "the one arm" if own == 1 else f"all {own} arms"
+        return {1: "the one arm", 2: "both arms"}.get(own, f"all {own} arms")
     return f"{own} of {compared} arms" if first else f"{own}"
 
 

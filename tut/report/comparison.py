@@ -164,7 +164,7 @@ def _evidence(
         differences=differences,
         lost=tuple(seed for seed in arm.diverged if seed in baseline.values),
         lost_by_baseline=tuple(seed for seed in baseline.diverged if seed in arm.values),
-        look=look_at(ended, plan, record.earlier(arm, baseline, endpoint, ended), goes_on),
+        look=look_at(ended, plan, record.earlier(arm, baseline, ended), goes_on),
     )
 
 

@@ -5,6 +5,7 @@ baseline, the margin, the plan. A look at no more seeds than an earlier one is t
 """
 
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,13 +30,15 @@ class LookRecord:
 
     looks: tuple[dict[str, Any], ...]
 
-    def earlier(self, arm: Arm, baseline: Arm, endpoint: Endpoint, seeds: int) -> tuple[int, ...]:
-        """Return the numbers of seeds, fewer than these, at which an arm was looked at before, rising."""
-        wanted = endpoint.words
+    def earlier(self, arm: Arm, baseline: Arm, seeds: int) -> tuple[int, ...]:
+        """Return the numbers of seeds, fewer than these, at which an arm was looked at before, rising.
+
+        Whatever metric that was on: metrics of one run go together, and so does the wish to see more seeds.
+        """
         found = set()
         for look in self.looks:
             seen = _of_arm(look["arms"], arm)
-            if seen is not None and look["compared_on"] == wanted and seen["baseline"] == name_beside(arm, baseline):
+            if seen is not None and seen["baseline"] == name_beside(arm, baseline):
                 found.add(int(seen["seeds"]))
         return tuple(sorted(number for number in found if 2 <= number < seeds))
 
@@ -86,12 +89,9 @@ def _parsed(line: str) -> dict[str, Any] | None:
 
 
 def add_look(folders: Sequence[Path], comparisons: "Comparisons") -> None:
-    """Add a look to the record in some folders, unless it is there already.
+    """Add a look to the record in some folders, unless it is there already; if that cannot be done, a line says so.
 
     Arms that are looked at too early for any claim are left out, and those of one seed.
-
-    Raises:
-        OSError: it cannot be written.
     """
     looked_at = [one for one in comparisons.comparisons if one.look.kind != "early" and one.look.seeds >= 2]
     if not looked_at:
@@ -103,8 +103,13 @@ def add_look(folders: Sequence[Path], comparisons: "Comparisons") -> None:
         if json.loads(json.dumps(look)) in earlier:
             continue
         line = json.dumps({"time": datetime.now().astimezone().isoformat(timespec="seconds")} | look)
-        with (folder / RECORD).open("a", encoding="utf-8") as file:
-            file.write(f"{line}\n")
+        try:
+            with (folder / RECORD).open("a", encoding="utf-8") as file:
+                file.write(f"{line}\n")
+        except OSError as error:
+            print(
+                f"tut: this look is not recorded, so the next one takes itself for the first: {error}", file=sys.stderr
+            )
 
 
 def _choices(endpoint: Endpoint, baseline: str, plan: Plan | None) -> dict[str, Any]:
@@ -142,7 +147,7 @@ def _of_arm(arms: dict[str, dict[str, Any]], arm: Arm) -> dict[str, Any] | None:
 def _said(choice: Any) -> str:
     match choice:
         case None:
-            return "none"
+            return "not given"
         case list():
             return ", ".join(map(str, choice))
         case _:

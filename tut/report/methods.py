@@ -1,8 +1,9 @@
 """How a report was computed, as a paragraph for a paper; and how TUT is cited."""
 
 import tut
-from tut.config import NEVER
-from tut.report.comparison import Comparisons
+from tut.report.baselines import called
+from tut.report.comparison import Comparison, Comparisons
+from tut.report.endpoint import Endpoint
 from tut.report.sentences import seeds
 from tut.report.statistics import ALPHA
 
@@ -18,47 +19,81 @@ CITATION = f"""\
 
 def methods(comparisons: Comparisons) -> str:
     """Return how the arms were compared, with the numbers of this report."""
-    endpoint = comparisons.endpoint
-    names = {one.baseline.name for one in comparisons.comparisons}
-    tied = "the model that stays tied"
-    baseline = tied if names <= {NEVER} else " or ".join(sorted(name.replace(NEVER, tied) for name in names))
-    said = [
-        f"Each arm was trained with {_seeds(comparisons)} and compared to {baseline} on {endpoint.words} at the end of "
-        "training.",
-        _plan(comparisons),
-        "Within a seed, arms share initial weights, batches and masks, are one run up to the step at which they untie, "
-        "and all runs are scored on the same tokens; so the unit of analysis is the difference between an arm and the "
-        "baseline within a seed.",
-        f"We report its mean over seeds with the {1 - ALPHA:.0%} interval of Student's t, which is of one arm and one "
-        "look, and the p-value of the two-sided paired t-test, adjusted for all looks by one bound for all of them "
-        f"(Pocock) and by Holm's method over {len(comparisons.comparisons)} comparisons.",
-    ]
-    if endpoint.margin is not None:
+    compared = [one for one in comparisons.comparisons if one.paired.n]
+    if not compared:
+        return f"No arm could be compared yet. Computed with TUT {tut.__version__}."
+    said = [_what(compared, comparisons.endpoint), _plan(comparisons), _pairs(compared), *_tests(compared)]
+    if any(arm.chosen for arm in comparisons.arms):
         said.append(
-            "Equivalence was tested by two one-sided t-tests against a margin of "
-            f"±{endpoint.margin:g}, adjusted likewise."
+            "Of the values that were tried for some keys, each arm has those with the lowest mean validation loss."
         )
+    if comparisons.endpoint.margin is not None:
+        margin = f"±{comparisons.endpoint.margin:g}"
+        said.append(f"Equivalence was tested by two one-sided t-tests against a margin of {margin}, adjusted likewise.")
     said.append(
-        "Seeds that diverged count as the worst. Dunnett's test with a variance pooled over arms, sign-flip "
-        "permutation tests and BCa bootstrap intervals over seeds are reported beside these; intervals for other "
-        "documents resample the documents of the split."
+        "Dunnett's test with a variance pooled over arms, sign-flip permutation tests and BCa bootstrap intervals over "
+        "seeds are reported beside these; intervals for other documents resample the documents of the split."
     )
-    if not endpoint.is_primary:
+    if not comparisons.endpoint.is_primary:
         said.append("This comparison is an exploration: the endpoint of a sweep is its test loss.")
     said.append(f"Computed with TUT {tut.__version__}.")
     return " ".join(said)
+
+
+def _what(compared: list[Comparison], endpoint: Endpoint) -> str:
+    tied = "the model that stays tied"
+    names = {called(one.baseline, one.arm) for one in compared}
+    baseline = " or ".join(sorted(tied if name == "tied" else name for name in names))
+    counts = [one.paired.n for one in compared]
+    fewest, most = min(counts), max(counts)
+    of_seeds = seeds(most) if fewest == most else f"{fewest} to {most} seeds"
+    return f"Arms of {of_seeds} were compared to {baseline} on {endpoint.words} at the end of training."
 
 
 def _plan(comparisons: Comparisons) -> str:
     if comparisons.plan is None:
         return "The number of seeds was not fixed in advance."
     looks = ", ".join(map(str, comparisons.plan.looks))
-    return f"The number of seeds was fixed in advance, with a look at {looks} of them."
+    later = any(one.look.after_plan for one in comparisons.comparisons)
+    added = "; seeds were added after that" if later else ""
+    return f"It was fixed in advance to look at {looks} seeds of an arm{added}."
 
 
-def _seeds(comparisons: Comparisons) -> str:
-    counts = [one.paired.n for one in comparisons.comparisons if one.paired.n]
-    if not counts:
-        return "no seed yet"
-    fewest, most = min(counts), max(counts)
-    return seeds(most) if fewest == most else f"{fewest} to {most} seeds"
+def _pairs(compared: list[Comparison]) -> str:
+    """Return what runs of one seed have in common."""
+    within = all(one.arm.setting == one.baseline.setting for one in compared)
+    if within and not any(one.arm.chosen for one in compared):
+        shared = "Within a seed, arms share initial weights, batches and masks, and are one run up to where they untie"
+    else:
+        shared = "Arms of other settings share no more than the seed"
+    return (
+        f"{shared}; all runs of a setting are scored on the same tokens, and the unit of analysis is the difference "
+        "between an arm and the baseline within a seed."
+    )
+
+
+def _tests(compared: list[Comparison]) -> list[str]:
+    """Return how differences were tested, and what was done about steps of a metric and about lost seeds."""
+    looks = any(len(one.look.looks) > 1 for one in compared)
+    family = len(compared)
+    adjusted = [
+        *(["for all looks by one bound for all of them (Pocock)"] if looks else []),
+        *([f"by Holm's method over {family} comparisons"] if family > 1 else []),
+    ]
+    of_interval = "holds at all looks together and is of one arm" if looks else "is of one arm"
+    how = f", adjusted {' and '.join(adjusted)}" if adjusted else ""
+    said = [
+        f"We report its mean over seeds with the {1 - ALPHA:.0%} interval of Student's t, which {of_interval}, and the "
+        f"p-value of the two-sided paired t-test{how}."
+    ]
+    if compared[0].step is not None:
+        said.append(
+            "As the metric moves in steps of one prediction, its variance was taken to be no less than the mean number "
+            "of predictions by which an arm and the baseline differ, and one step."
+        )
+    if any(one.lost or one.lost_by_baseline for one in compared):
+        said.append(
+            "Seeds in which one of the two diverged are not in the mean; a claim that their loss speaks against was "
+            "also tested by trimmed means in which they count as worst (Tukey and McLaughlin)."
+        )
+    return said

@@ -56,7 +56,7 @@ def _outlier(one: Comparison, endpoint: Endpoint) -> str:
     if seed is None:
         return ""
     rest = {other: value for other, value in one.differences.items() if other != seed}
-    test = statistics.paired(list(rest.values()))
+    test = statistics.paired(list(rest.values()), step=one.step)
     assert test.mean is not None
     assert test.t_p is not None
     own = number(one.differences[seed], endpoint.metric, signed=True)
@@ -68,12 +68,14 @@ def _lost(one: Comparison) -> str:
     """Say what comes of counting seeds that diverged as worst."""
     if not one.lost and not one.lost_by_baseline:
         return ""
-    lost = ", ".join(map(str, (*one.lost, *one.lost_by_baseline)))
     if one.worst_case_p is None:
-        return f"seed {lost} was lost by one of the two, and nothing can be said without it"
+        return ""  # no seed is left to say anything else
+    counted = []
+    for seeds_lost, arm in ((one.lost, "it"), (one.lost_by_baseline, called(one.baseline, one.arm))):
+        if seeds_lost:
+            counted.append(f"seed {', '.join(map(str, seeds_lost))}, in which {arm} diverged,")
     return (
-        f"with seed {lost}, which one of the two lost, counted as the worst: "
-        f"{p_value(one.worst_case_p)} for this arm alone (trimmed means)"
+        f"with {' and '.join(counted)} counted as worst: {p_value(one.worst_case_p)} for this arm alone (trimmed means)"
     )
 
 
@@ -82,7 +84,8 @@ def _unequal(one: Comparison) -> str:
     if ours == theirs == one.paired.n or not one.paired.n or one.lost or one.lost_by_baseline:
         return ""
     baseline = called(one.baseline, one.arm)
-    return f"it has {seeds(ours)} and {baseline} {seeds(theirs)}: the {one.paired.n} that both have are compared"
+    both = "the one that both have is" if one.paired.n == 1 else f"the {one.paired.n} that both have are"
+    return f"it has {seeds(ours)} and {baseline} {seeds(theirs)}: {both} compared"
 
 
 def _other_endpoints(results: Results, endpoint: Endpoint) -> list[tuple[Endpoint, dict[str, dict[int, float]]]]:

@@ -58,8 +58,8 @@ class Results:
         baseline: str = NEVER,
         metric: str = "loss",
         margin: float | None = None,
-        split: Split = Split.TEST,
-        select: Sequence[str] = (),
+        split: Split | str = Split.TEST,
+        select: Sequence[str] | str = (),
     ) -> pd.DataFrame:
         """Return how each arm compares to its baseline: the numbers and the verdicts of `python -m tut.report`.
 
@@ -67,8 +67,10 @@ class Results:
             baseline: the name of the arm that the others are compared to, such as `epoch=0`.
             metric: `loss`, `perplexity` or `acc`.
             margin: the largest difference that counts as none. If None, the one that the runs name, for a loss.
-            split: whose scores are compared.
+            split: whose scores are compared: `test` or `validation`.
             select: config keys of whose values each arm has those with the lowest validation loss.
+
+        As the command does, it adds a line to the sweep's record of looks; see `tut.report.looks`.
 
         Returns:
             One line for each arm, the baselines too, as in the report's arms.csv: difference, ci_low, ci_high,

@@ -56,13 +56,12 @@ def _finding(comparison: Comparison, endpoint: Endpoint) -> str:
         return f"{subject}: no difference: {what} is the very same as {baseline}'s ({seeds(test.n)})"
     if test.t_interval is None or comparison.p is None:
         others = _on_other_documents(comparison, endpoint)
-        return (
-            f"{subject}: cannot tell: one seed (change in {what} {change}{others}) does not say what another would; "
-            "run more of them, seed=0,1,2,3,4,5"
-        )
+        advice = "" if comparison.lost or comparison.lost_by_baseline else "; run more of them, seed=0,1,2,3,4,5"
+        one_seed = f"one seed (change in {what} {change}{others})"
+        return f"{subject}: cannot tell: {one_seed} does not say what another would{advice}"
     look = f", {comparison.look.words}" if comparison.look.words else ""
     counted = f"{_interval_of_mean(comparison, endpoint)}, {seeds(test.n)}{look}"
-    evidence = f"{counted}, {p_value(comparison.p)} after Holm"
+    evidence = f"{counted}, {p_value(comparison.p)} {_adjusted(comparison)}"
     if comparison.verdict == "equivalent":
         return f"{subject}: {_equivalent(comparison, endpoint, change, evidence)}"
     if comparison.direction is not None:
@@ -70,10 +69,18 @@ def _finding(comparison: Comparison, endpoint: Endpoint) -> str:
             f"{subject} changes {what} by {change} ({evidence}): "
             f"{comparison.direction} than {baseline}{_reservations(comparison)}"
         )
-    return (
-        f"{subject}: cannot tell (change in {what} {change}, {evidence})"
-        f"{_why_not(comparison)}{_what_would_show(comparison, endpoint)}"
-    )
+    return f"{subject}: {_cannot_tell(comparison, endpoint, f'change in {what} {change}, {evidence}')}"
+
+
+def _cannot_tell(comparison: Comparison, endpoint: Endpoint, evidence: str) -> str:
+    if comparison.look.kind == "early":
+        return f"cannot tell yet ({evidence}): too early: {_what_is_to_come(comparison.look)}"
+    return f"cannot tell ({evidence}){_why_not(comparison)}{_what_would_show(comparison, endpoint)}"
+
+
+def _adjusted(comparison: Comparison) -> str:
+    """Return what a p is adjusted for."""
+    return "after Holm" if len(comparison.look.looks) == 1 else "after Holm and for all looks"
 
 
 def _interval_of_mean(comparison: Comparison, endpoint: Endpoint) -> str:
@@ -92,7 +99,8 @@ def _equivalent(comparison: Comparison, endpoint: Endpoint, change: str, evidenc
     margin = f"±{number(endpoint.margin, endpoint.metric)}"
     said = (
         f"no difference in {endpoint.words} larger than {margin} to {baseline} "
-        f"(equivalence {p_value(comparison.equivalence_p)} after Holm, {decides}; change {change}, {evidence})"
+        f"(equivalence {p_value(comparison.equivalence_p)} {_adjusted(comparison)}, {decides}; "
+        f"change {change}, {evidence})"
     )
     if comparison.direction is None:
         return said
@@ -136,12 +144,12 @@ def _left_out(comparison: Comparison) -> str:
 
 
 def _why_not(comparison: Comparison) -> str:
-    """Say why nothing may be claimed yet, or ever of such differences. Other reasons stand under the sentence."""
-    if comparison.look.kind == "early":
-        return f"; too early: {_what_is_to_come(comparison.look)}"
-    if comparison.seeds_are_equal:
-        return "; the difference is the very same few predictions in every seed"
-    return ""
+    """Say why nothing may be claimed of such differences. Other reasons stand under the sentence."""
+    if not comparison.seeds_are_equal:
+        return ""
+    if not comparison.paired.mean:
+        return "; as many predictions are right in every seed, which need not be the same"
+    return "; the difference is the very same few predictions in every seed"
 
 
 def _what_is_to_come(look: Look) -> str:

@@ -147,7 +147,7 @@ def text(comparisons: Comparisons) -> pd.DataFrame:
                 "p (sign flips)": _p(comparison.sign_flip_p),
                 "p (equivalence)": _p(comparison.equivalence_p),
                 "detectable": in_column(comparison.detectable, decimals),
-                "verdict": comparison.verdict if test.n else "",
+                "verdict": comparison.verdict,
             }
         line |= {
             "bits per byte": "" if arm.bits_per_byte is None else f"{arm.bits_per_byte:.4f}",

@@ -50,6 +50,8 @@ class Judgement:
     lost_by_baseline: tuple[int, ...]
     """The reverse."""
     look: Look
+    step: float | None
+    """What the metric moves in; None if it takes any value."""
     family: int
     """How many arms are tested beside each other, this one included."""
     paired: Paired
@@ -99,6 +101,7 @@ def judge(evidence: Sequence[Evidence], measure: Measure) -> list[Judgement]:
             lost=one.lost,
             lost_by_baseline=one.lost_by_baseline,
             look=one.look,
+            step=measure.step,
             family=family,
             paired=test,
             p=p[index],

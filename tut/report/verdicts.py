@@ -8,6 +8,7 @@ import pandas as pd
 from tut import limits
 from tut.errors import TutError
 from tut.report import tables
+from tut.report.look_record import add_look
 from tut.report.results import Results
 from tut.report.run_folder import METRICS
 from tut.report.summary import report_of
@@ -15,13 +16,16 @@ from tut.splits import Split
 
 
 def verdicts(
-    results: Results, baseline: str, metric: str, margin: float | None, split: Split, select: Sequence[str]
+    results: Results, baseline: str, metric: str, margin: float | None, split: Split | str, select: Sequence[str] | str
 ) -> pd.DataFrame:
     """Return how each arm compares to its baseline; see `tut.report.results.Results.compare`."""
     limits.choice("metric", metric, METRICS)
+    limits.choice("split", split, ("test", "valid", "validation"))
     if margin is not None and not 0 < margin < math.inf:
         raise TutError(f"margin={margin}: must be a finite number above 0")
-    report = report_of(results, metric, split, baseline, margin, select)
+    select = select.split(",") if isinstance(select, str) else select
+    report = report_of(results, metric, Split(split), baseline, margin, select)
+    add_look(report.places, report.comparisons)
     said = {finding.arm: finding.words for finding in report.sentences}
     arms = report.comparisons.arms
     table = pd.DataFrame(tables.numbers(report.comparisons))

@@ -213,6 +213,7 @@ def _carry_out(
         work = [_work(todo, stage, priorities[stage], settings.keep, context, folder, backend) for stage in todo.stages]
         for item in work:
             folder.set_outcome(item.name, Status.WAITING)
+        _set_right(todo, folder)
         outcomes = backend.carry_out(work, folder, stop)
     failed = [item for item in work if not _is_well(outcomes[item.name])]
     if failed:
@@ -221,6 +222,14 @@ def _carry_out(
     if all(outcome.status == Status.FINISHED for outcome in outcomes.values()):
         store.release(folder.path)
     return outcomes
+
+
+def _set_right(todo: Todo, folder: SweepFolder) -> None:
+    """Let no stage be said to run that has ended, as it is where its launcher was killed before it could say so."""
+    left = {stage.name for stage in todo.stages}
+    for stage in todo.plan.stages:
+        if stage.name not in left and folder.outcome(stage.name)["status"] == Status.RUNNING:
+            folder.set_outcome(stage.name, Status.FINISHED)
 
 
 def _tell(todo: Todo, backend: Backend) -> None:

@@ -68,7 +68,7 @@ def test_no_process_of_a_stage_outlives_it(tmp_path: Path) -> None:
     (saved,) = home.glob("stages/*/step-*")
 
     again = start(*(word for word in words if "seed" not in word), "seed=2", home=home, folder=tmp_path / "again")
-    third = family(tmp_path / "again", "seed=2")
+    third = family(tmp_path / "again", "run")  # which is what the only run is called
     os.killpg(again.pid, signal.SIGINT)
     said, _ = again.communicate()
     assert again.returncode == 130, said
