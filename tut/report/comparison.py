@@ -112,7 +112,8 @@ def _comparisons(
 ) -> list[Comparison]:
     """Compare each arm of some pairs to its baseline, the second of the pair."""
     measure = Measure(endpoint.sign, endpoint.margin, _step(results, endpoint))
-    evidence = [_evidence(arm, baseline, endpoint, plan, record, goes_on(results)) for arm, baseline in pairs]
+    goes_on = _goes_on(results)
+    evidence = [_evidence(arm, baseline, plan, record, goes_on) for arm, baseline in pairs]
     judgements = judge(evidence, measure)
     sign_flip_p = holm([one.paired.sign_flip_p for one in judgements])
     pooled = _pooled(pairs)
@@ -155,9 +156,7 @@ def _step(results: Results, endpoint: Endpoint) -> float | None:
     return 1 / float(results.finished[f"{endpoint.split}_predictions"].max())
 
 
-def _evidence(
-    arm: Arm, baseline: Arm, endpoint: Endpoint, plan: Plan | None, record: LookRecord, goes_on: bool
-) -> Evidence:
+def _evidence(arm: Arm, baseline: Arm, plan: Plan | None, record: LookRecord, goes_on: bool) -> Evidence:
     differences = {seed: arm.values[seed] - baseline.values[seed] for seed in arm.values if seed in baseline.values}
     ended = len(({*arm.values} | {*arm.diverged}) & ({*baseline.values} | {*baseline.diverged}))
     return Evidence(
@@ -168,7 +167,7 @@ def _evidence(
     )
 
 
-def goes_on(results: Results) -> bool:
+def _goes_on(results: Results) -> bool:
     """Return whether runs are being trained, and their sweep has more to come."""
     return bool((results.runs["status"] == Status.RUNNING).any()) and any(map(not_started, results.sweeps))
 

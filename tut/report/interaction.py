@@ -14,8 +14,9 @@ import numpy as np
 from tut.report.comparison import Comparison
 from tut.report.endpoint import Endpoint
 from tut.report.grouping import named, overrides_of, varying
-from tut.report.sentences import number, p_value, seeds
+from tut.report.sentences import number, p_value
 from tut.report.statistics import ALPHA, Interval, holm, t_test
+from tut.words import counted
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,5 +96,5 @@ def sentence_on(interaction: Interaction, endpoint: Endpoint) -> str:
     verdict = "depends on" if interaction.p < ALPHA else "is not seen to depend on"
     return (
         f"{effect} {verdict} {interaction.key}: {mean} with {unit} (95% CI {low} to {high}, "
-        f"{seeds(len(interaction.slopes))}, {p_value(interaction.p)} after Holm)"
+        f"{counted(len(interaction.slopes), 'seed')}, {p_value(interaction.p)} after Holm)"
     )

@@ -4,7 +4,7 @@ import tut
 from tut.report.baselines import called
 from tut.report.comparison import Comparison, Comparisons
 from tut.report.endpoint import Endpoint
-from tut.report.sentences import seeds
+from tut.report.sentences import seeds_each
 from tut.report.statistics import ALPHA
 
 CITATION = f"""\
@@ -44,9 +44,7 @@ def _what(compared: list[Comparison], endpoint: Endpoint) -> str:
     tied = "the model that stays tied"
     names = {called(one.baseline, one.arm) for one in compared}
     baseline = " or ".join(sorted(tied if name == "tied" else name for name in names))
-    counts = [one.paired.n for one in compared]
-    fewest, most = min(counts), max(counts)
-    of_seeds = seeds(most) if fewest == most else f"{fewest} to {most} seeds"
+    of_seeds = seeds_each([one.paired.n for one in compared])
     return f"Arms of {of_seeds} were compared to {baseline} on {endpoint.words} at the end of training."
 
 

@@ -20,8 +20,9 @@ from tut.report.grouping import varying
 from tut.report.legend import chips
 from tut.report.methods import CITATION, methods
 from tut.report.planned import sharing
-from tut.report.sentences import seeds
+from tut.report.sentences import seeds_each
 from tut.report.summary import Report
+from tut.words import counted
 
 
 def page(report: Report, figures: dict[str, str], frequency: pd.DataFrame, downloads: list[str], folder: Path) -> str:
@@ -82,11 +83,8 @@ def _subtitle(runs: pd.DataFrame, comparisons: Comparisons) -> str:
     counts = runs["status"].value_counts()
     by_status = ", ".join(f"{n} {status}" for status, n in counts.items())
     per_arm = [len(arm.values) for arm in comparisons.arms]
-    fewest = min(per_arm)
-    most = max(per_arm)
-    seeds_per_arm = seeds(most) if fewest == most else f"{fewest} to {most} seeds"
     return (
-        f"{len(runs)} runs ({by_status}), {len(per_arm)} arms, {seeds_per_arm} each; "
+        f"{counted(len(runs), 'run')} ({by_status}), {counted(len(per_arm), 'arm')}, {seeds_each(per_arm)} each; "
         f"compared on {comparisons.endpoint.words}."
     )
 

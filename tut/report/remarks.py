@@ -10,9 +10,10 @@ from tut.report.ending import remarks_on_ending
 from tut.report.endpoint import Endpoint
 from tut.report.looks import LATER
 from tut.report.results import Results
-from tut.report.sentences import interval, number, p_value, seeds
+from tut.report.sentences import interval, number, p_value
 from tut.report.statistics import ALPHA
 from tut.splits import Split
+from tut.words import counted
 
 _OTHERS = (("loss", Split.TEST), ("acc", Split.TEST), ("loss", Split.VALID), ("acc", Split.VALID))
 """Metrics and splits that should not say the opposite of each other."""
@@ -70,13 +71,11 @@ def _lost(one: Comparison) -> str:
         return ""
     if one.worst_case_p is None:
         return ""  # no seed is left to say anything else
-    counted = []
+    lost = []
     for seeds_lost, arm in ((one.lost, "it"), (one.lost_by_baseline, called(one.baseline, one.arm))):
         if seeds_lost:
-            counted.append(f"seed {', '.join(map(str, seeds_lost))}, in which {arm} diverged,")
-    return (
-        f"with {' and '.join(counted)} counted as worst: {p_value(one.worst_case_p)} for this arm alone (trimmed means)"
-    )
+            lost.append(f"seed {', '.join(map(str, seeds_lost))}, in which {arm} diverged,")
+    return f"with {' and '.join(lost)} counted as worst: {p_value(one.worst_case_p)} for this arm alone (trimmed means)"
 
 
 def _unequal(one: Comparison) -> str:
@@ -85,7 +84,7 @@ def _unequal(one: Comparison) -> str:
         return ""
     baseline = called(one.baseline, one.arm)
     both = "the one that both have is" if one.paired.n == 1 else f"the {one.paired.n} that both have are"
-    return f"it has {seeds(ours)} and {baseline} {seeds(theirs)}: {both} compared"
+    return f"it has {counted(ours, 'seed')} and {baseline} {counted(theirs, 'seed')}: {both} compared"
 
 
 def _other_endpoints(results: Results, endpoint: Endpoint) -> list[tuple[Endpoint, dict[str, dict[int, float]]]]:

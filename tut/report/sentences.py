@@ -1,6 +1,7 @@
 """What a comparison says, in words: one sentence for each arm, which claims no more than its runs can show."""
 
 import math
+from collections.abc import Sequence
 
 from tut.report.baselines import called
 from tut.report.comparison import Comparison
@@ -9,6 +10,7 @@ from tut.report.looks import Look
 from tut.report.power import Planned
 from tut.report.schedules import what_was_done
 from tut.report.statistics import ALPHA, Interval
+from tut.words import counted
 
 MINUS = "\N{MINUS SIGN}"
 DECIMALS = {"loss": 4, "perplexity": 2, "acc": 4}
@@ -32,9 +34,10 @@ def p_value(p: float) -> str:
     return f"p = {p:.2g}" if p < 0.0995 else f"p = {p:.2f}"  # two digits that count, or two decimals
 
 
-def seeds(count: int) -> str:
-    """Return `1 seed` or `3 seeds`."""
-    return "1 seed" if count == 1 else f"{count} seeds"
+def seeds_each(counts: Sequence[int]) -> str:
+    """Return how many seeds some arms have: `6 seeds`, or `4 to 6 seeds`."""
+    fewest, most = min(counts), max(counts)
+    return counted(most, "seed") if fewest == most else f"{fewest} to {most} seeds"
 
 
 def sentence(comparison: Comparison, endpoint: Endpoint) -> str:
@@ -53,15 +56,15 @@ def _finding(comparison: Comparison, endpoint: Endpoint) -> str:
         return f"{subject}: cannot be compared: no seed has finished both it ({ours}) and {baseline} ({theirs})"
     change = number(test.mean, endpoint.metric, signed=True)
     if comparison.verdict == "identical":
-        return f"{subject}: no difference: {what} is the very same as {baseline}'s ({seeds(test.n)})"
+        return f"{subject}: no difference: {what} is the very same as {baseline}'s ({counted(test.n, 'seed')})"
     if test.t_interval is None or comparison.p is None:
         others = _on_other_documents(comparison, endpoint)
         advice = "" if comparison.lost or comparison.lost_by_baseline else "; run more of them, seed=0,1,2,3,4,5"
         one_seed = f"one seed (change in {what} {change}{others})"
         return f"{subject}: cannot tell: {one_seed} does not say what another would{advice}"
     look = f", {comparison.look.words}" if comparison.look.words else ""
-    counted = f"{_interval_of_mean(comparison, endpoint)}, {seeds(test.n)}{look}"
-    evidence = f"{counted}, {p_value(comparison.p)} {_adjusted(comparison)}"
+    told = f"{_interval_of_mean(comparison, endpoint)}, {counted(test.n, 'seed')}{look}"
+    evidence = f"{told}, {p_value(comparison.p)} {_adjusted(comparison)}"
     if comparison.verdict == "equivalent":
         return f"{subject}: {_equivalent(comparison, endpoint, change, evidence)}"
     if comparison.direction is not None:
@@ -130,7 +133,8 @@ def _reservations(comparison: Comparison) -> str:
     if comparison.least_sign_flip_p > ALPHA:
         arms = "" if comparison.family == 1 else f" and {comparison.family} arms"
         least = f"p = {comparison.least_sign_flip_p:.4g}"
-        return f"; sign flips, which assume less, cannot go below {least} with {seeds(comparison.paired.n)}{arms}"
+        tested = f"{counted(comparison.paired.n, 'seed')}{arms}"
+        return f"; sign flips, which assume less, cannot go below {least} with {tested}"
     return f"; by sign flips, which assume less, {p_value(p)} after Holm"
 
 
@@ -155,7 +159,7 @@ def _why_not(comparison: Comparison) -> str:
 def _what_is_to_come(look: Look) -> str:
     """Say when something may be claimed."""
     later = [number for number in look.looks if number > look.seeds]
-    return f"the next planned look is at {seeds(later[0])}" if later else "more seeds are running"
+    return f"the next planned look is at {counted(later[0], 'seed')}" if later else "more seeds are running"
 
 
 def _what_would_show(comparison: Comparison, endpoint: Endpoint) -> str:
@@ -163,7 +167,8 @@ def _what_would_show(comparison: Comparison, endpoint: Endpoint) -> str:
     if comparison.detectable is None:
         return ""
     n = comparison.paired.n
-    said = f": with {seeds(n)} only differences above {number(comparison.detectable, endpoint.metric)} would show"
+    least = number(comparison.detectable, endpoint.metric)
+    said = f": with {counted(n, 'seed')} only differences above {least} would show"
     if endpoint.margin is None:
         return said
     size = number(endpoint.margin, endpoint.metric)
@@ -181,6 +186,6 @@ def _planned(planned: Planned | None, n: int) -> str | None:
     if planned is None or planned.seeds is None:
         return None
     if planned.low == planned.high == planned.seeds:
-        return seeds(planned.seeds)
+        return counted(planned.seeds, "seed")
     most = "many" if planned.high is None else f"{planned.high:,}"
     return f"about {planned.seeds:,} ({planned.low:,} to {most}) seeds"

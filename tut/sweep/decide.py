@@ -21,9 +21,9 @@ from tut.report.grouping import setting_of
 from tut.report.look_record import add_look
 from tut.report.looks import Plan
 from tut.report.results import Results
-from tut.report.sentences import seeds as counted
 from tut.report.summary import report_on
 from tut.tracking.record import Record
+from tut.words import counted
 
 _ITS_OWN = ("seed", "report.seeds", "report.look_every")
 """The keys that the sweeper sets."""
@@ -113,7 +113,7 @@ def decide(launcher: Launcher, arms: Sequence[Sequence[str]], plan: Plan, folder
         report = report_on(runs)  # not on the whole folder, which has later seeds where a sweep is started again
         add_look([folder], report.comparisons)
         said = _said(report.comparisons)
-        log.info("look %d of %d, %s: %s", plan.looks.index(look) + 1, len(plan.looks), counted(look), said)
+        log.info("look %d of %d, %s: %s", plan.looks.index(look) + 1, len(plan.looks), counted(look, "seed"), said)
         first_of_each = results[:: look - before]
         labels = [_label_of(job, report.results) for job in first_of_each]
         still_open = _still_open(report.comparisons)
