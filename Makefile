@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help demo test test-fast lint format cov bench
+.PHONY: help demo test test-fast lint docs format cov bench
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1 \t/p' Makefile | expand -t 20
@@ -21,6 +21,9 @@ lint: $(INSTALLED) ## style, types, and who may import whom
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+
+docs: $(INSTALLED) ## the documentation as pages, in site/; a link that leads nowhere is an error
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs build --quiet
 
 format: $(INSTALLED) ## put the code into the one style, and mend what can be mended so
 	$(VENV)/bin/ruff check --fix .
