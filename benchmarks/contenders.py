@@ -12,13 +12,15 @@ from typing import Any
 ROWS, SEQ_LEN, PREDICTED = 128, 128, 0.25
 """Of every contender: rows of a step, tokens of a row, share of tokens that are predicted."""
 
+BERT = ["model=bert", "model.config.attention_probs_dropout_prob=0"]
+"""The first TUT experiments' network, all contenders without dropout."""
 SIZES = {
-    "bert": ["model=bert", "trainer.batch_size=32"],
+    "bert": [*BERT, "trainer.batch_size=32"],
     "mini": ["model=mini", "data.vocab_size=8192", "trainer.batch_size=32"],
     "gpt": ["model=gpt", "model.config.n_layer=12", "model.config.n_embd=768", "model.config.n_head=12",
             "data.seq_len=256", "trainer.batch_size=8"],
 }  # fmt: skip
-"""The first TUT experiments' network, the demo's, and GPT-2's smallest."""
+"""That, the demo's, and GPT-2's smallest."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,7 @@ def tut(turns: Turns, lines: Path, tokenizer: str, words: list[str]) -> None:
 
 
 def _padded(turns: Turns, lines: Path, tokenizer: str) -> tuple[Any, Any, Any]:
-    """Return a tokenizer, a tied BERT of the size of `model=bert`, and the lines as rows cut or padded to SEQ_LEN."""
+    """Return a tokenizer, a tied BERT of the size of `BERT`, and the lines as rows cut or padded to SEQ_LEN."""
     import torch
     from transformers import AutoTokenizer, BertConfig, BertForMaskedLM
 

@@ -85,7 +85,7 @@ def measure(rounds: int, compiled: bool, text: Path | None, tokenizer: str) -> s
             tokenizer = contenders.train_tokenizer(lines, f"{name}/tokenizer")
         ours = "TUT"
         players = {
-            ours: Contender(contenders.tut, lines, tokenizer, ["model=bert"]),
+            ours: Contender(contenders.tut, lines, tokenizer, contenders.BERT),
             "plain loop, fp32": Contender(contenders.plain, lines, tokenizer),
             "Hugging Face Trainer, fp32": Contender(contenders.hf_trainer, lines, tokenizer, False),
             "Hugging Face Trainer, bf16": Contender(contenders.hf_trainer, lines, tokenizer, True),

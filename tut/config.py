@@ -31,9 +31,9 @@ TRIGGERS = ("plateau", "conflict")
 SOURCES = {
     "pydocs": (),
     "text": ("files", "validation_files", "test_files", "document"),
-    "huggingface": ("path", "name", "train_split", "validation_split", "test_split", "column"),
+    "huggingface": ("document", "path", "name", "train_split", "validation_split", "test_split", "column"),
 }
-"""Where text may come from, and the keys of `data` that mean something to one source alone."""
+"""Where text may come from, and the keys of `data` that mean something to some sources alone."""
 RESUME_WORDS = ("auto", "never")
 WANDB_MODES = ("auto", "online", "offline", "disabled")
 TRACKERS = ("wandb", "tensorboard", "none")
@@ -119,8 +119,9 @@ class DataConfig:
     test_files: Any = state(None, known_by=KnownBy.TEXT)
     """`text`: files to test on; null holds out a share of `files`."""
     document: str = state("auto", known_by=KnownBy.TEXT)
-    """`text`: one document per `file`, one per `line`, or split at `blank_lines`; `auto` splits at blank lines when
-    there are under 20 files, and takes no CSV or JSON for text."""
+    """`text`: one document per `file`, one per `line`, split at `blank_lines`, or from each `title` on (an article: see
+    tut/data/articles.py); `auto` splits at blank lines when there are under 20 files, and takes no CSV or JSON for
+    text. `huggingface`: a row each (`auto`), or from each `title` on."""
     path: str | None = state(None, known_by=KnownBy.TEXT)
     """`huggingface`: a data set's name on the hub, or a local folder."""
     name: str | None = state(None, known_by=KnownBy.TEXT)
@@ -142,17 +143,21 @@ class DataConfig:
     """Tokens in a row."""
     packing: str = state("blocks")
     """`blocks` (documents joined and cut: no padding, nothing lost) or `lines` (a line a row: cut, padded)."""
+    max_rows: int | None = state(None)
+    """Train on so many of the training split's rows, drawn once and for all: the same in every run; null: on all."""
 
     def __post_init__(self) -> None:
         limits.choice("data.source", self.source, tuple(SOURCES))
         limits.choice("data.packing", self.packing, ("blocks", "lines"))
-        limits.choice("data.document", self.document, ("auto", "file", "blank_lines", "line"))
+        limits.choice("data.document", self.document, ("auto", "file", "blank_lines", "line", "title"))
         self._check_other_sources()
         limits.at_least(4, "data", self, "seq_len")
+        limits.at_least(1, "data", self, "max_rows")
         limits.at_least(300, "data", self, "vocab_size")
         if self.source == "text":
             limits.check(bool(self.files), "data.files", self.files, "a path, a glob or a list of them with data=text")
         if self.source == "huggingface":
+            limits.choice("data.document", self.document, ("auto", "title"))
             limits.check(bool(self.path), "data.path", self.path, "a data set's name or folder with data=huggingface")
             for name in ("train_split", "validation_split", "test_split"):
                 limits.check(bool(getattr(self, name)), f"data.{name}", getattr(self, name), "the name of a split")
@@ -163,14 +168,14 @@ class DataConfig:
 
     def _check_other_sources(self) -> None:
         defaults = {one.name: one.default for one in fields(self)}
-        for source, keys in SOURCES.items():
-            for key in keys:
-                value = getattr(self, key)
-                if source != self.source and value != defaults[key]:
-                    raise TutError(
-                        f"data.{key}={value}: means something to data={source} alone, and the text is "
-                        f"data.source={self.source}; write data={source}, or leave data.{key} out"
-                    )
+        for key in dict.fromkeys(key for keys in SOURCES.values() for key in keys):
+            value = getattr(self, key)
+            meant = [source for source, keys in SOURCES.items() if key in keys]
+            if self.source not in meant and value != defaults[key]:
+                raise TutError(
+                    f"data.{key}={value}: means something to data={' and data='.join(meant)} alone, and the text is "
+                    f"data.source={self.source}; write data={meant[0]}, or leave data.{key} out"
+                )
 
 
 def _is_list_of_text(value: object) -> bool:
@@ -219,7 +224,8 @@ class UntieConfig:
     """
 
     epoch: int | str | None = change(None, known_by=KnownBy.UNTIE_POINT)
-    """Untie after this many epochs; 0 is untied from the start; `never` (or all null) stays tied."""
+    """Untie after this many epochs. 0 is untied from the start, where U begins as a copy of E; with values of its own
+    for each, as an untied model begins, it is `untie=start` (`init=fresh`). `never` (or all null) stays tied."""
     step: int | str | None = change(None, known_by=KnownBy.UNTIE_POINT)
     """Untie after this many optimizer steps; or `never`."""
     fraction: int | float | str | None = change(None, known_by=KnownBy.UNTIE_POINT)

@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
@@ -78,6 +79,53 @@ def test_blank_lines_are_found_wherever_a_file_is_cut(monkeypatch: pytest.Monkey
             runs = groupby(lines, lambda line: bool(line.strip()))
             expected = ["".join(run) for is_text, run in runs if is_text]
             assert [*sources._between_blank_lines(io.StringIO(written, newline=None))] == expected
+
+
+def test_an_article_begins_at_its_title(tmp_path: Path) -> None:
+    lines = [
+        " \n",
+        " = One = \n",
+        " \n",
+        " = = Part = = \n",
+        " of one \n",
+        " = 1 + 1 = 2 = \n",
+        " of two \n",
+        "= no title\n",
+    ]
+    expected = ["".join(lines[1:5]), "".join(lines[5:])]
+    (tmp_path / "a.txt").write_text("".join(lines))
+    source = open_source(text(files=str(tmp_path / "a.txt"), document="title"))
+    found = [document for split in Split for document in source.documents(split)]
+    assert sorted(found) == sorted(expected)
+    import datasets
+
+    saved = datasets.Dataset.from_dict({"text": lines})
+    datasets.DatasetDict(dict.fromkeys(("train", "validation", "test"), saved)).save_to_disk(tmp_path / "saved")
+    rows = DataConfig(source="huggingface", path=str(tmp_path / "saved"))
+    assert list(open_source(replace(rows, document="title")).documents(Split.TRAIN)) == expected
+    assert list(open_source(rows).documents(Split.TRAIN)) == [line for line in lines if line.strip()]
+    assert open_source(replace(rows, document="title")).fingerprint != open_source(rows).fingerprint
+    with pytest.raises(TutError, match="data.document=line: choose from auto, title"):
+        replace(rows, document="line")
+    with pytest.raises(TutError, match="means something to data=text and data=huggingface alone"):
+        DataConfig(document="title")
+
+
+@pytest.mark.parametrize("packing", ["blocks", "lines"])
+def test_some_rows_are_drawn_the_same_for_all(packing: str) -> None:
+    whole, _, _ = opened(text(packing=packing))
+    some, _, _ = opened(text(packing=packing, max_rows=40))
+    all_rows, rows = whole.rows[Split.TRAIN], some.rows[Split.TRAIN]
+    assert len(rows) == 40 < len(all_rows)
+    assert np.array_equal(rows.chosen, opened(text(packing=packing, max_rows=40))[0].rows[Split.TRAIN].chosen)
+    ids, lengths = rows.take(np.arange(40))
+    of_all, lengths_of_all = all_rows.take(rows.chosen)
+    assert np.array_equal(ids, of_all)
+    assert (lengths is None and lengths_of_all is None) or np.array_equal(lengths, lengths_of_all)
+    assert rows.n_tokens == (40 * 32 if lengths is None else lengths.sum()) == some.train_counts.sum()
+    assert some.train_counts.sum() < whole.train_counts.sum() and (some.train_counts <= whole.train_counts + 32).all()
+    assert len(some.rows[Split.TEST]) == len(whole.rows[Split.TEST])
+    assert len(opened(text(packing=packing, max_rows=10**6))[0].rows[Split.TRAIN]) == len(all_rows)
 
 
 def test_one_document_a_file_when_there_are_many(tmp_path: Path) -> None:

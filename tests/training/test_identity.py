@@ -65,6 +65,7 @@ FLIPS: dict[str, tuple[str, ...]] = {
     "data.vocab_size": ("data.vocab_size=400",),
     "data.seq_len": ("data.seq_len=16",),
     "data.packing": ("data.packing=lines",),
+    "data.max_rows": ("data.max_rows=40",),
     "objective.name": ("objective=clm", *GPT),
     "objective.probability": ("objective.probability=0.3",),
     "objective.masking": ("objective.masking=bernoulli",),

@@ -19,7 +19,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -35,6 +35,7 @@ from tut.data.encoding import encoded, encoder
 from tut.data.sources import Source, name_of
 from tut.data.tokenizer import separator_id, vocabulary_size
 from tut.errors import TutError
+from tut.randomness import EVALUATION_SEED, generator
 from tut.splits import Split
 from tut.system.built import built_once
 from tut.system.files import digest, file_digest, home
@@ -43,6 +44,7 @@ from tut.words import counted
 Ids = npt.NDArray[np.int64]
 
 _VERSION = 6  # of the files' format and the key; raised when they change, so that no stale corpus is read
+_ROWS_AT_ONCE = 4096  # where all are counted
 _NPY_HEADER = 128  # bytes before the values of an .npy file of one dimension, however many they are
 
 
@@ -61,11 +63,24 @@ class Rows:
     """`lines`: fills rows up to `seq_len`. `blocks`: None, for there is nothing to fill."""
     documents: npt.NDArray[np.int64] | Checked
     """Where each document starts in `tokens`; one without tokens is left out."""
+    chosen: npt.NDArray[np.integer] | None = None
+    """Which of the rows that there are belong to the split, in order; None if all do."""
 
     def __len__(self) -> int:
+        if self.chosen is not None:
+            return len(self.chosen)
         if self.starts is not None:
             return len(self.starts) - 1
         return math.ceil(len(self.tokens) / self.seq_len)
+
+    @property
+    def n_tokens(self) -> int:
+        """How many tokens of text are in these rows."""
+        if self.chosen is None:
+            return len(self.tokens)
+        if self.starts is None:
+            return len(self.chosen) * self.seq_len
+        return int((self.starts[self.chosen + 1] - self.starts[self.chosen]).sum())
 
     def start(self, indices: npt.NDArray[np.integer]) -> Ids:
         """Return where rows start in `tokens`.
@@ -73,6 +88,13 @@ class Rows:
         Blocks follow one another without a gap. Where the tokens do not fill the last one, it starts earlier, and so
         repeats the end of the block before: no token is lost, and no row is padded.
         """
+        return self._start(self._place(indices))
+
+    def _place(self, indices: npt.NDArray[np.integer]) -> npt.NDArray[np.integer]:
+        """Return which of the rows that there are is meant by its number among the chosen ones."""
+        return indices if self.chosen is None else self.chosen[indices]
+
+    def _start(self, indices: npt.NDArray[np.integer]) -> Ids:
         if self.starts is not None:
             return np.asarray(self.starts[indices])
         last = len(self.tokens) - self.seq_len
@@ -81,10 +103,11 @@ class Rows:
     def take(self, indices: npt.NDArray[np.integer]) -> tuple[Ids, Ids | None]:
         """Return rows as (ids of shape (rows, seq_len), lengths of shape (rows,) or None where all are full)."""
         offsets = np.arange(self.seq_len)
-        first = self.start(indices)
+        place = self._place(indices)
+        first = self._start(place)
         if self.pad_id is None:
             return self.tokens[first[:, None] + offsets].astype(np.int64), None
-        lengths = self.start(indices + 1) - first
+        lengths = self._start(place + 1) - first
         is_token = offsets < lengths[:, None]
         where = np.where(is_token, first[:, None] + offsets, 0)  # past a row's end, any index that exists
         return np.where(is_token, self.tokens[where], self.pad_id).astype(np.int64), lengths
@@ -100,14 +123,14 @@ class Corpus:
     rows: dict[Split, Rows]
     """The rows of each split."""
     train_counts: npt.NDArray[np.uint32]
-    """How often each token of the vocabulary occurs in the training split."""
+    """How often each token of the vocabulary occurs in the training rows."""
     bytes: dict[Split, int]
     """The size of each split's text in UTF-8: with other tokenizers the same, where its number of tokens is not."""
 
 
 def told(config: DataConfig, corpus: Corpus) -> str:
     """Say in a line which text a run trains on, and how much of it there is."""
-    train, validation, test = (f"{len(corpus.rows[split].tokens):,}" for split in Split)
+    train, validation, test = (f"{corpus.rows[split].n_tokens:,}" for split in Split)
     return f"text: {name_of(config)}; {train} tokens to train on, {validation} to validate, {test} to test"
 
 
@@ -124,8 +147,29 @@ def open_corpus(config: DataConfig, source: Source, tokenizer: PreTrainedTokeniz
     manifest = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
     dtype = np.dtype(manifest["dtype"])
     rows = {split: _open_rows(config, folder, split, dtype, pad_id) for split in Split}
+    counts = np.load(folder / "train.counts.npy")
     sizes = {split: int(manifest["bytes"][split]) for split in Split}
-    return Corpus(manifest["fingerprint"], rows, np.load(folder / "train.counts.npy"), sizes)
+    train = rows[Split.TRAIN]
+    if config.max_rows is not None and config.max_rows < len(train):
+        rows[Split.TRAIN] = _some(train, config.max_rows)
+        counts = _counts(rows[Split.TRAIN], len(counts))
+    return Corpus(manifest["fingerprint"], rows, counts, sizes)
+
+
+def _some(rows: Rows, count: int) -> Rows:
+    """Return so many of the rows, the same for whoever asks."""
+    drawn = generator(EVALUATION_SEED, "max_rows").permutation(len(rows))[:count]
+    return replace(rows, chosen=np.sort(drawn))
+
+
+def _counts(rows: Rows, vocab_size: int) -> npt.NDArray[np.uint32]:
+    """Return how often each token occurs in rows."""
+    counts = np.zeros(vocab_size, np.int64)
+    for first in range(0, len(rows), _ROWS_AT_ONCE):
+        ids, lengths = rows.take(np.arange(first, min(first + _ROWS_AT_ONCE, len(rows))))
+        real = ids if lengths is None else ids[np.arange(rows.seq_len) < lengths[:, None]]
+        counts += np.bincount(real.reshape(-1), minlength=vocab_size)
+    return counts.astype(np.uint32)
 
 
 def _packing(config: DataConfig) -> list[str | int]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tut.config import DataConfig
+from tut.data.articles import articles
 from tut.errors import TutError, did_you_mean, one_line
 from tut.splits import Split
 from tut.system.background import interruptibly
@@ -51,9 +52,15 @@ class HuggingFace:
     def fingerprint(self) -> str:
         # `datasets` has no public name for it: a hash of the files and of all that was done to the table since.
         prints = {split: table._fingerprint for split, table in self._tables.items()}
-        return digest([self._config.column, prints])
+        return digest([self._config.column, self._config.document, prints])
 
     def documents(self, split: Split) -> Iterator[str]:
+        texts = self._texts(split)
+        if self._config.document == "title":
+            return articles(texts)
+        return (text for text in texts if text.strip())  # a blank row is no document
+
+    def _texts(self, split: Split) -> Iterator[str]:
         column = self._config.column
         for rows in self._tables[split].select_columns([column]).iter(_ROWS_AT_ONCE):
             for text in rows[column]:

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Protocol, TextIO
 
 from tut.config import DataConfig
+from tut.data.articles import articles
 from tut.data.huggingface import HuggingFace, check_saved_splits
 from tut.data.layout import check_no_table, is_sentence_a_line
 from tut.errors import TutError, one_line
@@ -212,6 +213,8 @@ class TextFiles:
         advice = f"give {files}"
         if self._document == "line":
             how = "a line each"
+        elif self._document == "title":
+            how = "one from each title on, a line such as '= Title ='"
         elif self._document == "file":
             how, advice = "a file each", f"{advice}, or write {' or '.join(others)}" if others else advice
         else:
@@ -269,9 +272,8 @@ class TextFiles:
         name = self._name(path)
         try:
             if self._document != "file":
-                parts = _between_blank_lines if self._document == "blank_lines" else _lines
                 with path.open(encoding="utf-8") as file:
-                    for index, text in enumerate(parts(file)):
+                    for index, text in enumerate(_PARTS[self._document](file)):
                         yield f"{name} {index}", text
             elif text := path.read_text(encoding="utf-8").strip():
                 yield name, text
@@ -302,6 +304,10 @@ def _between_blank_lines(file: TextIO) -> Iterator[str]:
 def _lines(file: TextIO) -> Iterator[str]:
     """Yield the lines of a file that are not blank."""
     return (line for line in file if line.strip())
+
+
+_PARTS = {"blank_lines": _between_blank_lines, "line": _lines, "title": articles}
+"""What parts a file into documents, by `data.document`."""
 
 
 def _expand(key: str, patterns: str | list[str] | None) -> list[Path]:

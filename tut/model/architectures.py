@@ -1,8 +1,8 @@
 """The first TUT experiments' two networks, as Hugging Face models: `tut_bert` and `tut_transformer`.
 
-Both read a token as its embedding followed by a LayerNorm of its own, and score it as hidden · Uᵀ, with no bias and
-no further layer between. Importing this module makes them known to transformers' Auto classes, so that a finished
-run's `final/` folder opens with `AutoModelForMaskedLM.from_pretrained`.
+Both put a LayerNorm on what they read, of the token's embedding or of its sum with that of the position, and score a
+token as hidden · Uᵀ, with no bias and no further layer between. Importing this module makes them known to transformers'
+Auto classes, so that a finished run's `final/` folder opens with `AutoModelForMaskedLM.from_pretrained`.
 """
 
 from typing import Any
@@ -41,7 +41,10 @@ class TutBertForMaskedLM(BertPreTrainedModel):
 
 
 class TutTransformerConfig(PreTrainedConfig):
-    """Sizes of a torch.nn.TransformerEncoder, under the names that BERT gives them."""
+    """Sizes of a torch.nn.TransformerEncoder, under the names that BERT gives them.
+
+    `initializer_range` is of the embeddings alone: the encoder starts as torch starts it.
+    """
 
     model_type = "tut_transformer"
 
@@ -53,7 +56,7 @@ class TutTransformerConfig(PreTrainedConfig):
     hidden_act: str = "gelu"
     hidden_dropout_prob: float = 0.0
     max_position_embeddings: int = 512
-    layer_norm_eps: float = 1e-5
+    layer_norm_eps: float = 1e-12
     initializer_range: float = 0.02
     pad_token_id: int | None = None
     tie_word_embeddings: bool = True
@@ -65,21 +68,22 @@ class TutTransformerPreTrainedModel(PreTrainedModel):
     config_class = TutTransformerConfig
     base_model_prefix = "model"
 
-    @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        super()._init_weights(module)  # type: ignore[no-untyped-call]
-        if isinstance(module, nn.MultiheadAttention):
-            nn.init.normal_(module.in_proj_weight, 0.0, self.config.initializer_range)
-            nn.init.zeros_(module.in_proj_bias)
+        if isinstance(module, nn.Embedding) or module is getattr(self, "lm_head", None):
+            super()._init_weights(module)  # type: ignore[no-untyped-call]
 
 
 class TutTransformerModel(TutTransformerPreTrainedModel):
-    """Token embedding, LayerNorm, learned positions, then torch.nn.TransformerEncoder (post-norm)."""
+    """LayerNorm of token and position embedding, then torch.nn.TransformerEncoder (post-norm).
+
+    Its layers are copies of one at the start, as torch makes them. The row of the padding token is zero at the start,
+    and as an input it has no gradient.
+    """
 
     def __init__(self, config: TutTransformerConfig) -> None:
         super().__init__(config)
         width, eps = config.hidden_size, config.layer_norm_eps
-        self.embed_tokens = nn.Embedding(config.vocab_size, width)
+        self.embed_tokens = nn.Embedding(config.vocab_size, width, config.pad_token_id)
         self.embedding_norm = nn.LayerNorm(width, eps=eps)
         self.embed_positions = nn.Embedding(config.max_position_embeddings, width)
         layer = nn.TransformerEncoderLayer(
@@ -96,7 +100,7 @@ class TutTransformerModel(TutTransformerPreTrainedModel):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, **_: Any) -> BaseModelOutput:
         positions = torch.arange(input_ids.shape[1], device=input_ids.device)
-        hidden = self.embedding_norm(self.embed_tokens(input_ids)) + self.embed_positions(positions)
+        hidden = self.embedding_norm(self.embed_tokens(input_ids) + self.embed_positions(positions))
         padding = None if attention_mask is None else attention_mask == 0
         return BaseModelOutput(last_hidden_state=self.encoder(hidden, src_key_padding_mask=padding))
 

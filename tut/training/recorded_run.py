@@ -235,7 +235,7 @@ class RecordedRun(Replica):
             step=self.state.step,
             resumed_from=None if resumed_from is None else str(resumed_from),
             data={"fingerprint": corpus.fingerprint, "vocab_size": vocabulary_size(inputs.tokenizer)}
-            | {f"{split.words}_tokens": len(rows.tokens) for split, rows in corpus.rows.items()}
+            | {f"{split.words}_tokens": rows.n_tokens for split, rows in corpus.rows.items()}
             | {f"{split.words}_bytes": size for split, size in corpus.bytes.items()},
             parameters={"tied": tied_size, "untied": untied_size},
             hardware={
