@@ -28,7 +28,7 @@ from transformers.utils import logging
 
 from tut.config import DataConfig, ObjectiveConfig
 from tut.data.corpus import open_corpus
-from tut.data.sources import Source, open_source
+from tut.data.sources import PythonDocumentation, Source, TextFiles
 from tut.data.tokenizer import load_tokenizer
 from tut.splits import Split
 
@@ -55,8 +55,8 @@ print(peak() - before)
 def parts(file: Path, packing: str) -> tuple[DataConfig, Source, PreTrainedTokenizerBase]:
     """Return what a corpus of a text file is built from. The tokenizer is the embedded corpus's."""
     config = DataConfig(source="text", files=str(file), packing=packing)
-    tokenizer = load_tokenizer(DataConfig(), ObjectiveConfig(), open_source(DataConfig()))
-    return config, open_source(config), tokenizer
+    tokenizer = load_tokenizer(DataConfig(), ObjectiveConfig(), PythonDocumentation())
+    return config, TextFiles(config), tokenizer
 
 
 def build(config: DataConfig, source: Source, tokenizer: PreTrainedTokenizerBase) -> int:
@@ -110,7 +110,7 @@ def measure(copies: int = COPIES, rounds: int = ROUNDS) -> str:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.environ["TUT_HOME"] = str(folder / "home")
-        embedded = open_source(DataConfig())
+        embedded = PythonDocumentation()
         text = "\n\n".join(text for split in Split for text in embedded.documents(split))
         for size, times in (("warm", 1), ("once", copies), ("four", 4 * copies)):
             (folder / f"{size}.txt").write_text("\n\n".join([text] * times))

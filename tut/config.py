@@ -19,6 +19,7 @@ from tut.marks import Decides, KnownBy, Mark, change, decay, nothing, record, se
 
 NEVER = "never"
 TRAINED = "trained"
+NUMBERS = "numbers"
 POINTS = {
     "epoch": f"a whole number or '{NEVER}'",
     "step": f"a whole number or '{NEVER}'",
@@ -31,6 +32,7 @@ TRIGGERS = ("plateau", "conflict")
 SOURCES = {
     "pydocs": (),
     "text": ("files", "validation_files", "test_files", "document"),
+    "shards": ("files", "validation_files", "test_files"),
     "huggingface": ("document", "path", "name", "train_split", "validation_split", "test_split", "column"),
 }
 """Where text may come from, and the keys of `data` that mean something to some sources alone."""
@@ -111,13 +113,14 @@ class DataConfig:
     """Which text, how it becomes tokens, and how tokens become rows."""
 
     source: str = state("pydocs", known_by=KnownBy.TEXT)
-    """`pydocs` (the documentation inside this Python), `text` (files), or `huggingface` (a data set)."""
+    """`pydocs` (the documentation inside this Python), `text` (files), `huggingface` (a data set), or `shards` (files
+    of tokens: see tut/data/shards.py)."""
     files: Any = state(None, known_by=KnownBy.TEXT)
-    """`text`: a path, a glob, or a list of them."""
+    """`text` and `shards`: a path, a glob, or a list of them."""
     validation_files: Any = state(None, known_by=KnownBy.TEXT)
-    """`text`: files to validate on; null holds out a share of `files`."""
+    """`text` and `shards`: files to validate on; null holds out a share of `files`."""
     test_files: Any = state(None, known_by=KnownBy.TEXT)
-    """`text`: files to test on; null holds out a share of `files`."""
+    """`text` and `shards`: files to test on; null holds out a share of `files`."""
     document: str = state("auto", known_by=KnownBy.TEXT)
     """`text`: one document per `file`, one per `line`, split at `blank_lines`, or from each `title` on (an article: see
     tut/data/articles.py); `auto` splits at blank lines when there are under 20 files, and takes no CSV or JSON for
@@ -136,9 +139,9 @@ class DataConfig:
     """`huggingface`: the column that holds the text."""
     tokenizer: str = state(TRAINED, known_by=KnownBy.TEXT)
     """`trained` (on the training split, then cached; with `model.pretrained`, that model's own), or the name or folder
-    of a Hugging Face tokenizer."""
+    of a Hugging Face tokenizer. `shards`: the one that made them, or `numbers`, of which there are `vocab_size`."""
     vocab_size: int = state(8192, known_by=KnownBy.TEXT)
-    """Size of the vocabulary of a `trained` tokenizer."""
+    """Size of the vocabulary of a `trained` tokenizer, or of `numbers`."""
     seq_len: int = state(128)
     """Tokens in a row."""
     packing: str = state("blocks")
@@ -154,8 +157,13 @@ class DataConfig:
         limits.at_least(4, "data", self, "seq_len")
         limits.at_least(1, "data", self, "max_rows")
         limits.at_least(300, "data", self, "vocab_size")
-        if self.source == "text":
-            limits.check(bool(self.files), "data.files", self.files, "a path, a glob or a list of them with data=text")
+        if self.source in ("text", "shards"):
+            allowed = f"a path, a glob or a list of them with data={self.source}"
+            limits.check(bool(self.files), "data.files", self.files, allowed)
+        if self.source == "shards":
+            limits.check(self.packing == "blocks", "data.packing", self.packing, "blocks with data=shards")
+        elif self.tokenizer == NUMBERS:
+            raise TutError(f"data.tokenizer={NUMBERS}: means something to data=shards alone")
         if self.source == "huggingface":
             limits.choice("data.document", self.document, ("auto", "title"))
             limits.check(bool(self.path), "data.path", self.path, "a data set's name or folder with data=huggingface")
@@ -487,6 +495,7 @@ class Config:
             ok = untie.epoch < trainer.epochs
             limits.check(ok, "untie.epoch", untie.epoch, f"before the end of training, trainer.epochs={trainer.epochs}")
         self._check_pull()
+        self._check_shards()
         objective, seq_len = self.objective, self.data.seq_len
         if objective.name == "mlm" and objective.masking == "fixed":
             ok = round(objective.probability * seq_len) >= 1
@@ -498,6 +507,16 @@ class Config:
             )
         if objective.name == "clm":
             limits.check(self.data.packing == "blocks", "data.packing", self.data.packing, "blocks with objective=clm")
+
+    def _check_shards(self) -> None:
+        data = self.data
+        if data.source == "shards" and data.tokenizer == TRAINED and self.model.pretrained is None:
+            raise TutError(
+                "data.tokenizer=trained: the tokens of data=shards are made already; name the tokenizer that made "
+                f"them, or write data.tokenizer={NUMBERS} data.vocab_size=N"
+            )
+        if data.tokenizer == NUMBERS and self.objective.name == "mlm":
+            raise TutError(f"objective=mlm: data.tokenizer={NUMBERS} has no mask token; write objective=clm")
 
     def _check_pull(self) -> None:
         optimizer, untie = self.optimizer, self.untie

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import lightning
+import numpy as np
 import pytest
 import torch
 import transformers
@@ -26,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = {page.stem: page.read_text() for page in [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]}
 SMALL_TEXT = ["data=text", f"data.files={TEXT}", "data.vocab_size=500"]  # the same commands, on less text
 SMALL_MODEL = [f"model.config.{size}" for size in ("num_hidden_layers=1", "hidden_size=32", "intermediate_size=64")]
-SMALL_RUNS = [*SMALL_TEXT, "trainer.epochs=7", "trainer.batch_size=64"]
+SHORT = ["trainer.epochs=7", "trainer.batch_size=64", UNREPORTED]
 NEEDS_MORE = ("pip", "make", "eval")
 """What is typed in the docs besides TUT's commands, and is not run here: it would install, or is tested elsewhere."""
 
@@ -61,10 +62,12 @@ def of_tut(words: list[str]) -> list[str] | None:
 def train(words: list[str], folder: Path) -> None:
     """Run what is typed after `python -m tut.train`, on less text with a smaller model, or only what it would do."""
     own_model = any(word.startswith(("model.pretrained=", "model.config", "model=")) for word in words)
+    own_text = any(word.startswith("data=") for word in words)
     if "hydra/launcher=slurm" in words:
         preflight([*words, *SMALL_TEXT])  # all but the queue, which is not here
         return
-    extra = [*SMALL_RUNS, UNREPORTED] if own_model else [*SMALL_RUNS, UNREPORTED, *SMALL_MODEL]
+    extra = [*(() if own_text else SMALL_TEXT), *SHORT, *(() if own_model else SMALL_MODEL)]
+    extra += ["model.config={n_embd: 32, n_layer: 1, n_head: 2}"] if "model=gpt" in words else []
     if any(word.startswith(("+sweeps=", "seed=range")) for word in words):
         extra = ["hydra.launcher.dry_run=true"]  # hours of training
     elif "seed=0,1,2" in words:
@@ -89,6 +92,9 @@ def prepare(page: str, folder: Path) -> Path:
         tokenizer.save_pretrained(folder / "my_model")
         small = GPT2Config(vocab_size=500, n_embd=32, n_layer=1, n_head=2, n_positions=128)
         GPT2LMHeadModel(small).save_pretrained(folder / "my_model")
+    if page == "train":
+        (folder / "tokens").mkdir()
+        np.random.default_rng(0).integers(1, 500, 100_000).astype("<u2").tofile(folder / "tokens/all.bin")
     if page == "fair":
         for number, (width, rate) in enumerate(((208, 1), (128, 1), (128, 2))):
             rates = {"optimizer.lr": rate / 1000, "optimizer.output_lr_multiplier": rate}

@@ -32,6 +32,7 @@ from tut.config import DataConfig
 from tut.data import encoding
 from tut.data.checked import Checked, write_checksums
 from tut.data.encoding import encoded, encoder
+from tut.data.shards import Pieces, Shards
 from tut.data.sources import Source, name_of
 from tut.data.tokenizer import separator_id, vocabulary_size
 from tut.errors import TutError
@@ -52,7 +53,7 @@ _NPY_HEADER = 128  # bytes before the values of an .npy file of one dimension, h
 class Rows:
     """The rows of one split: equally long, made on demand from the flat tokens."""
 
-    tokens: npt.NDArray[np.integer] | Checked
+    tokens: npt.NDArray[np.integer] | Checked | Pieces
     """Every token of the split, one after another."""
     seq_len: int
     """Tokens in a row."""
@@ -125,7 +126,8 @@ class Corpus:
     train_counts: npt.NDArray[np.uint32]
     """How often each token of the vocabulary occurs in the training rows."""
     bytes: dict[Split, int]
-    """The size of each split's text in UTF-8: with other tokenizers the same, where its number of tokens is not."""
+    """The size of each split's text in UTF-8: with other tokenizers the same, where its number of tokens is not. Empty
+    where there is no text, but tokens."""
 
 
 def told(config: DataConfig, corpus: Corpus) -> str:
@@ -134,12 +136,33 @@ def told(config: DataConfig, corpus: Corpus) -> str:
     return f"text: {name_of(config)}; {train} tokens to train on, {validation} to validate, {test} to test"
 
 
-def open_corpus(config: DataConfig, source: Source, tokenizer: PreTrainedTokenizerBase) -> Corpus:
+def open_corpus(config: DataConfig, source: Source | Shards, tokenizer: PreTrainedTokenizerBase) -> Corpus:
     """Return the rows of every split, tokenising the text first if this was not done before.
 
     Raises:
         TutError: a split has no text, or not enough for one row.
     """
+    corpus = (
+        _of_shards(config, source, tokenizer) if isinstance(source, Shards) else _of_text(config, source, tokenizer)
+    )
+    train = corpus.rows[Split.TRAIN]
+    if config.max_rows is None or config.max_rows >= len(train):
+        return corpus
+    some = _some(train, config.max_rows)
+    return replace(corpus, rows=corpus.rows | {Split.TRAIN: some}, train_counts=_counts(some, len(corpus.train_counts)))
+
+
+def _of_shards(config: DataConfig, shards: Shards, tokenizer: PreTrainedTokenizerBase) -> Corpus:
+    """Return the rows of tokens that others have made."""
+    known = shards.known(separator_id(tokenizer), vocabulary_size(tokenizer))
+    rows = {}
+    for split, tokens in shards.open().items():
+        rows[split] = Rows(tokens, config.seq_len, None, None, np.load(known / f"{split.words}.documents.npy"))
+    manifest = json.loads((known / "known.json").read_text(encoding="utf-8"))
+    return Corpus(manifest["fingerprint"], rows, np.load(known / "counts.npy"), {})
+
+
+def _of_text(config: DataConfig, source: Source, tokenizer: PreTrainedTokenizerBase) -> Corpus:
     key = digest([_VERSION, source.fingerprint, encoding.fingerprint(tokenizer), _packing(config)])
     folder = built_once(home() / "corpora" / key[:16], lambda to: _build(config, source, tokenizer, to))
     pad_id = tokenizer.pad_token_id if config.packing == "lines" else None
@@ -147,13 +170,8 @@ def open_corpus(config: DataConfig, source: Source, tokenizer: PreTrainedTokeniz
     manifest = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
     dtype = np.dtype(manifest["dtype"])
     rows = {split: _open_rows(config, folder, split, dtype, pad_id) for split in Split}
-    counts = np.load(folder / "train.counts.npy")
     sizes = {split: int(manifest["bytes"][split]) for split in Split}
-    train = rows[Split.TRAIN]
-    if config.max_rows is not None and config.max_rows < len(train):
-        rows[Split.TRAIN] = _some(train, config.max_rows)
-        counts = _counts(rows[Split.TRAIN], len(counts))
-    return Corpus(manifest["fingerprint"], rows, counts, sizes)
+    return Corpus(manifest["fingerprint"], rows, np.load(folder / "train.counts.npy"), sizes)
 
 
 def _some(rows: Rows, count: int) -> Rows:

@@ -4,6 +4,7 @@
     data=text data.files='corpus/**/*.txt'                   local files
     data=wikitext                                            WikiText-103, through `datasets`
     data=huggingface data.path=NAME_OR_FOLDER data.name=...  any Hugging Face data set
+    data=shards data.files='tokens/*.bin' data.tokenizer=... no text, but tokens: see `tut.data.shards`
 
 To add a source, write a class with the two members of `Source`, and name it in `open_source` and in
 `tut.config.DataConfig.source`.
@@ -27,6 +28,7 @@ from tut.config import DataConfig
 from tut.data.articles import articles
 from tut.data.huggingface import HuggingFace, check_saved_splits
 from tut.data.layout import check_no_table, is_sentence_a_line
+from tut.data.shards import Shards
 from tut.errors import TutError, one_line
 from tut.splits import Split
 from tut.system.files import digest, file_digest
@@ -52,14 +54,16 @@ class Source(Protocol):
         """Yield the documents of a split, always in the same order."""
 
 
-def open_source(config: DataConfig) -> Source:
-    """Return the text that a config names.
+def open_source(config: DataConfig) -> Source | Shards:
+    """Return the text that a config names, or its tokens.
 
     Raises:
         TutError: it does not exist.
     """
     if config.source == "text":
         return TextFiles(config)
+    if config.source == "shards":
+        return Shards(files_of(config))
     if config.source == "huggingface":
         return HuggingFace(config)
     return PythonDocumentation()
@@ -67,7 +71,7 @@ def open_source(config: DataConfig) -> Source:
 
 def name_of(config: DataConfig) -> str:
     """Return what a person calls the text that a config names."""
-    if config.source == "text":
+    if config.source in ("text", "shards"):
         return config.files if isinstance(config.files, str) else ", ".join(config.files)
     if config.source == "huggingface":
         return " ".join(filter(None, (config.path, config.name)))
@@ -82,6 +86,8 @@ def check_source(config: DataConfig) -> None:
     """
     if config.source == "text":
         TextFiles(config).check()
+    if config.source == "shards":
+        Shards(files_of(config)).check(config.seq_len)
     if config.source == "huggingface" and config.path is not None:
         check_folder("data.path", config.path)
         check_saved_splits(config)
@@ -166,20 +172,29 @@ def docstrings(path: Path) -> str:
     return "\n\n".join(text for text in found if text)
 
 
+def files_of(config: DataConfig) -> dict[Split, list[Path]]:
+    """Return the files of each split that a config names; none of what is to be held out.
+
+    Raises:
+        TutError: a pattern names no file.
+    """
+    files = {split: _expand(f"data.{key}", getattr(config, key)) for split, key in _KEYS.items()}
+    of_others = {*files[Split.VALID], *files[Split.TEST]}
+    files[Split.TRAIN] = [path for path in files[Split.TRAIN] if path not in of_others]  # a glob may name them all
+    return files
+
+
 class TextFiles:
     """Local UTF-8 files. Splits without files of their own are held out of `data.files` by document name."""
 
     def __init__(self, config: DataConfig) -> None:
-        self._files = {split: _expand(f"data.{key}", getattr(config, key)) for split, key in _KEYS.items()}
-        held_out = {*self._files[Split.VALID], *self._files[Split.TEST]}
-        train = [path for path in self._files[Split.TRAIN] if path not in held_out]  # a glob may name them all
-        self._files[Split.TRAIN] = train
+        self._files = files_of(config)
         folders = [path.parent for paths in self._files.values() for path in paths]
         self._root = os.path.commonpath(folders)  # names start below it, so that the files can be moved
         self._config = config
         self._document = config.document
         if config.document == "auto":
-            self._document = "blank_lines" if len(train) < _FEW_FILES else "file"
+            self._document = "blank_lines" if len(self._files[Split.TRAIN]) < _FEW_FILES else "file"
 
     def check(self) -> None:
         """Check that the files are text, and enough documents that each split has one; read until that is so.

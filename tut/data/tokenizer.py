@@ -1,4 +1,4 @@
-"""The tokenizer: trained on the training split and cached, or any of Hugging Face's."""
+"""The tokenizer: trained on the training split and cached, any of Hugging Face's, or none: tokens are numbers."""
 
 import os
 from collections import Counter
@@ -11,8 +11,9 @@ from threading import Event
 from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from transformers.utils import logging
 
-from tut.config import TRAINED, DataConfig, ObjectiveConfig
+from tut.config import NUMBERS, TRAINED, DataConfig, ObjectiveConfig
 from tut.data.encoding import fingerprint
+from tut.data.shards import Shards
 from tut.data.sources import Source
 from tut.errors import TutError, one_line
 from tut.splits import Split
@@ -26,7 +27,7 @@ _ALPHABET = 1000  # characters that WordPiece knows; rarer ones are unknown
 
 
 def load_tokenizer(
-    data: DataConfig, objective: ObjectiveConfig, source: Source, pretrained: Path | None = None
+    data: DataConfig, objective: ObjectiveConfig, source: Source | Shards, pretrained: Path | None = None
 ) -> PreTrainedTokenizerBase:
     """Return the tokenizer that a config names, training it first if need be.
 
@@ -39,7 +40,10 @@ def load_tokenizer(
     Raises:
         TutError: there is no such tokenizer, or it lacks a token that the objective or the packing needs.
     """
+    if data.tokenizer == NUMBERS:
+        return _numbers(data.vocab_size)
     if data.tokenizer == TRAINED and pretrained is None:
+        assert not isinstance(source, Shards)
         key = digest([_VERSION, source.fingerprint, data.vocab_size, objective.name])
         folder = built_once(home() / "tokenizers" / key[:16], lambda to: _train(data, objective, source, to))
         trained: PreTrainedTokenizerBase = PreTrainedTokenizerFast.from_pretrained(folder, trust_remote_code=False)
@@ -55,6 +59,15 @@ def load_tokenizer(
     assert isinstance(tokenizer, PreTrainedTokenizerBase)
     _require(tokenizer, data, objective, said)
     return tokenizer
+
+
+def _numbers(vocab_size: int) -> PreTrainedTokenizerFast:
+    """Return a tokenizer whose words are the numbers of tokens that others have made: `0`, `1`, ..."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    words = Tokenizer(models.WordLevel({str(number): number for number in range(vocab_size)}))
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(tokenizer_object=words)
 
 
 def as_read_back(
@@ -124,7 +137,8 @@ def _require(tokenizer: PreTrainedTokenizerBase, data: DataConfig, objective: Ob
         "vocabulary beside its special tokens": len(regular) < 2,
         "mask token, which objective=mlm needs": objective.name == "mlm" and tokenizer.mask_token_id is None,
         "padding token, which data.packing=lines needs": data.packing == "lines" and tokenizer.pad_token_id is None,
-        "separator or end-of-text token to put between documents": separator_id(tokenizer) is None,
+        "separator or end-of-text token to put between documents": separator_id(tokenizer) is None
+        and data.source != "shards",  # which are put together already
     }
     for what, is_lacking in lacks.items():
         if is_lacking:

@@ -12,7 +12,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING
 
 import tut.model.architectures  # noqa: F401  (makes TUT's own networks known)
-from tut.config import TRAINED, DataConfig, ModelConfig
+from tut.config import NUMBERS, TRAINED, DataConfig, ModelConfig
 from tut.data.tokenizer import vocabulary_size
 from tut.errors import TutError, did_you_mean, key_to_blame, one_line
 from tut.model import pretrained
@@ -60,6 +60,8 @@ class Tokens:
         """
         if model.pretrained is not None and data.tokenizer == TRAINED:
             return cls(data.vocab_size, {})
+        if data.tokenizer == NUMBERS:
+            return cls(data.vocab_size, dict.fromkeys(_KINDS))
         if data.tokenizer == TRAINED:
             return cls(data.vocab_size, {kind: _TRAINED[objective].get(kind) for kind in _KINDS})
         return cls(data.vocab_size, dict.fromkeys(_KINDS, 0))
