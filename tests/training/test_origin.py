@@ -20,7 +20,7 @@ from tut.training.run import run
 STEPS = 20
 SETTING = (
     *(word for word in SMALL if not word.startswith("model")),
-    "experiment=seed",
+    "experiment=first",
     "data.packing=lines",
     "data.tokenizer=trained",
     "optimizer.lr=1e-3",
