@@ -19,6 +19,23 @@ def did_you_mean(word: object, choices: Iterable[str]) -> str:
     return f"; did you mean '{close[0]}'?" if close else ""
 
 
+def nearest_key(key: str, keys: Iterable[str]) -> str:
+    """Return `; did you mean 'a.b'?` for what was most likely meant by a key that there is not, or an empty string.
+
+    That is a name of its group that is spelt nearly so, or else this very name in another group, or else what is
+    spelt somewhat like it: in its group first.
+    """
+    there = list(keys)
+    group, _, name = key.rpartition(".")
+    own = [one for one in there if one.rpartition(".")[0] == group]
+    for among, cutoff in ((own, 0.75), (there, 1.0), (own, 0.5), (there, 0.6)):
+        close = get_close_matches(name, [one.rpartition(".")[2] for one in among], n=1, cutoff=cutoff)
+        if close:
+            same_name = [one for one in among if one.rpartition(".")[2] == close[0]]
+            return f"; did you mean '{get_close_matches(key, same_name, n=1, cutoff=0)[0]}'?"
+    return ""
+
+
 def key_to_blame(section: str, values: dict[str, Any], works: Callable[[dict[str, Any]], bool]) -> str:
     """Return `section.name=value` of the first value without which the others work; `section` if there is none such.
 

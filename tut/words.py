@@ -1,5 +1,7 @@
 """Numbers in the words that people are told them in."""
 
+from collections.abc import Sequence
+
 
 def counted(number: int, one: str, more: str | None = None) -> str:
     """Return `1 run` or `1,200 runs`.
@@ -10,3 +12,8 @@ def counted(number: int, one: str, more: str | None = None) -> str:
         more: what several are, or none; None is the same with an s.
     """
     return f"{number:,} {one if number == 1 else more or f'{one}s'}"
+
+
+def seeds(numbers: Sequence[int]) -> str:
+    """Return `seed 4`, or `seeds 0, 1, 4`."""
+    return f"{'seed' if len(numbers) == 1 else 'seeds'} {', '.join(map(str, numbers))}"

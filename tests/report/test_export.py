@@ -16,6 +16,8 @@ import pytest
 from conftest import command
 from planted import plant, plant_sweep, results
 
+from tut.errors import TutError
+from tut.report import tables
 from tut.report.__main__ import main
 from tut.report.export import formatted, write_report
 from tut.report.summary import report_on
@@ -246,3 +248,31 @@ def test_the_same_runs_give_the_same_page(tmp_path: Path) -> None:
         subprocess.run(arguments, env=os.environ | {"PYTHONHASHSEED": hash_seed}, check=True, capture_output=True)
         pages.append((tmp_path / "report/index.html").read_text())
     assert pages[0] == pages[1]
+
+
+def test_columns_that_are_not_asked_for_well(sweep: Path) -> None:
+    report = report_on([sweep])
+    for columns, said in (
+        (["", ""], "--columns ,: a name is missing; there are untie, seeds, "),
+        (["untie", ""], "--columns untie,: a name is missing; there are untie, seeds, "),
+        (["untie", "verdict", "untie"], "--columns untie: is asked for 2 times; there are untie, seeds, "),
+    ):
+        with pytest.raises(TutError) as error:
+            formatted(report, "markdown", columns)
+        assert str(error.value).startswith(said)
+    names = [*tables.whole_text(report.comparisons)]
+    assert not any("," in name for name in names)  # or they could not be asked for
+
+
+def test_tables_for_a_paper_fit_it(tmp_path: Path) -> None:
+    report = report_on([plant_sweep(tmp_path / "a", {"epoch=3 min_count=1000": 0.0}, range(4), noise=1e-7, rows=1)])
+    latex = formatted(report, "latex")
+    assert latex.startswith(r"\begin{table*}[t]")
+    assert r"epoch=3 min\_count=1000 & " in latex
+    assert re.search(r"& \$[+-]\d\.\d \\times 10\^{-\d}\$ &", latex)
+    assert formatted(report, "latex", ["untie", "difference"]).startswith(r"\begin{table}[t]")
+    write_report(report, tmp_path / "report")
+    more = (tmp_path / "report/more.tex").read_text()
+    labels = re.findall(r"\\label{(.*)}", more)
+    assert labels == [f"tab:tut-test-loss-more{end}" for end in ("", "-2", "-3")]
+    assert len(re.findall(r"\\toprule\nuntie & ", more)) == 3

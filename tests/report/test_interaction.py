@@ -80,6 +80,16 @@ def test_words_one_seed_and_another_settings_baseline_give_no_test(tmp_path: Pat
     assert effects_by_key(across) == {}
 
 
+def test_what_seeds_that_are_equal_can_show(tmp_path: Path) -> None:
+    for rate, effect in ((0.1, 0.02), (0.2, -0.03)):
+        about = {"changes": {RATE: rate}, "rows": 1}
+        plant_sweep(tmp_path / f"{rate}", {"epoch=0": effect, "epoch=3": 0.1}, range(3), noise=0.0, **about)
+    of_loss, of_accuracy = (report_on([tmp_path], metric=metric).notes for metric in ("loss", "acc"))
+    never_moves = f"epoch=3: its effect on test loss is not seen to depend on {RATE}: 0.0000 with each"
+    assert any(note.startswith(never_moves) for note in of_loss)  # not by what is left of rounding
+    assert not any(" depends on " in note for note in of_accuracy)  # the same few predictions are no certainty
+
+
 def test_the_command_line(widths: Path, tmp_path: Path) -> None:
     there = tmp_path / "there"
     done = command("tut.report", str(widths), "--output", str(there), cwd=tmp_path)

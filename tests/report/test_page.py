@@ -14,13 +14,13 @@ from planted import plant_sweep
 import tut
 from tut.report import lines, tables
 from tut.report.answer import answer, by_importance
-from tut.report.columns import decimals_of, in_column
 from tut.report.comparison import Comparisons
 from tut.report.drawing import looks
 from tut.report.export import write_report
 from tut.report.formats import narrowed
 from tut.report.frequency import by_frequency, changes_by_frequency
 from tut.report.methods import CITATION, methods
+from tut.report.numbers import as_text, form_of
 from tut.report.over_training import rows_of
 from tut.report.page import page
 from tut.report.summary import Report, report_on
@@ -67,7 +67,9 @@ def test_arms_of_one_verdict_are_all(tmp_path: Path) -> None:
 
 def test_nothing_to_compare_is_said(tmp_path: Path) -> None:
     report = report_on([plant_sweep(tmp_path, {}, range(2))])
-    assert answer(report.comparisons) == "Nothing can be compared yet."
+    assert answer(report.comparisons) == (
+        "Nothing can be compared yet: never has 2 finished runs. What is missing is a second arm."
+    )
     assert '<div class="finding baseline">' not in answer(report.comparisons)
     write_report(report, tmp_path / "report")
 
@@ -155,17 +157,21 @@ def test_what_buckets_add_sums_up_to_the_difference(report: Report) -> None:
 
 
 @pytest.mark.parametrize(
-    "values, decimals, said",
+    "values, margin, said",
     [
-        ([0.1, 12.0], 4, ["+0.1000", "+12.0000"]),
-        ([0.1, 0.00004], 5, ["+0.10000", "+0.00004"]),
-        ([0.1, -3e-12], 7, ["+0.1000000", "−3e−12"]),
-        ([0.0, None, 2e9], 4, ["+0.0000", "", "+2e+09"]),
+        ([0.1, 12.0], None, ["+0.1000", "+12.0000"]),
+        ([0.1, 0.00004, -3e-12], 0.002, ["+0.1000", "+0.0000", "−0.0000"]),
+        ([0.1, 0.00004], 0.0001, ["+0.10000", "+0.00004"]),
+        ([0.0003, 0.00004, 0.0], None, ["+0.00030", "+0.00004", "0.00000"]),
+        ([-5.5e-6, 6e-7], 0.002, ["−5.5e−06", "+6.0e−07"]),
+        ([0.0, -0.0, None, 2e9], None, ["0.0000", "0.0000", "", "+2e+09"]),
     ],
 )
-def test_a_column_has_one_precision(values: list[float | None], decimals: int, said: list[str]) -> None:
-    assert decimals_of(values, "loss") == decimals
-    assert [in_column(value, decimals, signed=True) for value in values] == said
+def test_what_is_read_together_has_one_precision(
+    values: list[float | None], margin: float | None, said: list[str]
+) -> None:
+    form = form_of(values, "loss", margin)
+    assert [as_text(value, form, signed=True) for value in values] == said
 
 
 def test_all_numbers_of_a_column_have_as_many_decimals(tmp_path: Path) -> None:

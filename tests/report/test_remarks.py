@@ -50,8 +50,8 @@ def test_lost_seeds_counted_as_worst(how: str, tmp_path: Path) -> None:
             Record(plant(tmp_path / f"untied{seed}", "epoch=3", seed, 5.0, status="failed")).update_state(diverged=True)
     words, (remark,) = only(tmp_path)
     assert "cannot tell" in words
-    assert "diverged in seed 5, 6, not counted here" in words
-    assert remark.startswith("with seed 5, 6, in which it diverged, counted as worst: p = 0.")
+    assert "diverged in seeds 5, 6, not counted here" in words
+    assert remark.startswith("with seeds 5, 6, in which it diverged, counted as worst: p = 0.")
 
 
 def test_unequal_numbers_of_seeds(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_an_arm_that_diverged_in_every_seed_is_in_the_answer(tmp_path: Path) -> 
     assert "1 is not yet told apart from tied" in said
     lost, _ = report.sentences
     assert (lost.verdict, lost.remarks) == ("cannot tell", ())
-    assert lost.words.endswith("untying at epoch 1 diverged in seed 0, 1, 2, not counted here")
+    assert lost.words.endswith("untying at epoch 1 diverged in seeds 0, 1, 2, not counted here")
 
 
 def test_an_outlier_among_equal_accuracies_proves_nothing_by_its_absence(tmp_path: Path) -> None:
@@ -128,5 +128,42 @@ def test_an_outlier_among_equal_accuracies_proves_nothing_by_its_absence(tmp_pat
             path.write_text(json.dumps(row | {"acc": right / 2000}) + "\n")
     remarks = report_on([tmp_path], metric="acc").sentences[0].remarks
     assert any(
-        one.startswith("seed 4 stands apart (−0.0200); without it the change is +0.0005 (p = 0.0") for one in remarks
+        one.startswith("seed 4 stands apart (−0.0200); without it the change is +0.00050 (p = 0.0") for one in remarks
     )
+
+
+def test_the_answer_names_what_is_missing_and_what_all_are_compared_to(tmp_path: Path) -> None:
+    for seed in range(3):
+        plant(tmp_path / f"a/n{seed}", "never", seed, 5.0)
+        plant(tmp_path / f"a/u{seed}", "epoch=3", seed, 5.0, status="running")
+    Record(plant(tmp_path / "a/v", "epoch=0", 0, 5.0, status="failed")).update_state(diverged=True)
+    assert answer(report_on([tmp_path / "a"]).comparisons) == (
+        "Nothing can be compared yet: never has 3 finished runs; epoch=0 (1 diverged), epoch=3 (3 running) have none. "
+        "What is missing is a seed that an arm and its baseline have both finished."
+    )
+    assert "never has 1 finished run. What is missing is a second arm" in answer(
+        report_on([tmp_path / "a/n0"]).comparisons
+    )
+    plant(tmp_path / "b/0", "epoch=0", 0, 5.0)
+    plant(tmp_path / "b/1", "epoch=3", 0, 5.0)
+    assert answer(report_on([tmp_path / "b"]).comparisons).endswith("What is missing is the baseline (never).")
+    for lr in (0.1, 0.2):
+        plant_sweep(tmp_path / f"c/{lr}", {"epoch=3": -0.1 * lr}, range(4), noise=0.0, changes={"optimizer.lr": lr})
+    of_one = answer(report_on([tmp_path / "c"], baseline="lr=0.1 never").comparisons)
+    assert "2 of 3 arms are better than optimizer.lr=0.1 never" in of_one
+    assert of_one.endswith("1 is identical to optimizer.lr=0.1 never: staying tied (optimizer.lr=0.2).")
+
+
+def test_what_many_runs_have_in_common_is_one_note(tmp_path: Path) -> None:
+    plant_sweep(tmp_path, {"epoch=3": -0.02}, range(4))
+    for seed in range(4):
+        plant(tmp_path / f"lost{seed}", "epoch=1", seed, float("nan"))
+        with (tmp_path / f"lost{seed}/train.jsonl").open("a") as file:
+            file.write("{")
+    notes = report_on([tmp_path]).notes
+    assert notes[:2] == (
+        f"{tmp_path}: 4 runs: train.jsonl: 1 half-written row left out: lost0, lost1, lost2, lost3",
+        "4 runs diverged, whose test and validation loss is not compared: epoch=1 in seeds 0, 1, 2, 3",
+    )
+    assert not any("documents are not resampled" in note for note in notes)  # of what is compared none has any
+    assert len(notes) == 3

@@ -181,3 +181,25 @@ def test_the_command_line(grid: Path, tmp_path: Path) -> None:
     assert "untying from the start changes test loss by −0.0195" in done.stdout
     assert f"note: never: {LR}=0.001 has the lowest validation loss" in done.stdout
     assert f"{LR}=0.002 {OUTPUT}=0.5" in (tmp_path / "there/index.html").read_text()
+
+
+def test_a_baseline_beside_a_selection(tmp_path: Path) -> None:
+    for size in (64, 144):
+        for lr in (1e-3, 2e-3):
+            for arm, effect in {"never": 0.0, "epoch=0 init=fresh": 0.1, "epoch=0": -0.1}.items():
+                for seed in range(2):
+                    changes = {LR: lr, "model.config": {"hidden_size": size}}
+                    loss = 5.0 + seed / 10 + effect + abs(lr - (1e-3 if arm == "never" else 2e-3)) - size / 1000
+                    plant(tmp_path / f"{size}-{lr}-{arm}-{seed}", arm, seed, loss, changes=changes)
+    best_of_144 = report_on([tmp_path], baseline="hidden_size=144 never", select=[LR]).comparisons
+    assert {one.baseline.label for one in best_of_144.comparisons} == {"model.config.hidden_size=144 never"}
+    assert {one.baseline.chosen for one in best_of_144.comparisons} == {f"{LR}=0.001"}
+    assert len(best_of_144.comparisons) == 5
+    for baseline, select, rest in (
+        ("optimizer.lr=0.001 never", [LR], "leave out optimizer.lr=0.001: --baseline 'never'"),
+        ("hidden_size=144 lr=0.001", [LR], "leave out lr=0.001: --baseline 'hidden_size=144'"),
+        ("epoch=0 init=fresh", ["untie.init"], "leave out init=fresh: --baseline 'epoch=0'"),
+    ):
+        with pytest.raises(TutError, match="compares all arms at their own best, the baseline too; ") as error:
+            report_on([tmp_path], baseline=baseline, select=select)
+        assert str(error.value).endswith(rest)

@@ -7,9 +7,10 @@ import pytest
 from planted import plant, plant_sweep, plant_tokens
 
 from tut.errors import TutError
-from tut.report.sentences import number, p_value
+from tut.report.answer import answer
+from tut.report.numbers import number, p_value
 from tut.report.summary import Report, report_on
-from tut.report.tables import text
+from tut.report.tables import more_text, text
 from tut.splits import Split
 
 SIX = range(6)
@@ -24,7 +25,7 @@ def only(report: Report) -> tuple[str, str]:
     "effect, noise, verdict, said",
     [
         (-0.02, 0.002, "better", "untying at epoch 3 changes test loss by −0.0"),
-        (0.02, 0.002, "worse", "after Holm): worse than tied"),
+        (0.02, 0.002, "worse", "6 seeds, p < 0.001): worse than tied"),
         (0.0, 0.0005, "equivalent", "untying at epoch 3: no difference in test loss larger than ±0.0020 to tied"),
         (0.0, 0.02, "cannot tell", "untying at epoch 3: cannot tell (change in test loss "),
         (0.001, 0.00002, "equivalent", "worse than tied, but by less than the margin of ±0.0020"),
@@ -90,7 +91,7 @@ def test_only_seeds_that_both_have_are_compared(tmp_path: Path) -> None:
     assert verdict == "better"
     assert "6 seeds" in words
     assert words.endswith("; untying at epoch 3 diverged in seed 8, not counted here")
-    assert any("its test loss is nan; not compared" in note for note in report.notes)
+    assert any("diverged, whose test and validation loss is not compared: epoch=3 in seed 8" in n for n in report.notes)
 
 
 def test_no_seed_in_common(tmp_path: Path) -> None:
@@ -198,3 +199,41 @@ def test_a_huge_loss_is_told_in_few_letters(tmp_path: Path) -> None:
 
 def test_p_values() -> None:
     assert [p_value(p) for p in (0.00001, 0.0123, 0.0999, 0.5)] == ["p < 0.001", "p = 0.012", "p = 0.10", "p = 0.50"]
+
+
+def test_the_numbers_of_a_sentence_have_one_precision(tmp_path: Path) -> None:
+    for seed, difference in enumerate((1e-6, -2e-6, 3e-6, 4e-6)):
+        for arm, loss in {"never": 5.0, "epoch=3": 5.0 + difference}.items():
+            plant(tmp_path / f"a/{arm}{seed}", arm, seed, loss, rows=1)
+    words = only(report_on([tmp_path / "a"]))[1]
+    assert "larger than ±0.0020 to tied (equivalence p < 0.001, 90% CI −" in words
+    assert "change +1.5e−06, 95% CI −2.7e−06 to +5.7e−06, 4 seeds, p = 0.34)" in words
+    apart = plant_sweep(tmp_path / "b", {"epoch=0": 0.05, "epoch=3": 0.0}, range(4), noise=6e-6)
+    report = report_on([apart])
+    assert text(report.comparisons)["difference"].tolist() == ["", "+0.0500", "−0.0000"]
+    assert answer(report.comparisons).endswith(
+        "untying from the start (+0.0500); 1 is equivalent to tied: untying at epoch 3 (−0.0000)."
+    )
+
+
+def test_what_two_seeds_of_two_arms_can_show(tmp_path: Path) -> None:
+    sweep = plant_sweep(tmp_path, {"epoch=0": 0.1, "epoch=3": 0.1}, range(2), rows=1)
+    words = report_on([sweep]).sentences[0].words
+    assert " after Holm): worse than tied" in words
+    assert words.endswith("; sign flips, which assume less, can say nothing with 2 seeds and 2 arms")
+
+
+def test_what_no_number_of_seeds_would_resolve(tmp_path: Path) -> None:
+    planned = []
+    for noise, says in (
+        (1.0, "to resolve 0.0020 would take more than 1,000 seeds, so adding seeds is not the way"),
+        (0.012, "to more than 1,000) seeds would show that it is no larger"),
+    ):
+        report = report_on([plant_sweep(tmp_path / f"{noise}", {"epoch=3": 0.0}, range(3), noise=noise, rows=1)])
+        assert only(report)[1].endswith(says)
+        planned.append(more_text(report.comparisons)["seeds to resolve the margin"].iloc[-1])
+    assert planned == [">1,000", "370"]
+    (equal,) = report_on(
+        [plant_sweep(tmp_path / "equal", {"epoch=3": 0.0}, range(3), noise=0, rows=1)]
+    ).comparisons.comparisons
+    assert (equal.detectable, equal.to_find) == (None, None)

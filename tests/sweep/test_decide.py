@@ -117,6 +117,10 @@ def test_a_real_sweep(tmp_path: Path) -> None:
         (["report.seeds=9"], "report.seeds=9: hydra/sweeper=decide chooses the seeds"),
         (["hydra.sweeper.seeds=1"], "hydra.sweeper.seeds=1: must be at least 2"),
         (["hydra.sweeper.max_seeds=3"], "hydra.sweeper.max_seeds=3: must be at least hydra.sweeper.seeds=4"),
+        (
+            ["hydra.sweeper.max_seed=3"],
+            "hydra.sweeper.max_seed: there is no such key; did you mean 'hydra.sweeper.max_s",
+        ),
         (["untie.step=0,8"], "hydra/sweeper=decide: add the tied arm"),
         (["optimizer.lr=1e-3,1e-2", "untie.step=never"], "hydra/sweeper=decide: every run stays tied"),
         (["optimizer.lr=interval(1e-3,1e-2)"], "an interval needs a sweeper that searches"),

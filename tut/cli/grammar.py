@@ -19,7 +19,7 @@ from hydra.errors import HydraException
 from tut.cli.overrides import keys_of, type_of
 from tut.config import Config
 from tut.console import as_override
-from tut.errors import TutError, did_you_mean
+from tut.errors import TutError, nearest_key
 
 _NOT_AN_OVERRIDE = "not an override; write key=value (in the shell, quote what has spaces)"
 _ESCAPED = r"\\[\\()\[\]{}:=, \t]"
@@ -162,7 +162,7 @@ def _why_not(line: str) -> str:
     if not equals:
         return f"{line}: {_NOT_AN_OVERRIDE}"
     if _fault(f"{key}=0") is not None:
-        return f"{line}: there is no key {key}{did_you_mean(key, keys_of(Config))}"
+        return f"{line}: there is no key {key}{nearest_key(key, keys_of(Config))}"
     if "${" in re.sub(_INTERPOLATION, "", value):
         return f"{line}: what begins with ${{ must end with }}"
     form = quoted_form(line)

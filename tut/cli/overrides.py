@@ -7,11 +7,14 @@ from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl  # private; see tut.cli.preflight
+from hydra.core.config_store import ConfigStore
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.types import ChoiceSweep, Glob, IntervalSweep, Override, QuotedString, RangeSweep
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
     GrammarParseError,
     InterpolationResolutionError,
     InterpolationValidationError,
@@ -20,7 +23,7 @@ from omegaconf.errors import (
 )
 
 from tut.config import POINTS, Config
-from tut.errors import TutError, did_you_mean, one_line
+from tut.errors import TutError, did_you_mean, nearest_key, one_line
 from tut.sweep.config import SETTINGS
 
 _LAUNCHER = "hydra.launcher."
@@ -48,12 +51,11 @@ def check_override(override: Override, loader: ConfigLoaderImpl, launcher: str) 
     is_setting = key.startswith(_LAUNCHER) and launcher in SETTINGS
     if key.startswith("hydra.") and not is_setting:
         return
-    known = [*keys_of(SETTINGS[launcher], _LAUNCHER)] if is_setting else [*groups, *keys_of(Config)]
+    own_groups = [f"hydra/{group}" for group in there.get_group_options("hydra", ObjectType.GROUP)]
+    known = [*keys_of(SETTINGS[launcher], _LAUNCHER)] if is_setting else [*groups, *own_groups, *keys_of(Config)]
     missing = ".".join(key.split(".")[:3]) not in known if is_setting else type_of(key) is None
     if missing:
-        same_leaf = [name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]]
-        near = f"; did you mean '{same_leaf[0]}'?" if same_leaf else did_you_mean(key, known)
-        raise TutError(f"{line}: there is no key {key}{near}")
+        raise TutError(f"{line}: there is no key {key}{_option_with(key) or nearest_key(key, known)}")
     if override.is_delete():
         raise TutError(f"{line}: a key cannot be taken away; set it to null")
 
@@ -73,6 +75,20 @@ def _check_choices(override: Override, options: list[str]) -> None:
         if not isinstance(name, str | list):
             words = "null" if name is None else override.get_value_string()
             raise no_such_option(group, words, options)
+
+
+def _option_with(key: str) -> str:
+    """Return `; hydra/launcher=slurm has it` for a key of another launcher or sweeper than the chosen one."""
+    section, _, rest = key.removeprefix("hydra.").partition(".")
+    name = rest.partition(".")[0]
+    if section not in ("launcher", "sweeper"):
+        return ""
+    store = ConfigStore.instance()
+    for file in store.list(f"hydra/{section}"):
+        option, is_config, _ = file.partition(".yaml")
+        if is_config and name in store.load(f"hydra/{section}/{file}").node:
+            return f"; hydra/{section}={option} has it"
+    return ""
 
 
 def check_sweep(override: Override, loader: ConfigLoaderImpl) -> None:
@@ -170,6 +186,8 @@ def explain(error: BaseException) -> str:
     message = str(error).split("\n")[0]
     if isinstance(error, InterpolationResolutionError):
         return _explain_interpolation(error, message)
+    if isinstance(error, ConfigKeyError | ConfigAttributeError) and OmegaConf.is_dict(error.parent_node):
+        return _explain_missing_key(error, key or "")
     if isinstance(error, GrammarParseError):
         return f"{key}={error.value}: {message}"
     name, bracket, _ = (key or "").partition("[")
@@ -188,7 +206,7 @@ def _explain_interpolation(error: OmegaConfBaseException, message: str) -> str:
     given = f"{error.full_key}={plain[error.key]}"  # type: ignore[index]
     missing = re.fullmatch("Interpolation key '(.*)' not found", message)
     if missing is not None:
-        return f"{given}: there is no key {missing[1]}{did_you_mean(missing[1], keys_of(Config))}"
+        return f"{given}: there is no key {missing[1]}{nearest_key(missing[1], keys_of(Config))}"
     unset = re.search(r"Environment variable '(.*)' not found", message)
     if unset is not None:
         return f"{given}: the variable {unset[1]} is not set in the environment"
@@ -197,6 +215,14 @@ def _explain_interpolation(error: OmegaConfBaseException, message: str) -> str:
         kind = type_of(error.full_key or "")
         return f"{given}: comes to {comes_to}, and must be {_allowed(error.full_key or '', kind)}"
     return f"{given}: {message}"
+
+
+def _explain_missing_key(error: OmegaConfBaseException, key: str) -> str:
+    """Say which keys a section of Hydra's own has, where it has not the one that was typed."""
+    group, dot, _ = key.rpartition(".")
+    known = [f"{group}{dot}{name}" for name in error.parent_node if not str(name).startswith("_")]
+    there = f"; there are {', '.join(sorted(known))}"
+    return f"{key}: there is no such key{_option_with(key) or nearest_key(key, known) or there}"
 
 
 def _allowed(key: str | None, kind: Any) -> str:

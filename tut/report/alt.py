@@ -3,7 +3,8 @@
 from tut.report import effect_by_key
 from tut.report.comparison import Comparisons
 from tut.report.drawing import baselines
-from tut.report.sentences import number
+from tut.report.numbers import as_text
+from tut.report.tables import form_of_changes
 
 _MOST_TOLD = 12
 """Of more arms than these, the values are in the table alone."""
@@ -33,5 +34,5 @@ def _changes(comparisons: Comparisons) -> str:
     compared = [(one, one.paired.mean) for one in comparisons.comparisons if one.paired.mean is not None]
     if len(compared) > _MOST_TOLD:
         return f"{len(compared)} arms, see the table"
-    metric = comparisons.endpoint.metric
-    return ", ".join(f"{one.arm.label} {number(mean, metric, signed=True)} ({one.verdict})" for one, mean in compared)
+    form = form_of_changes(comparisons)
+    return ", ".join(f"{one.arm.label} {as_text(mean, form, signed=True)} ({one.verdict})" for one, mean in compared)

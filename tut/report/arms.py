@@ -15,6 +15,7 @@ from tut.report.run_folder import METRICS
 from tut.splits import Split
 from tut.tracking.record import Status
 from tut.tracking.token_scores import TokenScores
+from tut.words import seeds
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +34,7 @@ class Arm:
     scores: dict[str, tuple[float, float | None]]
     """Mean and standard deviation over seeds of every metric on the endpoint's split."""
     unfinished: dict[str, int]
-    """How many runs are `failed`, `running` or `stopped`."""
+    """How many runs are `failed`, `running` or `stopped`; those that diverged are not among them."""
     parameters: int | None
     """Of its largest run: of those that look for their untie point, some may stay tied."""
     steps: int
@@ -57,6 +58,12 @@ class Arm:
         return f"{self.setting} {self.name}" if self.setting else self.name
 
     @property
+    def other_runs(self) -> str:
+        """How many of its runs have not finished, or not with a score, in words: `1 failed, 2 diverged`."""
+        counts = self.unfinished | ({"diverged": len(self.diverged)} if self.diverged else {})
+        return ", ".join(f"{n} {status}" for status, n in counts.items())
+
+    @property
     def is_found(self) -> bool:
         """Whether training finds its untie point, in each seed anew."""
         return is_found(self.name)
@@ -74,7 +81,7 @@ class Arm:
     @property
     def which_seeds(self) -> str:
         """Its finished seeds, in words."""
-        return f"seed {', '.join(map(str, self.values))}" if self.values else "none finished"
+        return seeds(list(self.values)) if self.values else "none finished"
 
 
 def arms_of(results: Results, endpoint: Endpoint) -> list[Arm]:
@@ -94,7 +101,8 @@ def _order(arm: Arm) -> tuple[str, ArmOrder]:
 def _arm(setting: str, name: str, runs: pd.DataFrame, endpoint: Endpoint) -> Arm:
     done = runs[runs["status"] == Status.FINISHED].sort_values("seed")
     values = _known(done[endpoint.column])
-    counts_by_status = runs["status"].value_counts()
+    diverged = runs[f"{endpoint.split}_diverged"].astype(bool)
+    counts_by_status = runs.loc[~diverged, "status"].value_counts()
     steps_of_its_own = done["steps_of_its_own"].fillna(done["total_steps"])  # without a sweep, no step is shared
     return Arm(
         setting=setting,
@@ -102,7 +110,7 @@ def _arm(setting: str, name: str, runs: pd.DataFrame, endpoint: Endpoint) -> Arm
         untie_steps=_untie_steps(runs),
         total_steps=_largest(runs["total_steps"]),
         values={int(done.loc[index, "seed"]): float(value) for index, value in values.items()},
-        diverged=tuple(sorted(runs.loc[runs[f"{endpoint.split}_diverged"].astype(bool), "seed"])),
+        diverged=tuple(sorted(runs.loc[diverged, "seed"])),
         scores=_scores(done, endpoint.split),
         unfinished={str(status): int(n) for status, n in counts_by_status.items() if status != Status.FINISHED},
         parameters=_largest(runs["parameters"]),
@@ -155,8 +163,19 @@ def _largest(column: "pd.Series[Any]") -> int | None:
     return int(known.max()) if len(known) else None
 
 
+def values_of(results: Results, arm: Arm, column: str) -> dict[int, float]:
+    """Return what each finished seed of an arm has in a column of `Results.runs`, unless that is missing."""
+    own = _finished(results, arm).set_index("seed")[column]
+    return {int(str(seed)): float(value) for seed, value in own.dropna().items()}
+
+
 def tokens_of(results: Results, arm: Arm, seed: int, split: Split) -> TokenScores | None:
     """Return how an arm's run of one seed did on every predicted token of a split."""
-    runs = results.finished
-    own = runs[(runs["setting"] == arm.setting) & (runs["arm"] == arm.name) & (runs["seed"] == seed)]
+    runs = _finished(results, arm)
+    own = runs[runs["seed"] == seed]
     return results.tokens(str(own.iloc[0]["folder"]), split) if len(own) else None
+
+
+def _finished(results: Results, arm: Arm) -> pd.DataFrame:
+    runs = results.finished
+    return runs[(runs["setting"] == arm.setting) & (runs["arm"] == arm.name)]

@@ -38,6 +38,26 @@ class Baselines:
     """What a reader should know of this."""
 
 
+def check_beside_selection(typed: str, keys: Sequence[str]) -> None:
+    """Check that a baseline is not asked for at a value of a selected key: it is at its own best, as all arms are.
+
+    Args:
+        typed: see `choose`.
+        keys: the selected keys; see `tut.report.selection`.
+
+    Raises:
+        TutError: it is.
+    """
+    words = _BETWEEN_WORDS.split(typed.strip())
+    of_key = [word for word in words if "=" in word and any(_is_key(word.partition("=")[0], key) for key in keys)]
+    if of_key:
+        rest = " ".join(word for word in words if word not in of_key) or NEVER
+        raise TutError(
+            f"--baseline {typed}: --select {','.join(keys)} compares all arms at their own best, the baseline too; "
+            f"leave out {' '.join(of_key)}: --baseline '{rest}'"
+        )
+
+
 def choose(results: Results, arms: Sequence[Arm], endpoint: Endpoint, typed: str = NEVER) -> Baselines:
     """Return what each setting's arms are compared to.
 
@@ -94,9 +114,12 @@ def _is_called(arm: Arm, name: str) -> bool:
 def _says(word: str, setting: str) -> bool:
     """Return whether a setting has an override, whose key may lack what is before one of its dots."""
     key, equals, value = word.partition("=")
-    return any(
-        f".{own}".endswith(f".{key}") and _is_same(value, its) for own, its in overrides_of(setting).items() if equals
-    )
+    return any(_is_key(key, own) and _is_same(value, its) for own, its in overrides_of(setting).items() if equals)
+
+
+def _is_key(typed: str, key: str) -> bool:
+    """Return whether a key is meant, of which what is before one of its dots may be left out."""
+    return f".{key}".endswith(f".{typed}")
 
 
 def _says_any(word: str, settings: Iterable[str]) -> bool:

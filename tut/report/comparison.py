@@ -14,7 +14,7 @@ from tut.report import document_bootstrap, power
 from tut.report.arms import Arm, arms_of, tokens_of
 from tut.report.baselines import choose
 from tut.report.endpoint import Endpoint
-from tut.report.look_record import NO_LOOKS, LookRecord
+from tut.report.look_record import NO_LOOKS, LookRecord, choices
 from tut.report.looks import Plan, look_at, notes_on, plan_of
 from tut.report.planned import not_started
 from tut.report.pooled import dunnett_p
@@ -59,6 +59,8 @@ class Comparisons:
     endpoint: Endpoint
     baseline: str
     """The name of the arm that was asked for as the baseline; see `tut.report.baselines.Baselines`."""
+    selected: tuple[str, ...]
+    """The keys of whose values each arm has its best alone."""
     plan: Plan | None
     """How many seeds the arms were to have, if that was planned."""
     arms: tuple[Arm, ...]
@@ -92,17 +94,20 @@ def compare(results: Results, endpoint: Endpoint, baseline: str = NEVER, record:
         if own_baseline is not None and own_baseline is not arm:
             pairs.append((arm, own_baseline))
     plan, notes_on_plan = plan_of(results)
-    comparisons = _comparisons(results, pairs, endpoint, plan, record)
+    selected = results.selected
+    comparisons = _comparisons(results, pairs, endpoint, plan, record.under(selected))
     notes = [*baselines.notes, *_notes_on_comparisons(comparisons), *notes_on_plan]
-    notes += [*notes_on(one.look for one in comparisons), *record.notes_on_changes(endpoint, baselines.name, plan)]
+    notes += notes_on(one.look for one in comparisons)
+    notes += record.notes_on_changes(choices(endpoint, baselines.name, selected, plan))
     if not endpoint.is_primary:
         notes.append(f"compared on {endpoint.words}: an exploration, for the endpoint of a sweep is its test loss")
-    return Comparisons(endpoint, baselines.name, plan, tuple(arms), tuple(comparisons), tuple(notes))
+    return Comparisons(endpoint, baselines.name, selected, plan, tuple(arms), tuple(comparisons), tuple(notes))
 
 
 def _notes_on_comparisons(comparisons: Sequence[Comparison]) -> list[str]:
-    without = [one.arm.label for one in comparisons if one.differences and one.documents_interval is None]
-    if not without or len(without) == len(comparisons):
+    compared = [one for one in comparisons if one.differences]
+    without = [one.arm.label for one in compared if one.documents_interval is None]
+    if not without or len(without) == len(compared):
         return []
     return [f"{', '.join(without)}: not all runs have scores of tokens, so documents are not resampled"]
 
@@ -123,8 +128,8 @@ def _comparisons(
         test = judgement.paired
         alpha = judgement.look.bound(judgement.look.alpha / judgement.family)
         detectable = to_find = to_be_equivalent = None
-        if test.sd is not None:
-            sd = max(test.sd, test.least_sd)
+        sd = 0.0 if test.sd is None else max(test.sd, test.least_sd)
+        if sd > 0:  # nothing is planned from no spread at all
             detectable = power.minimum_detectable_effect(sd, test.n, alpha)
             if endpoint.margin is not None:
                 alpha = ALPHA / judgement.family  # of a sweep that plans to look once

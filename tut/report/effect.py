@@ -45,7 +45,9 @@ def _by_untie_point(found: list[Comparison], comparisons: Comparisons) -> Figure
     axes.set_xlim(min(places) - room, max(places) + room)
     for one, place in zip(found, places, strict=True):
         if one.arm.untie_step == 0 and one.paired.mean is not None:
-            axes.axhline(one.paired.mean, color=look[one.arm.label].colour, linestyle="--", linewidth=1)
+            own = [at for other, at in zip(found, places, strict=True) if other.arm.setting == one.arm.setting]
+            colour = look[one.arm.label].colour
+            axes.plot([min(own), max(own)], [one.paired.mean] * 2, color=colour, linestyle="--", linewidth=1)
         _draw_effect(axes, one, look[one.arm.label], place, place_of_seeds=place + (stretch or 1.0) / 50)
     ticks = [one.arm.label for one in found]
     if len(ticks) > 7 or sum(map(len, ticks)) > 60:  # more than a line has room for

@@ -13,8 +13,8 @@ import pandas as pd
 from tut.report.arms import Arm
 from tut.report.baselines import called
 from tut.report.comparison import Comparison
+from tut.report.numbers import as_text, form_of, interval
 from tut.report.results import Results
-from tut.report.sentences import number
 from tut.report.statistics import Interval, t_test
 from tut.splits import Split
 
@@ -80,11 +80,11 @@ def remarks_on_ending(results: Results, comparisons: Sequence[Comparison]) -> di
         moves = trend(_rows_of(results, one.arm), _rows_of(results, one.baseline))
         if moves is None or not moves.is_sure or moves.interval is None:
             continue
-        mean, low, high = (number(value, "loss", signed=True) for value in (moves.mean, *moves.interval))
+        form = form_of([moves.mean, *moves.interval], "loss")
         remarks[one.arm.label] = (
             f"the gap to {called(one.baseline, one.arm)} still {'grows' if moves.mean * moves.gap > 0 else 'shrinks'}: "
-            f"over the last third of training the difference in validation loss changes by {mean} nats in 1,000 steps "
-            f"(95% CI {low} to {high})"
+            f"over the last third of training the difference in validation loss changes by "
+            f"{as_text(moves.mean, form, signed=True)} nats in 1,000 steps (95% CI {interval(moves.interval, form)})"
         )
     return remarks
 

@@ -24,14 +24,16 @@ import pandas as pd
 from tut.errors import TutError
 from tut.report import tables
 from tut.report.answer import answer
-from tut.report.formats import chosen, latex, markdown
+from tut.report.formats import chosen, latex, latex_in_parts, markdown
 from tut.report.frequency import by_frequency, changes_by_frequency
 from tut.report.look_record import add_look
 from tut.report.results import config_columns
 from tut.report.summary import Finding, Report
+from tut.report.verdicts import table_of_arms
 from tut.system.files import only_one, write_json, write_whole
 
 PAGE = "index.html"
+_MORE = "what its runs have taken; further intervals of the paired difference to the baseline"
 _TABLES = ("arms", "pairs", "runs", "curves", "frequency", "frequency_changes")
 _OF_CURVES = ["setting", "arm", "seed", "split", "step", "epoch", "tokens", "loss", "perplexity", "acc", "lr"]
 
@@ -53,7 +55,7 @@ def formatted(report: Report, format_name: str, columns: Sequence[str] = ()) -> 
             raise TutError("--columns: of --format text, csv, markdown or latex; json is no table")
         return json.dumps(as_json(report), indent=1)
     if format_name == "csv":
-        table = pd.DataFrame(tables.numbers(comparisons))
+        table = pd.DataFrame(table_of_arms(report))
         return str((chosen(table, columns) if columns else table).to_csv(index=False))
     if format_name == "latex":
         wanted = chosen(tables.whole_text(comparisons), columns) if columns else tables.for_paper(comparisons)
@@ -64,7 +66,7 @@ def formatted(report: Report, format_name: str, columns: Sequence[str] = ()) -> 
 def as_json(report: Report) -> dict[str, Any]:
     """Return all numbers of a report as plain data: null where there is none."""
     comparisons = report.comparisons
-    arms = tables.numbers(comparisons)
+    arms = table_of_arms(report)
     for arm, line in zip(comparisons.arms, arms, strict=True):
         line["seeds"] = list(arm.values)
         line["values"] = list(arm.values.values())
@@ -137,9 +139,9 @@ def _write(report: Report, folder: Path) -> Path:
         if len(table):
             table.to_csv(folder / f"{name}.csv", index=False, encoding="utf-8")
             written.append(f"{name}.csv")
-    latex_tables = {"arms": tables.for_paper(comparisons), "more": tables.more_text(comparisons)}
-    for name, table in latex_tables.items():
-        (folder / f"{name}.tex").write_text(latex(table, comparisons.endpoint), encoding="utf-8")
+    (folder / "arms.tex").write_text(latex(tables.for_paper(comparisons), comparisons.endpoint), encoding="utf-8")
+    more = latex_in_parts(tables.more_text(comparisons), comparisons.endpoint, _MORE, "-more")
+    (folder / "more.tex").write_text(more, encoding="utf-8")
     write_json(folder / "results.json", as_json(report))
     path = folder / PAGE
     text = page(report, figures, frequency, [*written, "arms.tex", "more.tex", "results.json"], folder)
@@ -154,7 +156,7 @@ def _csv_tables(report: Report, frequency: pd.DataFrame) -> list[pd.DataFrame]:
     comparisons = report.comparisons
     rows = report.results.rows
     return [
-        pd.DataFrame(tables.numbers(comparisons)),
+        pd.DataFrame(table_of_arms(report)),
         tables.by_seed(comparisons),
         report.results.runs.drop(columns=["versions", "hardware", "config"]),
         rows[[name for name in _OF_CURVES if name in rows]],

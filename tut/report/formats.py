@@ -1,13 +1,14 @@
 """Tables set for where they are read: in a terminal, in a README, in a paper."""
 
+import re
 from collections.abc import Sequence
 
 import pandas as pd
 
 from tut.errors import TutError, did_you_mean
 from tut.report.endpoint import Endpoint
-from tut.report.sentences import MINUS
-from tut.report.tables import INTERVAL, P, score_column
+from tut.report.numbers import MINUS
+from tut.report.tables import AT_ITS_BEST, INTERVAL, P, score_column
 
 FORMATS = ("text", "csv", "markdown", "latex", "json")
 _LEFT_OUT_FIRST = (
@@ -18,7 +19,7 @@ _LEFT_OUT_FIRST = (
     "sign flips",
     "equivalence",
     "pooled",
-    "at its best",
+    AT_ITS_BEST,
     "seconds",
     "steps",
     "parameters",
@@ -36,7 +37,13 @@ _LATEX = {
     "\\": r"\textbackslash{}",
     "±": r"$\pm$",
     "<": "$<$",
+    ">": "$>$",
+    "|": r"\textbar{}",
 }
+_POWER_OF_TEN = re.compile(r"([+-]?[\d.]+)e([+-]\d+)")
+_CAPTION = "mean and standard deviation over seeds; paired difference to the baseline"
+_WIDE, _PAGE = 50, 90
+"""Characters that there is room for in a column of a paper that has two, and on its page."""
 
 
 def narrowed(table: pd.DataFrame, width: int, endpoint: Endpoint) -> pd.DataFrame:
@@ -51,12 +58,17 @@ def chosen(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """Return a table with some of its columns, in their order.
 
     Raises:
-        TutError: there is no such column.
+        TutError: there is no such column, or it is asked for twice.
     """
     names = [str(name) for name in table]
+    there = f"there are {', '.join(names)}"
+    if "" in columns:
+        raise TutError(f"--columns {','.join(columns)}: a name is missing; {there}")
     for name in columns:
         if name not in names:
-            raise TutError(f"--columns {name}: no such column; there are {', '.join(names)}{did_you_mean(name, names)}")
+            raise TutError(f"--columns {name}: no such column; {there}{did_you_mean(name, names)}")
+        if columns.count(name) > 1:
+            raise TutError(f"--columns {name}: is asked for {columns.count(name)} times; {there}")
     return table[list(columns)]
 
 
@@ -66,35 +78,58 @@ def _width(table: pd.DataFrame) -> int:
     return sum(widest) + 2 * len(widest)
 
 
-def latex(table: pd.DataFrame, endpoint: Endpoint) -> str:
+def latex(table: pd.DataFrame, endpoint: Endpoint, caption: str = _CAPTION, label: str = "") -> str:
     """Return a table for a paper, with caption and label; it needs the package booktabs.
 
-    Decimals stand one below the other: all numbers of a column have as many, and columns are set flush right.
+    Decimals stand one below the other: all numbers of a column have as many, and columns are set flush right. What is
+    too wide for a column of a paper that has two is set across both.
+
+    Args:
+        table: as it is for reading.
+        endpoint: what arms are compared on.
+        caption: what comes after the name of the endpoint.
+        label: what its label ends with, to tell it from another table of the same endpoint.
     """
     plain = table.map(_set_in_latex)
     plain.columns = pd.Index([_set_in_latex(name) for name in table])
     words = endpoint.words
-    caption = f"{words.capitalize()} by arm: mean and standard deviation over seeds; paired difference to the baseline."
-    styled = plain.style.hide(axis="index")
-    laid_out = styled.to_latex(
+    columns = "".join("l" if name in ("untie", AT_ITS_BEST, "verdict") else "r" for name in table)
+    laid_out = plain.style.hide(axis="index").to_latex(
         hrules=True,
-        column_format="".join("l" if name in ("untie", "verdict") else "r" for name in table),
+        column_format=f"@{{}}{columns}@{{}}",
+        environment="table*" if _width(table) > _WIDE else "table",
         position="t",
         position_float="centering",
-        caption=caption,
-        label=f"tab:tut-{words.replace(' ', '-')}",
+        caption=f"{words.capitalize()} by arm: {caption}.",
+        label=f"tab:tut-{words.replace(' ', '-')}{label}",
     )
-    return str(laid_out)
+    return str(laid_out).replace("\\begin{tabular}", "\\small\\setlength{\\tabcolsep}{4pt}\n\\begin{tabular}")
+
+
+def latex_in_parts(table: pd.DataFrame, endpoint: Endpoint, caption: str, label: str) -> str:
+    """Return a table whose columns may be more than a page has room for, as several if they are; see `latex`."""
+    first, *others = table
+    parts = [[first]]
+    for name in others:
+        if len(parts[-1]) > 1 and _width(table[[*parts[-1], name]]) > _PAGE:
+            parts.append([first])
+        parts[-1].append(name)
+    ends = ["", *(f"-{number}" for number in range(2, len(parts) + 1))]
+    each = [latex(table[part], endpoint, caption, f"{label}{end}") for part, end in zip(parts, ends, strict=True)]
+    return "\n".join(each)
 
 
 def _set_in_latex(words: str) -> str:
-    """Return text with LaTeX's own characters escaped, and numbers with a sign as mathematics."""
+    """Return text with LaTeX's own characters escaped, and numbers with a sign or an exponent as mathematics."""
     escaped = "".join(_LATEX.get(char, char) for char in words.replace(MINUS, "-"))
-    return " ".join(f"${word}$" if _has_sign(word) else word for word in escaped.split())
+    return " ".join(_number_in_latex(word) for word in escaped.split())
 
 
-def _has_sign(word: str) -> bool:
-    return len(word) > 1 and word[0] in "+-"
+def _number_in_latex(word: str) -> str:
+    power = _POWER_OF_TEN.fullmatch(word)
+    if power is not None:
+        return rf"${power[1]} \times 10^{{{int(power[2])}}}$"
+    return f"${word}$" if len(word) > 1 and word[0] in "+-" else word
 
 
 def markdown(table: pd.DataFrame) -> str:

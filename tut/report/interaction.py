@@ -14,8 +14,8 @@ import numpy as np
 from tut.report.comparison import Comparison
 from tut.report.endpoint import Endpoint
 from tut.report.grouping import named, overrides_of, varying
-from tut.report.sentences import number, p_value
-from tut.report.statistics import ALPHA, Interval, holm, t_test
+from tut.report.numbers import as_text, form_of, interval, p_value
+from tut.report.statistics import ALPHA, Interval, holm, paired
 from tut.words import counted
 
 
@@ -78,9 +78,10 @@ def _interaction(key: str, arm: str, setting: str, points: Sequence[tuple[float,
     for seed in sorted(shared):
         slope, _ = np.polyfit(places, [one.differences[seed] for _, one in points], 1)
         slopes[seed] = float(slope)
-    p, interval = t_test(list(slopes.values()))
-    mean = float(np.mean(list(slopes.values()))) if slopes else None
-    return Interaction(key, arm, setting, tuple(points), is_logarithmic, slopes, mean, interval, p)
+    step = points[0][1].step  # of the metric; that of a slope is as much larger as the places lie closer together
+    spread = float(np.linalg.norm(places - places.mean()))
+    test = paired(list(slopes.values()), step=None if step is None else step / spread)
+    return Interaction(key, arm, setting, tuple(points), is_logarithmic, slopes, test.mean, test.t_interval, test.t_p)
 
 
 def sentence_on(interaction: Interaction, endpoint: Endpoint) -> str:
@@ -89,12 +90,11 @@ def sentence_on(interaction: Interaction, endpoint: Endpoint) -> str:
     effect = f"{interaction.arm}{where}: its effect on {endpoint.words}"
     if interaction.mean is None or interaction.interval is None or interaction.p is None:
         return f"{effect} against {interaction.key}: cannot tell whether it depends on it, for that takes two seeds"
-    mean, low, high = (
-        number(value, endpoint.metric, signed=True) for value in (interaction.mean, *interaction.interval)
-    )
+    form = form_of([interaction.mean, *interaction.interval], endpoint.metric)
+    mean, ends = as_text(interaction.mean, form, signed=True), interval(interaction.interval, form)
     unit = f"each doubling of {interaction.key}" if interaction.is_logarithmic else f"each 1 of {interaction.key}"
     verdict = "depends on" if interaction.p < ALPHA else "is not seen to depend on"
     return (
-        f"{effect} {verdict} {interaction.key}: {mean} with {unit} (95% CI {low} to {high}, "
+        f"{effect} {verdict} {interaction.key}: {mean} with {unit} (95% CI {ends}, "
         f"{counted(len(interaction.slopes), 'seed')}, {p_value(interaction.p)} after Holm)"
     )

@@ -24,6 +24,8 @@ class Line:
     """An arm as a page shows it; all of it is text."""
 
     arm: str
+    chosen: str = ""
+    """The values that it is at its best with, if some were selected."""
     verdict: str = ""
     change: str = ""
     bar: Markup = _NO_BAR
@@ -124,6 +126,7 @@ def lines(comparisons: Comparisons, findings: Sequence[Finding]) -> list[Line]:
         row.pop("verdict", None)
         line = Line(
             arm=comparison.arm.label,
+            chosen=row.pop(tables.AT_ITS_BEST, ""),
             verdict=finding.verdict,
             change=change,
             bar=bar(comparison, scale, f"{change}, {tables.INTERVAL} {interval}"),
@@ -149,7 +152,7 @@ def references(comparisons: Comparisons) -> list[Line]:
             row = row_of[arm]
             score = row.get(tables.score_column(comparisons.endpoint), "")
             name = "baseline" if arm in baselines else "not compared"
-            found.append(Line(arm=arm.label, verdict=name, score=score, seeds=row.get("seeds", "")))
+            found.append(Line(arm=arm.label, chosen=arm.chosen, verdict=name, score=score, seeds=row.get("seeds", "")))
     return found
 
 

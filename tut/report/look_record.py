@@ -1,7 +1,7 @@
 """The record of looks: each report of a sweep that says something of its arms adds a line to the sweep's folder.
 
 Later reports read from it whether theirs is the first look, and whether anything was chosen anew since: the metric, the
-baseline, the margin, the plan. A look at no more seeds than an earlier one is the same look.
+baseline, the selected keys, the margin, the plan. A look at no more seeds than an earlier one is the same look.
 """
 
 import json
@@ -42,12 +42,15 @@ class LookRecord:
                 found.add(int(seen["seeds"]))
         return tuple(sorted(number for number in found if 2 <= number < seeds))
 
-    def notes_on_changes(self, endpoint: Endpoint, baseline: str, plan: Plan | None) -> list[str]:
-        """Say what is not as it was at the first look."""
+    def under(self, selected: Sequence[str]) -> "LookRecord":
+        """Return the looks under the same selection: under another one an arm of the same name is another arm."""
+        return LookRecord(tuple(look for look in self.looks if look["select"] == _listed(selected)))
+
+    def notes_on_changes(self, now: dict[str, Any]) -> list[str]:
+        """Say what is not as it was at the first look, given the `choices` of this one."""
         if not self.looks:
             return []
         first = self.looks[0]
-        now = _choices(endpoint, baseline, plan)
         notes = []
         for key, name in _NAMES.items():
             if first[key] != now[key]:
@@ -58,7 +61,13 @@ class LookRecord:
 
 
 NO_LOOKS = LookRecord(())
-_NAMES = {"compared_on": "the metric", "baseline": "the baseline", "margin": "the margin", "plan": "the plan of seeds"}
+_NAMES = {
+    "compared_on": "the metric",
+    "baseline": "the baseline",
+    "select": "the selection",
+    "margin": "the margin",
+    "plan": "the plan of seeds",
+}
 
 
 def read_record(folders: Iterable[Path]) -> LookRecord:
@@ -82,10 +91,10 @@ def record_folders(results: Results) -> tuple[Path, ...]:
 
 def _parsed(line: str) -> dict[str, Any] | None:
     try:
-        look = json.loads(line)
-    except ValueError:
+        look = {"select": None} | json.loads(line)  # records once did not tell it
+    except (ValueError, TypeError):
         return None
-    return look if isinstance(look, dict) and {"time", "arms", *_NAMES} <= set(look) else None
+    return look if {"time", "arms", *_NAMES} <= set(look) else None
 
 
 def add_look(folders: Sequence[Path], comparisons: "Comparisons") -> None:
@@ -96,8 +105,8 @@ def add_look(folders: Sequence[Path], comparisons: "Comparisons") -> None:
     looked_at = [one for one in comparisons.comparisons if one.look.kind != "early" and one.look.seeds >= 2]
     if not looked_at:
         return
-    choices = _choices(comparisons.endpoint, comparisons.baseline, comparisons.plan)
-    look = choices | {"arms": {one.arm.label: _seen(one) for one in looked_at}}
+    chosen = choices(comparisons.endpoint, comparisons.baseline, comparisons.selected, comparisons.plan)
+    look = chosen | {"arms": {one.arm.label: _seen(one) for one in looked_at}}
     for folder in folders:
         earlier = [{key: one[key] for key in look} for one in read_record([folder]).looks]
         if json.loads(json.dumps(look)) in earlier:
@@ -112,14 +121,19 @@ def add_look(folders: Sequence[Path], comparisons: "Comparisons") -> None:
             )
 
 
-def _choices(endpoint: Endpoint, baseline: str, plan: Plan | None) -> dict[str, Any]:
+def choices(endpoint: Endpoint, baseline: str, selected: Sequence[str], plan: Plan | None) -> dict[str, Any]:
     """Return what is chosen of a look, as the record has it."""
     return {
         "compared_on": endpoint.words,
         "baseline": baseline,
+        "select": _listed(selected),
         "margin": endpoint.margin,
         "plan": None if plan is None else list(plan.looks),
     }
+
+
+def _listed(selected: Sequence[str]) -> list[str] | None:
+    return list(selected) or None
 
 
 def _seen(comparison: "Comparison") -> dict[str, Any]:

@@ -91,10 +91,20 @@ def plan_of(results: Results) -> tuple[Plan | None, tuple[str, ...]]:
     named = [(config.get("report") or {}) for config in results.runs["config"]]
     plans = {(report.get("seeds"), report.get("look_every")) for report in named}
     if len(plans) > 1:
-        named_seeds = ", ".join(sorted({"null" if seeds is None else str(seeds) for seeds, _ in plans}))
-        return None, (f"the runs name several plans, report.seeds={named_seeds}: none of them counts",)
+        each = "; ".join(sorted(_in_words(seeds, look_every) for seeds, look_every in plans))
+        return None, (
+            f"the runs do not agree on a plan of seeds ({each}), so none counts and looks are taken as unplanned; "
+            "a plan counts if all runs of a report name the same",
+        )
     ((seeds, look_every),) = plans
     return (None if seeds is None else Plan(seeds, look_every)), ()
+
+
+def _in_words(seeds: int | None, look_every: int | None) -> str:
+    """Return a plan as the keys of a run have it."""
+    if seeds is None:
+        return "some have none"
+    return f"report.seeds={seeds}" + ("" if look_every is None else f" report.look_every={look_every}")
 
 
 def look_at(seeds: int, plan: Plan | None, earlier: tuple[int, ...], goes_on: bool) -> Look:

@@ -83,9 +83,10 @@ def _subtitle(runs: pd.DataFrame, comparisons: Comparisons) -> str:
     counts = runs["status"].value_counts()
     by_status = ", ".join(f"{n} {status}" for status, n in counts.items())
     per_arm = [len(arm.values) for arm in comparisons.arms]
+    each = f", each arm at its own best {', '.join(comparisons.selected)}" if comparisons.selected else ""
     return (
         f"{counted(len(runs), 'run')} ({by_status}), {counted(len(per_arm), 'arm')}, {seeds_each(per_arm)} each; "
-        f"compared on {comparisons.endpoint.words}."
+        f"compared on {comparisons.endpoint.words}{each}."
     )
 
 

@@ -20,6 +20,9 @@ from tut.report.statistics import ALPHA, Floats
 POWER = 0.8
 """Chance to find an effect that planning aims at (Cohen, 1988, section 2.4)."""
 
+MOST_SEEDS = 1_000
+"""Nobody trains more: what takes more has to come from something else than more seeds."""
+
 _MOST_SEEDS = 100_000
 _SPREADS = 100  # of which power is the average
 _RANGE = 0.8  # how often the true number of seeds lies in the range that is told
@@ -35,6 +38,11 @@ class Planned:
     """If it is small, and power is exact: in one of ten cases fewer would be enough."""
     high: int | None
     """If it is large, likewise."""
+
+    @property
+    def can_be_run(self) -> bool:
+        """Whether anybody can train so many."""
+        return self.seeds is not None and self.seeds <= MOST_SEEDS
 
 
 def paired_t_power(difference: float, sd: float, n: int, alpha: float = ALPHA) -> float:

@@ -3,25 +3,25 @@
 from collections.abc import Sequence
 
 from tut.report import sensitivity, statistics
-from tut.report.arms import arms_of
+from tut.report.arms import values_of
 from tut.report.baselines import called
 from tut.report.comparison import Comparison
 from tut.report.ending import remarks_on_ending
 from tut.report.endpoint import Endpoint
 from tut.report.looks import LATER
+from tut.report.numbers import form_of, interval, number, p_value
 from tut.report.results import Results
-from tut.report.sentences import interval, number, p_value
 from tut.report.statistics import ALPHA
 from tut.splits import Split
-from tut.words import counted
+from tut.words import counted, seeds
 
-_OTHERS = (("loss", Split.TEST), ("acc", Split.TEST), ("loss", Split.VALID), ("acc", Split.VALID))
+_OTHERS = tuple(Endpoint(metric, split) for split in (Split.TEST, Split.VALID) for metric in ("loss", "acc"))
 """Metrics and splits that should not say the opposite of each other."""
 
 
 def remarks(results: Results, comparisons: Sequence[Comparison], endpoint: Endpoint) -> list[tuple[str, ...]]:
     """Return the lines that stand under each comparison's sentence."""
-    others = _other_endpoints(results, endpoint)
+    others = [other for other in _OTHERS if other.column != endpoint.column]
     endings = remarks_on_ending(results, comparisons)
     found = []
     for one in comparisons:
@@ -30,7 +30,7 @@ def remarks(results: Results, comparisons: Sequence[Comparison], endpoint: Endpo
             _outlier(one, endpoint),
             _lost(one),
             _unequal(one),
-            *_contradictions(one, endpoint, others),
+            *_contradictions(results, one, endpoint, others),
         ]
         lines += [_other_documents(one, endpoint), endings.get(one.arm.label, ""), _after_plan(one)]
         found.append(tuple(line for line in lines if line))
@@ -74,7 +74,7 @@ def _lost(one: Comparison) -> str:
     lost = []
     for seeds_lost, arm in ((one.lost, "it"), (one.lost_by_baseline, called(one.baseline, one.arm))):
         if seeds_lost:
-            lost.append(f"seed {', '.join(map(str, seeds_lost))}, in which {arm} diverged,")
+            lost.append(f"{seeds(seeds_lost)}, in which {arm} diverged,")
     return f"with {' and '.join(lost)} counted as worst: {p_value(one.worst_case_p)} for this arm alone (trimmed means)"
 
 
@@ -87,26 +87,14 @@ def _unequal(one: Comparison) -> str:
     return f"it has {counted(ours, 'seed')} and {baseline} {counted(theirs, 'seed')}: {both} compared"
 
 
-def _other_endpoints(results: Results, endpoint: Endpoint) -> list[tuple[Endpoint, dict[str, dict[int, float]]]]:
-    """Return endpoints that should agree, each with the values of all arms by label and seed."""
-    found = []
-    for metric, split in _OTHERS:
-        if (metric, split) != (endpoint.metric, endpoint.split):
-            other = Endpoint(metric, split)
-            found.append((other, {arm.label: arm.values for arm in arms_of(results, other)}))
-    return found
-
-
-def _contradictions(
-    one: Comparison, endpoint: Endpoint, others: Sequence[tuple[Endpoint, dict[str, dict[int, float]]]]
-) -> list[str]:
+def _contradictions(results: Results, one: Comparison, endpoint: Endpoint, others: Sequence[Endpoint]) -> list[str]:
     """Say which other metrics and splits would be judged the other way round."""
     mean = one.paired.mean
     if mean is None or one.paired.t_p is None or one.paired.t_p >= ALPHA:
         return []
     lines = []
-    for other, values in others:
-        ours, theirs = values.get(one.arm.label, {}), values.get(one.baseline.label, {})
+    for other in others:
+        ours, theirs = (values_of(results, arm, other.column) for arm in (one.arm, one.baseline))
         differences = [ours[seed] - theirs[seed] for seed in one.differences if seed in ours and seed in theirs]
         p, _ = statistics.t_test(differences)
         if p is None or p >= ALPHA:
@@ -124,7 +112,7 @@ def _other_documents(one: Comparison, endpoint: Endpoint) -> str:
     low, high = one.both_interval
     if not low <= 0 <= high:
         return ""
-    ends = interval(one.both_interval, endpoint)
+    ends = interval(one.both_interval, form_of(one.both_interval, endpoint.metric))
     return f"for other seeds on other documents the change may be {ends}, which includes 0"
 
 

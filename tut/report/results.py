@@ -16,10 +16,11 @@ from tut.errors import TutError
 from tut.marks import KnownBy, flat
 from tut.report.grouping import ArmOrder, arm_order, name_arms
 from tut.report.planned import note_damaged_plans, read_plan, sweep_of, whole_sweeps
-from tut.report.run_folder import expanded, find_runs, read_run
+from tut.report.run_folder import Notes, expanded, find_runs, in_words, read_run
 from tut.splits import EVALUATED, Split
 from tut.tracking.record import Record, Status
 from tut.tracking.token_scores import TokenScores, load_token_scores
+from tut.words import counted, seeds
 
 _WHOLE = ("untie_step", "ramp_steps", "total_steps", "steps_per_epoch", "steps_of_its_own", "parameters")
 """The columns of runs that are whole numbers, or missing."""
@@ -42,6 +43,8 @@ class Results:
     """Those of the sweeps that were read whole."""
     notes: tuple[str, ...]
     """What a reader should know of how this was read: what is missing, left out, or unlike the rest."""
+    selected: tuple[str, ...] = ()
+    """The keys of whose values each arm has its best alone; see `tut.report.selection`."""
 
     def tokens(self, folder: str, split: Split = Split.TEST) -> TokenScores | None:
         """Return how a run did on every predicted token of a split; None if it has not recorded that."""
@@ -73,8 +76,8 @@ class Results:
         As the command does, it adds a line to the sweep's record of looks; see `tut.report.looks`.
 
         Returns:
-            One line for each arm, the baselines too, as in the report's arms.csv: difference, ci_low, ci_high,
-            t_p_holm, verdict, ...; and `sentence`, which says it in words.
+            One line for each arm, the baselines too, with the columns of the report's arms.csv: difference, ci_low,
+            ci_high, t_p_holm, verdict, ..., and `sentence`, which says it in words.
 
         Raises:
             TutError: there is no such baseline, metric or margin, or nothing to choose of a key.
@@ -109,17 +112,19 @@ def load(folders: Path | str | Sequence[Path | str]) -> Results:
     read_plan.cache_clear()  # the files may have changed since an earlier call
     _tokens.cache_clear()
     asked = expanded([folders] if isinstance(folders, str | Path) else folders)
-    notes: list[str] = []
+    notes_on_runs: Notes = {}
     read = []
     for record in find_runs(asked):
-        run = read_run(record, notes)
+        run = read_run(record, notes_on_runs)
         if run is not None:
             read.append(run)
+    notes = in_words(notes_on_runs)
     if not read:
         raise TutError(f"{', '.join(map(str, asked))}: no run here can be read ({'; '.join(notes)})")
     name_arms([about for about, _ in read])
     table = pd.DataFrame([about for about, _ in read]).drop(columns="setting_keys")
     runs = _without_repeats(table.astype(dict.fromkeys(_WHOLE, "Int64")), notes)
+    _note_diverged(runs, notes)
     for setting, group in runs.groupby("setting"):
         _check_comparable(str(setting), group, notes)
     runs = _with_config(runs.drop(columns="facts"))
@@ -179,6 +184,17 @@ def _without_repeats(runs: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
         drop += [index for index in group.index if index != kept]
         notes.append(f"{name} is there {len(group)} times: {runs.loc[kept, 'folder']} counts")
     return runs.drop(index=drop)
+
+
+def _note_diverged(runs: pd.DataFrame, notes: list[str]) -> None:
+    """Note in a line which runs are not compared, for their loss is infinite or NaN; in two, if not on all splits."""
+    on = [" and ".join(split.words for split in EVALUATED if run[f"{split}_diverged"]) for _, run in runs.iterrows()]
+    for splits, diverged in runs.groupby(pd.Series(on, index=runs.index), sort=False):
+        if not splits:
+            continue
+        arms = diverged.groupby(["setting", "arm"], sort=False)["seed"]
+        each = "; ".join(f"{f'{setting} {arm}'.strip()} in {seeds(sorted(own))}" for (setting, arm), own in arms)
+        notes.append(f"{counted(len(diverged), 'run')} diverged, whose {splits} loss is not compared: {each}")
 
 
 def _check_comparable(setting: str, group: pd.DataFrame, notes: list[str]) -> None:

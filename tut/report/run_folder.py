@@ -5,6 +5,7 @@ What cannot be read is left out, and a note tells of it: a report is also made w
 
 import json
 import math
+import os
 from collections.abc import Iterable, Iterator
 from glob import glob, has_magic
 from pathlib import Path
@@ -17,8 +18,12 @@ from tut.report.grouping import facts_of, setting_of
 from tut.report.planned import steps_of_its_own
 from tut.splits import EVALUATED, Split
 from tut.tracking.record import Record, Row, Status
+from tut.words import counted
 
 METRICS = ("loss", "perplexity", "acc")
+
+Notes = dict[str, list[Path]]
+"""What a reader should know of how runs were read, each with the folders that it holds for; none if it names them."""
 
 
 def expanded(folders: Iterable[Path | str]) -> list[Path]:
@@ -60,7 +65,7 @@ def _in_order_of_numbers(folder: Path) -> list[tuple[int, str]]:
     return [(len(part), part) for part in folder.parts]
 
 
-def read_run(record: Record, notes: list[str]) -> tuple[dict[str, Any], list[Row]] | None:
+def read_run(record: Record, notes: Notes) -> tuple[dict[str, Any], list[Row]] | None:
     """Return what is known of a run, as a row of `Results.runs`, and its metric rows; None if it cannot be read."""
     folder = record.folder
     try:
@@ -69,13 +74,13 @@ def read_run(record: Record, notes: list[str]) -> tuple[dict[str, Any], list[Row
         seed = int(config["seed"])
         damage = record.damage()
     except TutError as error:
-        notes.append(f"{error}; left out")
+        notes[f"{error}; left out"] = []
         return None
     except (ValueError, KeyError, TypeError, OSError):
-        notes.append(f"{folder}: its state.json is not a run's; left out")
+        notes.setdefault("its state.json is not a run's; left out", []).append(folder)
         return None
     if damage is not None:
-        notes.append(f"{damage}; left out")
+        notes[f"{damage}; left out"] = []
         return None
     rows = [row for split in Split for row in _rows(record, split, notes)]
     untie_step = state.get("untie_step")
@@ -118,7 +123,20 @@ def read_run(record: Record, notes: list[str]) -> tuple[dict[str, Any], list[Row
     return about, rows
 
 
-def _rows(record: Record, split: Split, notes: list[str]) -> Iterator[Row]:
+def in_words(notes: Notes) -> list[str]:
+    """Return notes as a line each, whatever the number of runs that it holds for."""
+    said = []
+    for words, folders in notes.items():
+        if len(folders) < 2:
+            said.append(": ".join([*map(str, folders), words]))
+            continue
+        common = os.path.commonpath(folders)
+        names = ", ".join(os.path.relpath(folder, common) for folder in folders)
+        said.append(f"{common}: {len(folders)} runs: {words}: {names}")
+    return said
+
+
+def _rows(record: Record, split: Split, notes: Notes) -> Iterator[Row]:
     """Yield the rows of a file that are whole."""
     path = record.rows_file(split)
     if not path.exists():
@@ -131,7 +149,7 @@ def _rows(record: Record, split: Split, notes: list[str]) -> Iterator[Row]:
         except (ValueError, KeyError, TypeError):
             broken += 1
     if broken:
-        notes.append(f"{path}: {broken} half-written row{'s' if broken > 1 else ''} left out")
+        notes.setdefault(f"{path.name}: {counted(broken, 'half-written row')} left out", []).append(record.folder)
 
 
 def _above_best(rows: list[Row]) -> float:
@@ -140,11 +158,11 @@ def _above_best(rows: list[Row]) -> float:
     return losses[-1] - min(losses) if losses else math.nan
 
 
-def _final_scores(split: Split, rows: list[Row], run: dict[str, Any], notes: list[str]) -> dict[str, float | bool]:
+def _final_scores(split: Split, rows: list[Row], run: dict[str, Any], notes: Notes) -> dict[str, float | bool]:
     """Return a finished run's scores at its end; none of them if it has diverged: if its loss is infinite or NaN."""
     of_split = [row for row in rows if row["split"] == split]
     if not of_split or of_split[-1]["step"] < (run["total_steps"] or 0):
-        notes.append(f"{run['folder']}: finished, but its {split}.jsonl has no row of the end")
+        notes.setdefault(f"finished, but its {split}.jsonl has no row of the end", []).append(Path(run["folder"]))
         return {}
     last = of_split[-1]
     scores = {name: float(last[name]) for name in METRICS if last.get(name) is not None}
@@ -153,7 +171,4 @@ def _final_scores(split: Split, rows: list[Row], run: dict[str, Any], notes: lis
         f"{split}_predictions": float(last.get("predictions", math.nan)),
         f"{split}_diverged": diverged,
     }
-    if diverged:
-        notes.append(f"{run['folder']}: its {split} loss is {scores['loss']}; not compared")
-        return found
-    return found | {f"{split}_{name}": value for name, value in scores.items()}
+    return found if diverged else found | {f"{split}_{name}": value for name, value in scores.items()}

@@ -21,6 +21,7 @@ from tut.report.grouping import named, overrides_of, varying
 from tut.report.results import Results
 from tut.splits import EVALUATED, Split
 from tut.tracking.record import Status
+from tut.words import seeds
 
 _LOSS = f"{Split.VALID}_loss"
 _OF_TOKENS = ("data.", "objective.")
@@ -59,7 +60,7 @@ def at_their_best(results: Results, keys: Sequence[str], split: Split = Split.TE
     if len(rows):
         names = chosen.runs[["folder", "setting", "arm"]]
         rows = rows.drop(columns=["setting", "arm"]).merge(names, on="folder")
-    return replace(results, runs=chosen.runs, rows=rows, notes=tuple(notes))
+    return replace(results, runs=chosen.runs, rows=rows, notes=tuple(notes), selected=tuple(sorted(keys)))
 
 
 def best(runs: pd.DataFrame, keys: Sequence[str]) -> Chosen:
@@ -115,7 +116,7 @@ def _choose(own: pd.DataFrame) -> tuple[Values | None, list[str]]:
         losses[values] = _losses(group)
         diverged[values] = _diverged(group)
         if diverged[values]:
-            said.append(f"{_words(values)} diverged in {_seeds(diverged[values])}")
+            said.append(f"{_words(values)} diverged in {seeds(diverged[values])}")
         elif not losses[values]:
             said.append(f"{_words(values)} has no finished run")
     finished = [values for values in tried if losses[values]]
@@ -130,7 +131,7 @@ def _choose(own: pd.DataFrame) -> tuple[Values | None, list[str]]:
         how += f"; {_words(others[0])} comes next, {means[others[0]] - means[first]:.4f} nats above"
     every = {seed for values in stable for seed in losses[values]}
     if missing := sorted(every.difference(shared)):
-        how += f"; over {_seeds(shared)} alone, for not all have finished {_seeds(missing)}"
+        how += f"; over {seeds(shared)} alone, for not all have finished {seeds(missing)}"
     return first, [*said, how, *_edges(first, list(tried))]
 
 
@@ -248,7 +249,3 @@ def _number(value: str) -> float:
 
 def _words(values: Values) -> str:
     return named(dict(values))
-
-
-def _seeds(seeds: Sequence[int]) -> str:
-    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"

@@ -1,37 +1,16 @@
 """What a comparison says, in words: one sentence for each arm, which claims no more than its runs can show."""
 
-import math
 from collections.abc import Sequence
 
 from tut.report.baselines import called
 from tut.report.comparison import Comparison
 from tut.report.endpoint import Endpoint
 from tut.report.looks import Look
-from tut.report.power import Planned
+from tut.report.numbers import as_text, form_of, interval, number, p_value
+from tut.report.power import MOST_SEEDS, Planned
 from tut.report.schedules import what_was_done
-from tut.report.statistics import ALPHA, Interval
-from tut.words import counted
-
-MINUS = "\N{MINUS SIGN}"
-DECIMALS = {"loss": 4, "perplexity": 2, "acc": 4}
-
-
-def number(value: float, metric: str, signed: bool = False) -> str:
-    """Return a value of a metric as text: with the metric's usual decimals, more if it would read as zero."""
-    decimals = DECIMALS[metric]
-    if abs(value) >= 1e6:
-        return f"{value:+.3g}" if signed else f"{value:.3g}"
-    if value and abs(value) < 0.5 * 10**-decimals:
-        decimals = 1 - math.floor(math.log10(abs(value)))
-    text = f"{value:+.{decimals}f}" if signed else f"{value:.{decimals}f}"
-    return text.replace("-", MINUS)
-
-
-def p_value(p: float) -> str:
-    """Return `p = 0.012`, or `p < 0.001`."""
-    if p < 0.001:
-        return "p < 0.001"
-    return f"p = {p:.2g}" if p < 0.0995 else f"p = {p:.2f}"  # two digits that count, or two decimals
+from tut.report.statistics import ALPHA
+from tut.words import counted, seeds
 
 
 def seeds_each(counts: Sequence[int]) -> str:
@@ -54,7 +33,8 @@ def _finding(comparison: Comparison, endpoint: Endpoint) -> str:
         ours = comparison.arm.which_seeds
         theirs = comparison.baseline.which_seeds
         return f"{subject}: cannot be compared: no seed has finished both it ({ours}) and {baseline} ({theirs})"
-    change = number(test.mean, endpoint.metric, signed=True)
+    form = _form(comparison, endpoint)
+    change = as_text(test.mean, form, signed=True)
     if comparison.verdict == "identical":
         return f"{subject}: no difference: {what} is the very same as {baseline}'s ({counted(test.n, 'seed')})"
     if test.t_interval is None or comparison.p is None:
@@ -63,10 +43,10 @@ def _finding(comparison: Comparison, endpoint: Endpoint) -> str:
         one_seed = f"one seed (change in {what} {change}{others})"
         return f"{subject}: cannot tell: {one_seed} does not say what another would{advice}"
     look = f", {comparison.look.words}" if comparison.look.words else ""
-    told = f"{_interval_of_mean(comparison, endpoint)}, {counted(test.n, 'seed')}{look}"
-    evidence = f"{told}, {p_value(comparison.p)} {_adjusted(comparison)}"
+    told = f"{_interval_of_mean(comparison, form)}, {counted(test.n, 'seed')}{look}"
+    evidence = f"{told}, {p_value(comparison.p)}{_adjusted(comparison)}"
     if comparison.verdict == "equivalent":
-        return f"{subject}: {_equivalent(comparison, endpoint, change, evidence)}"
+        return f"{subject}: {_equivalent(comparison, endpoint, form, evidence)}"
     if comparison.direction is not None:
         return (
             f"{subject} changes {what} by {change} ({evidence}): "
@@ -81,28 +61,40 @@ def _cannot_tell(comparison: Comparison, endpoint: Endpoint, evidence: str) -> s
     return f"cannot tell ({evidence}){_why_not(comparison)}{_what_would_show(comparison, endpoint)}"
 
 
+def _form(comparison: Comparison, endpoint: Endpoint) -> str:
+    """Return the format of the change and its intervals."""
+    test = comparison.paired
+    told = [test.mean, *(test.t_interval or ()), *(comparison.equivalence_interval or ())]
+    return form_of(told, endpoint.metric, endpoint.margin)
+
+
 def _adjusted(comparison: Comparison) -> str:
-    """Return what a p is adjusted for."""
-    return "after Holm" if len(comparison.look.looks) == 1 else "after Holm and for all looks"
+    """Return what a p is adjusted for: ` after Holm`, if there is more than one arm; ` over all looks`, likewise."""
+    adjusted = [
+        *(["after Holm"] if comparison.family > 1 else []),
+        *(["over all looks"] if len(comparison.look.looks) > 1 else []),
+    ]
+    return f" {' and '.join(adjusted)}" if adjusted else ""
 
 
-def _interval_of_mean(comparison: Comparison, endpoint: Endpoint) -> str:
+def _interval_of_mean(comparison: Comparison, form: str) -> str:
     """Return the interval of the mean difference and what it holds for: one arm, even where several are tested."""
     assert comparison.paired.t_interval is not None
     of_what = "95% CI" if comparison.family == 1 else "95% CI of this arm"
-    return f"{of_what} {interval(comparison.paired.t_interval, endpoint)}"
+    return f"{of_what} {interval(comparison.paired.t_interval, form)}"
 
 
-def _equivalent(comparison: Comparison, endpoint: Endpoint, change: str, evidence: str) -> str:
+def _equivalent(comparison: Comparison, endpoint: Endpoint, form: str, evidence: str) -> str:
     assert endpoint.margin is not None
     assert comparison.equivalence_p is not None
     assert comparison.equivalence_interval is not None
+    change = as_text(comparison.paired.mean, form, signed=True)
     baseline = called(comparison.baseline, comparison.arm)
-    decides = f"90% CI {interval(comparison.equivalence_interval, endpoint)}"
+    decides = f"90% CI {interval(comparison.equivalence_interval, form)}"
     margin = f"±{number(endpoint.margin, endpoint.metric)}"
     said = (
         f"no difference in {endpoint.words} larger than {margin} to {baseline} "
-        f"(equivalence {p_value(comparison.equivalence_p)} {_adjusted(comparison)}, {decides}; "
+        f"(equivalence {p_value(comparison.equivalence_p)}{_adjusted(comparison)}, {decides}; "
         f"change {change}, {evidence})"
     )
     if comparison.direction is None:
@@ -111,16 +103,11 @@ def _equivalent(comparison: Comparison, endpoint: Endpoint, change: str, evidenc
     return f"{said}: {differs}{_reservations(comparison)}"
 
 
-def interval(ends: Interval, endpoint: Endpoint) -> str:
-    """Return `−0.0100 to +0.0200`."""
-    low, high = ends
-    return f"{number(low, endpoint.metric, signed=True)} to {number(high, endpoint.metric, signed=True)}"
-
-
 def _on_other_documents(comparison: Comparison, endpoint: Endpoint) -> str:
     if comparison.documents_interval is None:
         return ""
-    return f"; these two models on other documents: {interval(comparison.documents_interval, endpoint)}"
+    ends = interval(comparison.documents_interval, form_of(comparison.documents_interval, endpoint.metric))
+    return f"; these two models on other documents: {ends}"
 
 
 def _reservations(comparison: Comparison) -> str:
@@ -130,12 +117,14 @@ def _reservations(comparison: Comparison) -> str:
     p = comparison.sign_flip_p
     if p is None or p <= ALPHA:
         return ""
-    if comparison.least_sign_flip_p > ALPHA:
-        arms = "" if comparison.family == 1 else f" and {comparison.family} arms"
-        least = f"p = {comparison.least_sign_flip_p:.4g}"
-        tested = f"{counted(comparison.paired.n, 'seed')}{arms}"
-        return f"; sign flips, which assume less, cannot go below {least} with {tested}"
-    return f"; by sign flips, which assume less, {p_value(p)} after Holm"
+    least = comparison.least_sign_flip_p
+    arms = "" if comparison.family == 1 else f" and {comparison.family} arms"
+    tested = f"{counted(comparison.paired.n, 'seed')}{arms}"
+    if least == 1:
+        return f"; sign flips, which assume less, can say nothing with {tested}"
+    if least > ALPHA:
+        return f"; sign flips, which assume less, cannot go below p = {least:.4g} with {tested}"
+    return f"; by sign flips, which assume less, {p_value(p)}{' after Holm' if comparison.family > 1 else ''}"
 
 
 def _left_out(comparison: Comparison) -> str:
@@ -143,7 +132,7 @@ def _left_out(comparison: Comparison) -> str:
     said = ""
     for arm in (comparison.arm, comparison.baseline):
         if arm.diverged:
-            said += f"; {what_was_done(arm)} diverged in seed {', '.join(map(str, arm.diverged))}, not counted here"
+            said += f"; {what_was_done(arm)} diverged in {seeds(arm.diverged)}, not counted here"
     return said
 
 
@@ -172,20 +161,20 @@ def _what_would_show(comparison: Comparison, endpoint: Endpoint) -> str:
     if endpoint.margin is None:
         return said
     size = number(endpoint.margin, endpoint.metric)
-    to_find = _planned(comparison.to_find, n)
-    to_be_equivalent = _planned(comparison.to_be_equivalent, n)
-    if to_find is None and to_be_equivalent is None:
-        return said
-    resolves = f"{to_find or 'no number of seeds that can be run'} would resolve {size}"
-    shows = f"{to_be_equivalent or 'no such number'} would show that it is no larger"
+    assert comparison.to_find is not None
+    assert comparison.to_be_equivalent is not None
+    if not comparison.to_find.can_be_run:
+        return f"{said}; to resolve {size} would take more than {MOST_SEEDS:,} seeds, so adding seeds is not the way"
+    resolves = f"{_planned(comparison.to_find)} would resolve {size}"
+    shows = f"{_planned(comparison.to_be_equivalent)} would show that it is no larger"
     return f"{said}; of seeds planned anew (report.seeds) {resolves}, {shows}"
 
 
-def _planned(planned: Planned | None, n: int) -> str | None:
-    """Return a number of seeds with its range: `about 12 (6 to 40) seeds`; None where none can be told."""
-    if planned is None or planned.seeds is None:
-        return None
+def _planned(planned: Planned) -> str:
+    """Return a number of seeds with its range: `about 12 (6 to 40) seeds`."""
+    if planned.seeds is None or not planned.can_be_run:
+        return f"more than {MOST_SEEDS:,}"
     if planned.low == planned.high == planned.seeds:
         return counted(planned.seeds, "seed")
-    most = "many" if planned.high is None else f"{planned.high:,}"
+    most = f"{planned.high:,}" if planned.high and planned.high <= MOST_SEEDS else f"more than {MOST_SEEDS:,}"
     return f"about {planned.seeds:,} ({planned.low:,} to {most}) seeds"

@@ -11,6 +11,7 @@ from tut.console import console
 from tut.report import tables
 from tut.report.answer import answer
 from tut.report.arms import Arm
+from tut.report.baselines import check_beside_selection
 from tut.report.comparison import Comparisons, compare
 from tut.report.endpoint import endpoint_of
 from tut.report.formats import chosen, narrowed
@@ -79,6 +80,7 @@ def report_of(
 ) -> Report:
     """Compare runs that have been read; see `report_on`."""
     if select:
+        check_beside_selection(baseline, select)
         results = at_their_best(results, select, split)
     endpoint, notes_on_endpoint = endpoint_of(results, metric, split, margin)
     places = record_folders(results)

@@ -4,16 +4,17 @@ import pandas as pd
 
 from tut.config import NEVER
 from tut.report.arms import Arm
-from tut.report.columns import decimals_of, in_column
 from tut.report.comparison import Comparison, Comparisons
 from tut.report.endpoint import Endpoint
 from tut.report.frequency import changes_by_frequency
-from tut.report.power import Planned
+from tut.report.numbers import MINUS, as_text, form_of, interval
+from tut.report.power import MOST_SEEDS, Planned
 from tut.report.results import Results
 from tut.report.run_folder import METRICS
-from tut.report.sentences import MINUS
 from tut.report.statistics import Interval
+from tut.splits import Split
 
+AT_ITS_BEST = "at its best"
 DIFFERENCE = "difference"
 INTERVAL = "95% CI of the arm"
 P = "p (Holm)"
@@ -122,7 +123,11 @@ def _ends(name: str, interval: Interval | None) -> dict[str, float | None]:
 
 def score_column(endpoint: Endpoint) -> str:
     """Return the name of the column of what arms are compared on."""
-    return f"{endpoint.split} {_NAMES[endpoint.metric]}"
+    return _score_column(endpoint.split, endpoint.metric)
+
+
+def _score_column(split: Split, metric: str) -> str:
+    return f"{split.words} {_NAMES[metric]}"
 
 
 def text(comparisons: Comparisons) -> pd.DataFrame:
@@ -131,22 +136,22 @@ def text(comparisons: Comparisons) -> pd.DataFrame:
     Parameters, steps and seconds are of one run.
     """
     endpoint = comparisons.endpoint
-    decimals = _decimals(comparisons)
+    form = form_of_changes(comparisons)
     lines = []
     for arm in comparisons.arms:
-        line = {"untie": arm.label, "at its best": arm.chosen, "seeds": _finished(arm)}
-        line |= {f"{endpoint.split} {_NAMES[name]}": _mean_and_sd(arm, name, comparisons) for name in METRICS}
+        line = {"untie": arm.label, AT_ITS_BEST: arm.chosen, "seeds": _finished(arm)}
+        line |= {_score_column(endpoint.split, name): _mean_and_sd(arm, name, comparisons) for name in METRICS}
         comparison = comparisons.of(arm)
         if comparison is not None:
             test = comparison.paired
             line |= {
-                DIFFERENCE: in_column(test.mean, decimals, signed=True),
-                INTERVAL: _interval(test.t_interval, decimals),
+                DIFFERENCE: as_text(test.mean, form, signed=True),
+                INTERVAL: _interval(test.t_interval, form),
                 P: _p(comparison.p),
                 "p (pooled)": _p(comparison.pooled_p),
                 "p (sign flips)": _p(comparison.sign_flip_p),
                 "p (equivalence)": _p(comparison.equivalence_p),
-                "detectable": in_column(comparison.detectable, decimals),
+                "detectable": as_text(comparison.detectable, form),
                 "verdict": comparison.verdict,
             }
         line |= {
@@ -159,10 +164,11 @@ def text(comparisons: Comparisons) -> pd.DataFrame:
     return _without_empty_columns(lines)
 
 
-def _decimals(comparisons: Comparisons) -> int:
-    """Return the decimals of all that is a difference to the baseline."""
+def form_of_changes(comparisons: Comparisons) -> str:
+    """Return the format of all that is a difference to the baseline."""
     tests = [one.paired for one in comparisons.comparisons]
-    return decimals_of([test.mean for test in tests], comparisons.endpoint.metric)
+    shown = [value for test in tests for value in (test.mean, *(test.t_interval or ()))]
+    return form_of(shown, comparisons.endpoint.metric, comparisons.endpoint.margin)
 
 
 def for_paper(comparisons: Comparisons) -> pd.DataFrame:
@@ -180,8 +186,8 @@ def whole_text(comparisons: Comparisons) -> pd.DataFrame:
 
 def more_text(comparisons: Comparisons) -> pd.DataFrame:
     """Return the rest of what is known of each arm, for a second table."""
-    decimals = _decimals(comparisons)
-    decimals_of_ending = decimals_of([arm.above_best for arm in comparisons.arms], "loss")
+    form = form_of_changes(comparisons)
+    form_of_ending = form_of([arm.above_best for arm in comparisons.arms], "loss")
     lines = []
     for arm in comparisons.arms:
         line = {
@@ -191,15 +197,15 @@ def more_text(comparisons: Comparisons) -> pd.DataFrame:
             "of its own": f"{arm.own_steps:,}" if arm.own_steps else "",
             "shared": f"{1 - arm.own_steps / arm.steps:.0%}" if arm.steps else "",
             "minutes of all runs": f"{arm.seconds / 60:.1f}" if arm.seconds else "",
-            "last above best validation loss": in_column(arm.above_best, decimals_of_ending),
+            "last above best validation loss": as_text(arm.above_best, form_of_ending),
         }
         comparison = comparisons.of(arm)
         if comparison is not None:
             line |= {
-                "BCa bootstrap over seeds": _interval(comparison.paired.bca_interval, decimals),
-                "other documents, these models": _interval(comparison.documents_interval, decimals),
-                "other seeds and documents": _interval(comparison.both_interval, decimals),
-                "seeds to resolve the margin": f"{comparison.to_find.seeds or ''}" if comparison.to_find else "",
+                "BCa bootstrap over seeds": _interval(comparison.paired.bca_interval, form),
+                "these models on other documents": _interval(comparison.documents_interval, form),
+                "other seeds and documents": _interval(comparison.both_interval, form),
+                "seeds to resolve the margin": _seeds_to_run(comparison.to_find),
             }
         lines.append(line)
     return _without_empty_columns(lines)
@@ -207,7 +213,7 @@ def more_text(comparisons: Comparisons) -> pd.DataFrame:
 
 def of_runs(results: Results, endpoint: Endpoint) -> pd.DataFrame:
     """Return one line for each run: its arm and seed, how it stands, its score, and its folder."""
-    decimals = decimals_of(results.runs[endpoint.column].dropna(), endpoint.metric)
+    form = form_of(results.runs[endpoint.column].dropna(), endpoint.metric)
     lines = []
     for run in results.runs.to_dict("records"):
         score = run[endpoint.column]
@@ -217,7 +223,7 @@ def of_runs(results: Results, endpoint: Endpoint) -> pd.DataFrame:
             "status": run["status"],
             "step": f"{run['step']:,}",
             "untied at step": "" if pd.isna(run["untie_step"]) else f"{run['untie_step']:,}",
-            endpoint.words: "" if pd.isna(score) else in_column(score, decimals),
+            endpoint.words: "" if pd.isna(score) else as_text(score, form),
             "error": run["error"] or "",
             "W&B": run["wandb_url"] or "",
             "folder": run["folder"],
@@ -236,7 +242,7 @@ def contributions_text(frequency: pd.DataFrame, comparisons: Comparisons) -> pd.
     changes = changes_by_frequency(frequency, comparisons)
     names = changes.drop_duplicates("number").set_index("number")["bucket"].sort_index()
     means = changes.groupby(["setting", "arm", "number"])["contribution"].mean()
-    decimals = decimals_of([], "loss")
+    form = form_of(means, "loss")
     lines = []
     for comparison in comparisons.comparisons:
         arm = comparison.arm
@@ -246,8 +252,8 @@ def contributions_text(frequency: pd.DataFrame, comparisons: Comparisons) -> pd.
             line = {"untie": arm.label}
             for number, bucket in names.items():
                 share = f" ({own[number] / whole:.0%})" if whole else ""
-                line[bucket] = f"{in_column(own[number], decimals, signed=True)}{share}".replace("(-", f"({MINUS}")
-            lines.append(line | {"whole": in_column(whole, decimals, signed=True)})
+                line[bucket] = f"{as_text(own[number], form, signed=True)}{share}".replace("(-", f"({MINUS}")
+            lines.append(line | {"whole": as_text(whole, form, signed=True)})
     return pd.DataFrame(lines)
 
 
@@ -258,11 +264,7 @@ def _without_empty_columns(lines: list[dict[str, str]]) -> pd.DataFrame:
 
 def _finished(arm: Arm) -> str:
     """Return how many seeds have finished, and how many have not: `3 (1 failed)`."""
-    counts = dict(arm.unfinished)
-    if arm.diverged:
-        counts["diverged"] = len(arm.diverged)
-    others = ", ".join(f"{n} {status}" for status, n in counts.items())
-    return f"{len(arm.values)} ({others})" if others else str(len(arm.values))
+    return f"{len(arm.values)} ({arm.other_runs})" if arm.other_runs else str(len(arm.values))
 
 
 def _untie_steps(arm: Arm) -> str:
@@ -274,14 +276,18 @@ def _untie_steps(arm: Arm) -> str:
 
 def _mean_and_sd(arm: Arm, metric: str, comparisons: Comparisons) -> str:
     mean, sd = arm.scores.get(metric, (None, None))
-    decimals = decimals_of([one.scores[metric][0] for one in comparisons.arms if metric in one.scores], metric)
-    return in_column(mean, decimals) if sd is None else f"{in_column(mean, decimals)} ± {in_column(sd, decimals)}"
+    form = form_of([one.scores[metric][0] for one in comparisons.arms if metric in one.scores], metric)
+    return as_text(mean, form) if sd is None else f"{as_text(mean, form)} ± {as_text(sd, form)}"
 
 
-def _interval(interval: Interval | None, decimals: int) -> str:
-    if interval is None:
+def _interval(ends: Interval | None, form: str) -> str:
+    return "" if ends is None else interval(ends, form)
+
+
+def _seeds_to_run(planned: Planned | None) -> str:
+    if planned is None:
         return ""
-    return " to ".join(in_column(end, decimals, signed=True) for end in interval)
+    return f"{planned.seeds:,}" if planned.can_be_run else f">{MOST_SEEDS:,}"
 
 
 def _p(p: float | None) -> str:

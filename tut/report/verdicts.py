@@ -1,4 +1,4 @@
-"""What a report says of each arm, as a table for those who read results in a notebook."""
+"""What a report says of each arm, as a table: its numbers, its verdict, and the sentence that says so."""
 
 import math
 from collections.abc import Sequence
@@ -11,8 +11,16 @@ from tut.report import tables
 from tut.report.look_record import add_look
 from tut.report.results import Results
 from tut.report.run_folder import METRICS
-from tut.report.summary import report_of
+from tut.report.summary import Report, report_of
 from tut.splits import Split
+
+
+def table_of_arms(report: Report) -> list[dict[str, object]]:
+    """Return a line for each arm, the baselines too; whatever tells of arms in numbers has its columns from here."""
+    comparisons = report.comparisons
+    said = {finding.arm: finding.words for finding in report.sentences}
+    lines = zip(comparisons.arms, tables.numbers(comparisons), strict=True)
+    return [line | {"sentence": said.get(arm, "")} for arm, line in lines]
 
 
 def verdicts(
@@ -26,9 +34,4 @@ def verdicts(
     select = select.split(",") if isinstance(select, str) else select
     report = report_of(results, metric, Split(split), baseline, margin, select)
     add_look(report.places, report.comparisons)
-    said = {finding.arm: finding.words for finding in report.sentences}
-    arms = report.comparisons.arms
-    table = pd.DataFrame(tables.numbers(report.comparisons))
-    return table.assign(
-        arm=table["arm"].astype(report.results.runs["arm"].dtype), sentence=[said.get(arm, "") for arm in arms]
-    )
+    return pd.DataFrame(table_of_arms(report)).astype({"arm": report.results.runs["arm"].dtype})
