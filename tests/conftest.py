@@ -22,12 +22,15 @@ import processes
 import pytest
 import torch
 from forked import as_main
-from hydra import compose, initialize_config_dir
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.types import RunMode
 from hypothesis import HealthCheck, settings
 
 from tut.cli.hydra_versions import VERSION_BASE
 from tut.cli.preflight import normalise, register_schema
 from tut.config import Config
+from tut.sweep.composition import Composer
 from tut.system import background
 from tut.system.imports import heavy_imports
 from tut.system.provenance import CONF_DIR, git_revision, hardware
@@ -151,10 +154,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=lambda item: next((place for place, name in enumerate(long) if name in item.nodeid), len(long)))
 
 
-def make_config(*overrides: str) -> Config:
-    """Return the config of a command line."""
+@cache
+def _composer() -> Composer:
     with initialize_config_dir(str(CONF_DIR), **VERSION_BASE):
-        return Config.from_hydra(compose("config", normalise(list(overrides))))
+        loader = GlobalHydra.instance().config_loader()
+        return Composer(loader, loader.load_configuration("config", [], RunMode.MULTIRUN))
+
+
+def make_config(*overrides: str) -> Config:
+    """Return the config of a command line, composed as a sweep's jobs are, which is as Hydra does, and ten times faster."""
+    return Config.from_hydra(_composer().compose(normalise(list(overrides)), 0))
 
 
 def command(module: str, *arguments: str, cwd: Path, timeout: float = PATIENCE, **environment: str):
