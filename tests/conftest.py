@@ -162,7 +162,7 @@ def _composer() -> Composer:
 
 
 def make_config(*overrides: str) -> Config:
-    """Return the config of a command line, composed as a sweep's jobs are, which is as Hydra does, and ten times faster."""
+    """Return the config of a command line, composed as a sweep's jobs are: as Hydra does, and ten times faster."""
     return Config.from_hydra(_composer().compose(normalise(list(overrides)), 0))
 
 
