@@ -42,6 +42,7 @@ def assert_same_as_singles(singles: Path, folder: Path) -> None:
         assert_same_run(singles / str(number), folder / str(number))
 
 
+@pytest.mark.processes
 def test_a_stage_finds_what_it_imports_in_the_server() -> None:
     stage_process.start_server()
     ours, theirs = stage_process._CONTEXT.Pipe(duplex=False)
