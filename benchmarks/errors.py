@@ -9,7 +9,6 @@ that an arm differs which does not, or that one is equivalent which differs by t
 """
 
 import argparse
-import gc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -200,8 +199,6 @@ def main() -> None:
     parser.add_argument("--sweeps", type=int, default=2000, help="of each situation (default: 2000)")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
-    gc.disable()  # statsmodels collects all garbage in each of its adjustments
-    gc.collect = lambda *_: 0
     highest = stats.binom.ppf(0.999, asked.sweeps, ALPHA) / asked.sweeps
     print(
         f"{asked.sweeps} sweeps each. A rate of {ALPHA:.0%} comes out above {highest:.1%} once in a thousand times.\n"

@@ -11,7 +11,7 @@ _WORDS = 30
 
 
 def write_lines(path: Path) -> Path:
-    """Write the docstrings of packages that TUT needs anyway, one line for some paragraphs of at least 30 words.
+    """Write the docstrings of packages that are here anyway, one line for some paragraphs of at least 30 words.
 
     As padded rows of 128 tokens a third of them is padding, and a sixth of the text is cut off. For WikiText-103, whose
     lines are paragraphs, it is 40% and 29%. Blank lines stand between, so that `data=text` takes each for a document.

@@ -6,6 +6,7 @@ import os
 os.environ.update(OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1", WANDB_MODE="disabled", TOKENIZERS_PARALLELISM="false")
 
 import ctypes
+import importlib
 import json
 import multiprocessing
 import signal
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +22,17 @@ import processes
 import pytest
 import torch
 from forked import as_main
-from hydra import compose, initialize_config_dir
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.types import RunMode
 from hypothesis import HealthCheck, settings
 
 from tut.cli.hydra_versions import VERSION_BASE
 from tut.cli.preflight import normalise, register_schema
 from tut.config import Config
+from tut.sweep.composition import Composer
 from tut.system import background
+from tut.system.imports import heavy_imports
 from tut.system.provenance import CONF_DIR, git_revision, hardware
 
 # The suite's folder, made by its first process. Whatever the suite starts has this in its environment.
@@ -148,10 +154,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=lambda item: next((place for place, name in enumerate(long) if name in item.nodeid), len(long)))
 
 
-def make_config(*overrides: str) -> Config:
-    """Return the config of a command line."""
+@cache
+def _composer() -> Composer:
     with initialize_config_dir(str(CONF_DIR), **VERSION_BASE):
-        return Config.from_hydra(compose("config", normalise(list(overrides))))
+        loader = GlobalHydra.instance().config_loader()
+        return Composer(loader, loader.load_configuration("config", [], RunMode.MULTIRUN))
+
+
+def make_config(*overrides: str) -> Config:
+    """Return the config of a command line, composed as a sweep's jobs are: as Hydra does, and ten times faster."""
+    return Config.from_hydra(_composer().compose(normalise(list(overrides)), 0))
 
 
 def command(module: str, *arguments: str, cwd: Path, timeout: float = PATIENCE, **environment: str):
@@ -161,15 +173,32 @@ def command(module: str, *arguments: str, cwd: Path, timeout: float = PATIENCE, 
     return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
 
+@cache
+def _prepare_to_fork() -> None:
+    """Do in this process, once, what each command that is forked from it would do for itself.
+
+    That is to import what other people's libraries load late, and a first run: transformers and torch make much at
+    their first model. The garbage collector leaves all of it alone, in the commands too.
+    """
+    from tut.training.run import run
+
+    with heavy_imports(), pytest.MonkeyPatch.context() as patch:
+        for module in ("matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg", "pandas", "scipy.stats"):
+            importlib.import_module(module)
+        patch.setenv("TUT_HOME", str(SHARED / "home"))
+        run(make_config(*SMALL, "trainer.max_steps=1"), SHARED / f"first-run-{os.getpid()}")
+
+
 class Forked:
     """`python -m module arguments` as a user starts it, in a process group of its own; what tests need of a Popen.
 
-    It is forked from this process, and so has imported torch and transformers already. What a start from nothing does
-    is for the tests that start Python themselves.
+    It is forked from this process, and so has imported other people's libraries already. What a start from nothing
+    does is for the tests that start Python themselves.
     """
 
     def __init__(self, module: str, *arguments: str, cwd: Path, one_stream: bool = False, **environment: str) -> None:
         self.args = (module, *arguments)
+        _prepare_to_fork()
         out, err = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115
         self._streams = (out, out) if one_stream else (out, err)
         numbers = [stream.fileno() for stream in self._streams]

@@ -1,7 +1,7 @@
 """Which tests start processes: found by what they call, and held to it where none may be started.
 
-A test starts processes if it, a fixture of it, or a function of the tests that one of them calls, names what does so.
-Where that is inside of `tut` and cannot be seen, the test says so itself: `@pytest.mark.processes`.
+A test starts processes if it, a fixture of it, or a function or a class of the tests that one of them uses, names what
+does so. Where that is inside of `tut` and cannot be seen, the test says so itself: `@pytest.mark.processes`.
 """
 
 import multiprocessing.context
@@ -39,7 +39,8 @@ def _starts(function: Callable[..., Any], seen: set[CodeType]) -> bool:
         value = function.__globals__.get(name, sys.modules.get(name))  # the latter for what is imported within it
         if isinstance(value, multiprocessing.context.BaseContext) or any(value is each for each in STARTS_A_PROCESS):
             return True
-        if _starts(value, seen):
+        methods = [each for each in vars(value).values() if callable(each)] if isinstance(value, type) else [value]
+        if any(_starts(each, seen) for each in methods):
             return True
     return False
 

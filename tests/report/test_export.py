@@ -220,6 +220,7 @@ def test_another_question_has_a_folder_of_its_own(tmp_path: Path, monkeypatch: p
 
 
 def test_a_report_that_is_killed_leaves_the_earlier_one_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tut.report.svg.save", lambda figures, folder: {})  # they take long, and are not looked at
     report = report_on([plant_sweep(tmp_path / "sweep", {"epoch=3": -0.02}, range(2))])
     page = write_report(report, tmp_path / "report")
     files = [page, page.with_name("results.json")]

@@ -16,14 +16,6 @@ SWEEPS = 150
 STEP = 1 / 2000
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick_holm():
-    """Statsmodels collects all garbage in each adjustment: unnoticed in a report, minutes in thousands of them."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gc.collect", lambda: 0)
-        yield
-
-
 def judged(
     *differences: list[float],
     lost: tuple[int, ...] = (),

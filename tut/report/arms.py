@@ -127,11 +127,11 @@ def _arm(setting: str, name: str, runs: pd.DataFrame, endpoint: Endpoint) -> Arm
 def _untie_steps(runs: pd.DataFrame) -> dict[int, int | None]:
     """Return where each seed's run unties; see `Arm.untie_steps`. One that goes on may find its point yet."""
     steps: dict[int, int | None] = {}
-    for run in runs.sort_values("seed").to_dict("records"):
-        if not pd.isna(run["untie_step"]):
-            steps[int(run["seed"])] = int(run["untie_step"])
-        elif run["status"] == Status.FINISHED:
-            steps[int(run["seed"])] = None
+    for run in runs[["seed", "untie_step", "status"]].sort_values("seed").itertuples():
+        if not pd.isna(run.untie_step):
+            steps[int(run.seed)] = int(run.untie_step)
+        elif run.status == Status.FINISHED:
+            steps[int(run.seed)] = None
     return steps
 
 

@@ -201,11 +201,13 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
     None stays None, and is no test of the family: the others are adjusted as if it were not there.
     """
-    from statsmodels.stats.multitest import multipletests
-
-    tested = [p for p in p_values if p is not None]
-    adjusted = iter(multipletests(tested, method="holm")[1] if tested else ())
-    return [None if p is None else float(next(adjusted)) for p in p_values]
+    tested = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
+    adjusted: list[float | None] = [None] * len(p_values)
+    largest = 0.0
+    for left, (p, place) in zip(range(len(tested), 0, -1), tested, strict=True):
+        largest = max(largest, min(1.0, left * p))
+        adjusted[place] = largest
+    return adjusted
 
 
 def equivalence_p(differences: Sequence[float], margin: float, step: float | None = None) -> float | None:
