@@ -34,8 +34,11 @@ SOURCES = {
     "text": ("files", "validation_files", "test_files", "document"),
     "shards": ("files", "validation_files", "test_files"),
     "huggingface": ("document", "path", "name", "train_split", "validation_split", "test_split", "column"),
+    "alignment": ("alignment", "words", "classes", "zipf", "noise", "tokens", "text_seed"),
 }
 """Where text may come from, and the keys of `data` that mean something to some sources alone."""
+HELD_OUT = 20
+"""Of a text that is made to measure, training tokens for each token of validation, and for each of test."""
 RESUME_WORDS = ("auto", "never")
 WANDB_MODES = ("auto", "online", "offline", "disabled")
 TRACKERS = ("wandb", "tensorboard", "none")
@@ -113,8 +116,9 @@ class DataConfig:
     """Which text, how it becomes tokens, and how tokens become rows."""
 
     source: str = state("pydocs", known_by=KnownBy.TEXT)
-    """`pydocs` (the documentation inside this Python), `text` (files), `huggingface` (a data set), or `shards` (files
-    of tokens: see tut/data/shards.py)."""
+    """`pydocs` (the documentation inside this Python), `text` (files), `huggingface` (a data set), `shards` (files of
+    tokens: see tut/data/shards.py), or `alignment` (made up, so that one knows what tying assumes: see
+    tut/data/alignment.py)."""
     files: Any = state(None, known_by=KnownBy.TEXT)
     """`text` and `shards`: a path, a glob, or a list of them."""
     validation_files: Any = state(None, known_by=KnownBy.TEXT)
@@ -137,11 +141,28 @@ class DataConfig:
     """`huggingface`: the split to test on."""
     column: str = state("text", known_by=KnownBy.TEXT)
     """`huggingface`: the column that holds the text."""
+    alignment: float = state(1.0, known_by=KnownBy.TEXT)
+    """`alignment`: the share of words whose two classes are the same, the one that says when a word occurs and the one
+    that says what it leads to. With 1, words that lead to like words occur in like places; with 0, one class says
+    nothing of the other."""
+    words: int = state(600, known_by=KnownBy.TEXT)
+    """`alignment`: how many different words there are; each is a token."""
+    classes: int = state(24, known_by=KnownBy.TEXT)
+    """`alignment`: how many classes they are divided into, each with as many words."""
+    zipf: float = state(1.0, known_by=KnownBy.TEXT)
+    """`alignment`: the exponent of Zipf's law, by which the words of a class are unequally frequent; 0: they are
+    equally so."""
+    noise: float = state(0.1, known_by=KnownBy.TEXT)
+    """`alignment`: the share of words that are drawn from all, whatever the word before them."""
+    tokens: int = state(1_000_000, known_by=KnownBy.TEXT)
+    """`alignment`: tokens to train on, at least; validation and test each have a twentieth of them."""
+    text_seed: int = state(0, known_by=KnownBy.TEXT)
+    """`alignment`: decides the text; never a run's own seed, for all runs of a sweep are to read one text."""
     tokenizer: str = state(TRAINED, known_by=KnownBy.TEXT)
     """`trained` (on the training split, then cached; with `model.pretrained`, that model's own), or the name or folder
     of a Hugging Face tokenizer. `shards`: the one that made them, or `numbers`, of which there are `vocab_size`."""
     vocab_size: int = state(8192, known_by=KnownBy.TEXT)
-    """Size of the vocabulary of a `trained` tokenizer, or of `numbers`."""
+    """Size of the vocabulary of a `trained` tokenizer, or of `numbers`; with `alignment` it follows from `words`."""
     seq_len: int = state(128)
     """Tokens in a row."""
     packing: str = state("blocks")
@@ -169,10 +190,28 @@ class DataConfig:
             limits.check(bool(self.path), "data.path", self.path, "a data set's name or folder with data=huggingface")
             for name in ("train_split", "validation_split", "test_split"):
                 limits.check(bool(getattr(self, name)), f"data.{name}", getattr(self, name), "the name of a split")
+        if self.source == "alignment":
+            self._check_alignment()
         for name in ("files", "validation_files", "test_files"):
             value = getattr(self, name)
             ok = value is None or isinstance(value, str) or _is_list_of_text(value)
             limits.check(ok, f"data.{name}", value, "a path, a glob or a list of them")
+
+    def _check_alignment(self) -> None:
+        for name in ("alignment", "noise"):
+            value = getattr(self, name)
+            limits.check(0 <= value <= 1, f"data.{name}", value, "from 0 to 1")
+        limits.at_least(2, "data", self, "classes")
+        limits.at_least(0, "data", self, "zipf")
+        limits.check(0 <= self.text_seed < 2**63, "data.text_seed", self.text_seed, "at least 0 and below 2**63")
+        ok = self.words >= self.classes and self.words % self.classes == 0
+        limits.check(ok, "data.words", self.words, f"a multiple of data.classes={self.classes}")
+        fewest = self.seq_len * HELD_OUT
+        allowed = f"at least {fewest}, for a {HELD_OUT}th of them must fill a row of data.seq_len={self.seq_len}"
+        limits.check(self.tokens >= fewest, "data.tokens", self.tokens, allowed)
+        limits.check(self.tokenizer == TRAINED, "data.tokenizer", self.tokenizer, "left out: each word is a token")
+        usual = DataConfig.vocab_size
+        limits.check(self.vocab_size == usual, "data.vocab_size", self.vocab_size, "left out: data.words decides it")
 
     def _check_other_sources(self) -> None:
         defaults = {one.name: one.default for one in fields(self)}
@@ -505,6 +544,9 @@ class Config:
                 objective.probability,
                 f"enough for one token of data.seq_len={seq_len}",
             )
+        if self.data.source == "alignment":
+            own = self.model.pretrained
+            limits.check(own is None, "model.pretrained", own, "left out with data=alignment, whose words are its own")
         if objective.name == "clm":
             limits.check(self.data.packing == "blocks", "data.packing", self.data.packing, "blocks with objective=clm")
 

@@ -424,7 +424,7 @@ def test_help_is_ours_and_loads_nothing_heavy(tmp_path: Path) -> None:
     assert "tut.train" not in loaded  # it is __main__
     assert "tut.cli.preflight" in loaded
     assert not {"torch", "transformers", "wandb", "datasets", "submitit", "numpy"} & loaded
-    data = "data: huggingface, pydocs, shards, text, wikitext"
+    data = "data: alignment, huggingface, pydocs, shards, text, wikitext"
     for group in (data, "model: bert", "optimizer: adamw", "experiment: blog"):
         assert group in said
     for key in (

@@ -26,6 +26,7 @@ from tut.data.tokenizer import load_tokenizer
 ROOT = Path(__file__).parents[2]
 PAGES = {page.stem: page.read_text() for page in [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]}
 SMALL_TEXT = ["data=text", f"data.files={TEXT}", "data.vocab_size=500"]  # the same commands, on less text
+SHORT_MADE_UP = ["data.tokens=20000"]
 SMALL_MODEL = [f"model.config.{size}" for size in ("num_hidden_layers=1", "hidden_size=32", "intermediate_size=64")]
 SHORT = ["trainer.epochs=7", "trainer.batch_size=64", UNREPORTED]
 NEEDS_MORE = ("pip", "make", "eval")
@@ -68,8 +69,10 @@ def train(words: list[str], folder: Path) -> None:
         return
     extra = [*(() if own_text else SMALL_TEXT), *SHORT, *(() if own_model else SMALL_MODEL)]
     extra += ["model.config={n_embd: 32, n_layer: 1, n_head: 2}"] if "model=gpt" in words else []
+    extra += [*SHORT_MADE_UP, "trainer.max_steps=20"] if "data=alignment" in words else []
     if any(word.startswith(("+sweeps=", "seed=range")) for word in words):
         extra = ["hydra.launcher.dry_run=true"]  # hours of training
+        extra += SHORT_MADE_UP if "+sweeps=alignment" in words else []
     elif "seed=0,1,2" in words:
         extra = [*extra, "seed=0,1"]  # the third seed is more of the same
     done = command("tut.train", *words, *([] if "--help" in words else extra), cwd=folder)

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from transformers import PreTrainedTokenizerFast
 
 import tut
-from tut.config import Config
+from tut.config import SOURCES, Config
 from tut.errors import TutError
 from tut.marks import Decides, Mark, marks_of, state
 from tut.tracking.record import Record
@@ -122,6 +122,10 @@ NOT_FLIPPED = {
     "data.validation_split": "as data.source",
     "data.test_split": "as data.source",
     "data.column": "as data.source",
+    **dict.fromkeys(
+        (f"data.{key}" for key in SOURCES["alignment"]),
+        "of another source: see tests/data/test_alignment.py",
+    ),
     "data.tokenizer": "see the tests of tokenizers below",
     "model.pretrained": "see tests/model/test_pretrained.py",
     "untie.trigger": "finds a step, which is what counts",

@@ -127,7 +127,7 @@ class Corpus:
     """How often each token of the vocabulary occurs in the training rows."""
     bytes: dict[Split, int]
     """The size of each split's text in UTF-8: with other tokenizers the same, where its number of tokens is not. Empty
-    where there is no text, but tokens."""
+    where there is no text, but tokens, or the text is made up."""
 
 
 def told(config: DataConfig, corpus: Corpus) -> str:
@@ -170,7 +170,8 @@ def _of_text(config: DataConfig, source: Source, tokenizer: PreTrainedTokenizerB
     manifest = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
     dtype = np.dtype(manifest["dtype"])
     rows = {split: _open_rows(config, folder, split, dtype, pad_id) for split in Split}
-    sizes = {split: int(manifest["bytes"][split]) for split in Split}
+    spelt = () if config.source == "alignment" else Split  # made-up words could be spelt in any way
+    sizes = {split: int(manifest["bytes"][split]) for split in spelt}
     return Corpus(manifest["fingerprint"], rows, np.load(folder / "train.counts.npy"), sizes)
 
 

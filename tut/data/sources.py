@@ -5,6 +5,7 @@
     data=wikitext                                            WikiText-103, through `datasets`
     data=huggingface data.path=NAME_OR_FOLDER data.name=...  any Hugging Face data set
     data=shards data.files='tokens/*.bin' data.tokenizer=... no text, but tokens: see `tut.data.shards`
+    data=alignment data.alignment=0.5                        made-up text: see `tut.data.alignment`
 
 To add a source, write a class with the two members of `Source`, and name it in `open_source` and in
 `tut.config.DataConfig.source`.
@@ -25,6 +26,7 @@ from pathlib import Path
 from typing import Protocol, TextIO
 
 from tut.config import DataConfig
+from tut.data.alignment import Alignment
 from tut.data.articles import articles
 from tut.data.huggingface import HuggingFace, check_saved_splits
 from tut.data.layout import check_no_table, is_sentence_a_line
@@ -66,6 +68,8 @@ def open_source(config: DataConfig) -> Source | Shards:
         return Shards(files_of(config))
     if config.source == "huggingface":
         return HuggingFace(config)
+    if config.source == "alignment":
+        return Alignment(config)
     return PythonDocumentation()
 
 
@@ -75,6 +79,8 @@ def name_of(config: DataConfig) -> str:
         return config.files if isinstance(config.files, str) else ", ".join(config.files)
     if config.source == "huggingface":
         return " ".join(filter(None, (config.path, config.name)))
+    if config.source == "alignment":
+        return f"made-up text with data.alignment={config.alignment:g}"
     return f"the documentation inside Python {platform.python_version()}"
 
 

@@ -1,4 +1,4 @@
-"""The tokenizer: trained on the training split and cached, any of Hugging Face's, or none: tokens are numbers."""
+"""The tokenizer: trained on the training split and cached, any of Hugging Face's, or none: tokens are words already."""
 
 import os
 from collections import Counter
@@ -12,9 +12,12 @@ from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBas
 from transformers.utils import logging
 
 from tut.config import NUMBERS, TRAINED, DataConfig, ObjectiveConfig
+from tut.data.alignment import Alignment
 from tut.data.encoding import fingerprint
 from tut.data.shards import Shards
 from tut.data.sources import Source
+from tut.data.special_tokens import SPECIAL, marks_around
+from tut.data.word_level import numbers, of_words
 from tut.errors import TutError, one_line
 from tut.splits import Split
 from tut.system.background import interruptibly
@@ -41,7 +44,7 @@ def load_tokenizer(
         TutError: there is no such tokenizer, or it lacks a token that the objective or the packing needs.
     """
     if data.tokenizer == NUMBERS:
-        return _numbers(data.vocab_size)
+        return numbers(data.vocab_size)
     if data.tokenizer == TRAINED and pretrained is None:
         assert not isinstance(source, Shards)
         key = digest([_VERSION, source.fingerprint, data.vocab_size, objective.name])
@@ -59,15 +62,6 @@ def load_tokenizer(
     assert isinstance(tokenizer, PreTrainedTokenizerBase)
     _require(tokenizer, data, objective, said)
     return tokenizer
-
-
-def _numbers(vocab_size: int) -> PreTrainedTokenizerFast:
-    """Return a tokenizer whose words are the numbers of tokens that others have made: `0`, `1`, ..."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
-
-    words = Tokenizer(models.WordLevel({str(number): number for number in range(vocab_size)}))
-    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    return PreTrainedTokenizerFast(tokenizer_object=words)
 
 
 def as_read_back(
@@ -146,13 +140,19 @@ def _require(tokenizer: PreTrainedTokenizerBase, data: DataConfig, objective: Ob
 
 
 def _train(data: DataConfig, objective: ObjectiveConfig, source: Source, folder: Path) -> None:
-    train = _train_wordpiece if objective.name == "mlm" else _train_byte_bpe
     level = logging.get_verbosity()
     logging.set_verbosity_error()
     try:
-        train(data.vocab_size, source).save_pretrained(folder)
+        _made(data, objective, source).save_pretrained(folder)
     finally:
         logging.set_verbosity(level)
+
+
+def _made(data: DataConfig, objective: ObjectiveConfig, source: Source) -> PreTrainedTokenizerFast:
+    if isinstance(source, Alignment):
+        return of_words(source.words, objective)
+    train = _train_wordpiece if objective.name == "mlm" else _train_byte_bpe
+    return train(data.vocab_size, source)
 
 
 def _feed(train: Callable[[Iterator[str]], None], documents: Iterator[str]) -> None:
@@ -192,9 +192,8 @@ def _train_wordpiece(vocab_size: int, source: Source) -> PreTrainedTokenizerFast
     4. Make a new tokenizer of the vocabulary alone, in which these pieces are not special.
     """
     from tokenizers import BertWordPieceTokenizer
-    from tokenizers.processors import BertProcessing
 
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    special = list(SPECIAL["mlm"].values())
     trainer = BertWordPieceTokenizer(lowercase=True)
     # private, here and below: these classes wrap a `Tokenizer`, and have no public way to it
     normalizer = trainer._tokenizer.normalizer
@@ -218,17 +217,8 @@ def _train_wordpiece(vocab_size: int, source: Source) -> PreTrainedTokenizerFast
 
     _feed(train, source.documents(Split.TRAIN))
     tokenizer = BertWordPieceTokenizer(vocab=trainer.get_vocab(), lowercase=True)
-    start = ("[CLS]", tokenizer.token_to_id("[CLS]"))
-    end = ("[SEP]", tokenizer.token_to_id("[SEP]"))
-    tokenizer._tokenizer.post_processor = BertProcessing(end, start)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer._tokenizer,
-        pad_token="[PAD]",
-        unk_token="[UNK]",
-        cls_token="[CLS]",
-        sep_token="[SEP]",
-        mask_token="[MASK]",
-    )
+    tokenizer._tokenizer.post_processor = marks_around(tokenizer._tokenizer)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer._tokenizer, **SPECIAL["mlm"])
 
 
 def _alphabet(source: Source, normalize: Callable[[str], str]) -> list[str]:
@@ -250,13 +240,12 @@ def _train_byte_bpe(vocab_size: int, source: Source) -> PreTrainedTokenizerFast:
     """
     from tokenizers import ByteLevelBPETokenizer
 
-    end = "<|endoftext|>"
-    pad = "<|pad|>"  # rows have no padding, but some architectures cannot do without the token
+    special = list(dict.fromkeys(SPECIAL["clm"].values()))
     tokenizer = ByteLevelBPETokenizer()
 
     def train(documents: Iterator[str]) -> None:
-        tokenizer.train_from_iterator(documents, vocab_size=vocab_size, special_tokens=[end, pad], show_progress=False)
+        tokenizer.train_from_iterator(documents, vocab_size=vocab_size, special_tokens=special, show_progress=False)
 
     _feed(train, source.documents(Split.TRAIN))
     # private: as above
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer._tokenizer, bos_token=end, eos_token=end, pad_token=pad)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer._tokenizer, **SPECIAL["clm"])

@@ -13,6 +13,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, 
 
 import tut.model.architectures  # noqa: F401  (makes TUT's own networks known)
 from tut.config import NUMBERS, TRAINED, DataConfig, ModelConfig
+from tut.data.special_tokens import special_ids
 from tut.data.tokenizer import vocabulary_size
 from tut.errors import TutError, did_you_mean, key_to_blame, one_line
 from tut.model import pretrained
@@ -26,8 +27,6 @@ HEADS = {"mlm": MODEL_FOR_MASKED_LM_MAPPING, "clm": MODEL_FOR_CAUSAL_LM_MAPPING}
 _NAMES = {"mlm": "masked", "clm": "causal"}
 _LONGEST_QUOTE = 300
 _KINDS = ("pad", "bos", "eos", "cls", "sep", "mask")
-_TRAINED = {"mlm": {"pad": 0, "cls": 2, "sep": 3, "mask": 4}, "clm": {"bos": 0, "eos": 0, "pad": 1}}
-"""The ids that a tokenizer gets which TUT trains; see `tut.data.tokenizer`."""
 _SET_BY_TUT = {
     "vocab_size": "it follows from data.tokenizer",
     "dtype": "it follows from trainer.precision",
@@ -63,7 +62,9 @@ class Tokens:
         if data.tokenizer == NUMBERS:
             return cls(data.vocab_size, dict.fromkeys(_KINDS))
         if data.tokenizer == TRAINED:
-            return cls(data.vocab_size, {kind: _TRAINED[objective].get(kind) for kind in _KINDS})
+            special = special_ids(objective)
+            size = data.words + len({*special.values()}) if data.source == "alignment" else data.vocab_size
+            return cls(size, {kind: special.get(kind) for kind in _KINDS})
         return cls(data.vocab_size, dict.fromkeys(_KINDS, 0))
 
 

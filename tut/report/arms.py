@@ -47,6 +47,9 @@ class Arm:
     """Their mean; None if none is finished."""
     bits_per_byte: float | None = None
     """Mean over its finished runs on the endpoint's split; None if unknown: see `tut.report.bits`."""
+    above_floor: float | None = None
+    """How far the loss on that split is above the best possible one, nats, mean over its finished runs; None if that is
+    unknown: see `tut.report.floor`."""
     above_best: float | None = None
     """How far the last validation loss is above the lowest on the way, nats, mean over its finished runs."""
     chosen: str = ""
@@ -119,6 +122,7 @@ def _arm(setting: str, name: str, runs: pd.DataFrame, endpoint: Endpoint) -> Arm
         seconds=float(done["seconds"].sum()),
         seconds_a_run=_mean(done["seconds"]),
         bits_per_byte=_mean(done[f"{endpoint.split}_bits_per_byte"]),
+        above_floor=_mean(done[f"{endpoint.split}_loss"] - done[f"{endpoint.split}_floor"]),
         above_best=_mean(done["above_best"]),
         chosen=str(runs["chosen"].iloc[0]) if "chosen" in runs else "",
     )

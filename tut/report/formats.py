@@ -8,7 +8,7 @@ import pandas as pd
 from tut.errors import TutError, did_you_mean
 from tut.report.endpoint import Endpoint
 from tut.report.numbers import MINUS
-from tut.report.tables import AT_ITS_BEST, INTERVAL, P, score_column
+from tut.report.tables import ABOVE_FLOOR, AT_ITS_BEST, INTERVAL, P, score_column
 
 FORMATS = ("text", "csv", "markdown", "latex", "json")
 _LEFT_OUT_FIRST = (
@@ -24,6 +24,7 @@ _LEFT_OUT_FIRST = (
     "steps",
     "parameters",
     "bits per byte",
+    ABOVE_FLOOR,
     P,
     "seeds",
     INTERVAL,

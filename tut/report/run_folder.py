@@ -120,6 +120,7 @@ def read_run(record: Record, notes: Notes) -> tuple[dict[str, Any], list[Row]] |
         if about["status"] == Status.FINISHED:
             about |= _final_scores(split, rows, about, notes)
         about[f"{split}_bits_per_byte"] = bits_per_byte(about[f"{split}_loss"], state, split)
+        about[f"{split}_floor"] = (state.get("data") or {}).get(f"{split.words}_floor", math.nan)
     return about, rows
 
 

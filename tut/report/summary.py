@@ -14,6 +14,7 @@ from tut.report.arms import Arm
 from tut.report.baselines import check_beside_selection
 from tut.report.comparison import Comparisons, compare
 from tut.report.endpoint import endpoint_of
+from tut.report.floor import note_on_floor
 from tut.report.formats import chosen, narrowed
 from tut.report.interaction import interactions, sentence_on
 from tut.report.look_record import read_record, record_folders
@@ -91,7 +92,8 @@ def report_of(
         for one, own in zip(comparisons.comparisons, under, strict=True)
     )
     on_keys = [sentence_on(one, endpoint) for one in interactions(comparisons.comparisons)]
-    notes = (*results.notes, *notes_on_endpoint, *comparisons.notes, *on_keys)
+    on_floor = note_on_floor(results.runs, split)
+    notes = (*results.notes, *notes_on_endpoint, *on_floor, *comparisons.notes, *on_keys)
     return Report(results, comparisons, sentences, notes, places)
 
 

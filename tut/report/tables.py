@@ -14,6 +14,7 @@ from tut.report.run_folder import METRICS
 from tut.report.statistics import Interval
 from tut.splits import Split
 
+ABOVE_FLOOR = "above floor"
 AT_ITS_BEST = "at its best"
 DIFFERENCE = "difference"
 INTERVAL = "95% CI of the arm"
@@ -47,6 +48,7 @@ def _numbers(arm: Arm, comparisons: Comparisons) -> dict[str, object]:
     if comparison is not None:
         line |= _numbers_of_comparison(comparison, endpoint)
     return line | {
+        f"{endpoint.split}_above_floor": arm.above_floor,
         f"{endpoint.split}_bits_per_byte": arm.bits_per_byte,
         "parameters": arm.parameters,
         "above_best": arm.above_best,
@@ -137,6 +139,7 @@ def text(comparisons: Comparisons) -> pd.DataFrame:
     """
     endpoint = comparisons.endpoint
     form = form_of_changes(comparisons)
+    form_above_floor = form_of([arm.above_floor for arm in comparisons.arms], "loss")
     lines = []
     for arm in comparisons.arms:
         line = {"untie": arm.label, AT_ITS_BEST: arm.chosen, "seeds": _finished(arm)}
@@ -155,6 +158,7 @@ def text(comparisons: Comparisons) -> pd.DataFrame:
                 "verdict": comparison.verdict,
             }
         line |= {
+            ABOVE_FLOOR: as_text(arm.above_floor, form_above_floor),
             "bits per byte": "" if arm.bits_per_byte is None else f"{arm.bits_per_byte:.4f}",
             "parameters": f"{arm.parameters:,}" if arm.parameters else "",
             "steps": f"{arm.total_steps:,}" if arm.total_steps else "",

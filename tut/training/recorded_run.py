@@ -17,7 +17,7 @@ from tut.system.signals import StopRequest
 from tut.tracking.record import Record, Row, Status
 from tut.tracking.token_scores import TokenScores
 from tut.tracking.tracker import start_tracker
-from tut.training import checkpoint, resume
+from tut.training import checkpoint, floor, resume
 from tut.training.assignment import Assignment
 from tut.training.identity import (
     as_asked,
@@ -221,6 +221,7 @@ class RecordedRun(Replica):
         inputs = self.inputs
         timeline = inputs.timeline
         corpus = inputs.corpus
+        known = floor.floors(inputs)
         tied_size = sum(parameter.numel() for parameter in self.state.network.parameters()) - pair.output.numel()
         untied_size = tied_size + int(self.untied_rows.sum()) * pair.output.shape[1]
         batch = inputs.batches[0][0]
@@ -236,7 +237,8 @@ class RecordedRun(Replica):
             resumed_from=None if resumed_from is None else str(resumed_from),
             data={"fingerprint": corpus.fingerprint, "vocab_size": vocabulary_size(inputs.tokenizer)}
             | {f"{split.words}_tokens": rows.n_tokens for split, rows in corpus.rows.items()}
-            | {f"{split.words}_bytes": size for split, size in corpus.bytes.items()},
+            | {f"{split.words}_bytes": size for split, size in corpus.bytes.items()}
+            | {f"{split.words}_floor": loss for split, loss in known.items()},
             parameters={"tied": tied_size, "untied": untied_size},
             hardware={
                 **hardware(inputs.device),
@@ -262,6 +264,8 @@ class RecordedRun(Replica):
             self._devices(),
         )
         log.info("%s", memory.describe(terms))
+        if told_of_floor := floor.in_words(inputs, known):
+            log.info("%s", told_of_floor)
 
     def _as_known(self) -> dict[str, Any]:
         """Return what state.json says of a run that is another once its untie point is found."""
