@@ -10,7 +10,7 @@ from test_tracking import messages
 from tut.cli.preflight import preflight
 from tut.config import WandbConfig
 from tut.errors import TutError
-from tut.tracking.tracker import check_tracker
+from tut.tracking.tracker import check_trackers
 from tut.tracking.wandb_environment import filled_in, mode_of, only_what_counts
 
 SHORT = (*SMALL, "trainer.max_steps=2", "untie.step=1", "trainer.device=cpu")
@@ -43,31 +43,31 @@ def variables(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 def test_mode(typed: str | None, given: dict[str, str], mode: str, variables: pytest.MonkeyPatch) -> None:
     for name, value in given.items():
         variables.setenv(name, value)
-    check_tracker("wandb", WandbConfig(mode=typed))
+    check_trackers(["wandb"], WandbConfig(mode=typed))
     assert mode_of(WandbConfig(mode=typed)) == mode
 
 
 def test_a_mode_that_there_is_not_is_refused_by_the_name_of_the_variable(variables: pytest.MonkeyPatch) -> None:
     variables.setenv("WANDB_MODE", "ofline")
     with pytest.raises(TutError, match=r"^WANDB_MODE=ofline: choose from .*; did you mean 'offline'\?$"):
-        check_tracker("wandb", WandbConfig())
-    check_tracker("none", WandbConfig())
-    check_tracker("wandb", WandbConfig(mode="offline"))
+        check_trackers(["wandb"], WandbConfig())
+    check_trackers([], WandbConfig())
+    check_trackers(["wandb"], WandbConfig(mode="offline"))
 
 
 def test_what_is_left_open_is_filled_in(variables: pytest.MonkeyPatch) -> None:
-    assert filled_in(WandbConfig()) == WandbConfig(project="tut", tags=[])
-    assert filled_in(WandbConfig(), "the sweep").group == "the sweep"
+    assert filled_in(WandbConfig()) == WandbConfig(project="tut")
     given = {"PROJECT": "mine", "ENTITY": "us", "RUN_GROUP": "ours", "TAGS": "one, two,,1.0", "MODE": "offline"}
+    given |= {"NAME": "called", "NOTES": "why", "RUN_ID": "known"}
     for name, value in given.items():
         variables.setenv(f"WANDB_{name}", value)
-    filled = WandbConfig(project="mine", entity="us", group="ours", tags=["one", "two", "1.0"])
-    assert filled_in(WandbConfig(), "the sweep") == filled
-    typed = WandbConfig("online", "other", "them", "theirs", [])
-    assert filled_in(typed, "the sweep") == typed
+    filled = WandbConfig(None, "mine", "us", "ours", "called", ["one", "two", "1.0"], "why", "known")
+    assert filled_in(WandbConfig()) == filled
+    typed = WandbConfig("online", "other", "them", "theirs", "mine", [], "because", "this")
+    assert filled_in(typed) == typed
     for name in given:
         variables.setenv(f"WANDB_{name}", "")
-    assert filled_in(WandbConfig(), "the sweep") == WandbConfig(project="tut", group="the sweep", tags=[])
+    assert filled_in(WandbConfig()) == WandbConfig(project="tut")
 
 
 def test_the_client_sees_only_what_counts(variables: pytest.MonkeyPatch) -> None:
