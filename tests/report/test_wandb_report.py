@@ -81,7 +81,6 @@ def test_what_arrives(written: Path, server: Server) -> None:
         assert run.files[logged[key]["path"]] == (written / f"{key}.png").read_bytes()
     assert run.files[logged["page"]["path"]].decode() == (written / "index.html").read_text()
 
-
     assert_workspace(server, of_workspace, run_id, ["optimizer.value.lr", "arm.value"])
 
 

@@ -162,7 +162,7 @@ def _log_page(
             settings=client_settings(),
         )
         for step, values in differences.iterrows():
-            run.log({"step": step, **values.dropna()}, step=step, commit=True)  # type: ignore[arg-type]
+            run.log({"step": step, **values.dropna()}, step=step, commit=True)
         media: dict[str, Any] = {path.stem: wandb.Image(str(path)) for path in figures}
         run.log({**media, "page": wandb.Html(page.read_text(encoding="utf-8"), inject=False)})
         run.finish()

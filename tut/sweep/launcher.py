@@ -113,6 +113,8 @@ def launch(
             if settings.dry_run:
                 _only_show(todo, settings.keep, folder, backend)
             disk.check_room(todo, settings.keep, folder.path)
+            if first == 0:  # of a sweeper that searches, which launches again and again
+                _say_where(todo)
             outcomes = _carry_out(todo, settings, context, folder, backend, command, tracked, stop)
             stop.obey()  # a sweeper that searches would go on
             return _results(todo, outcomes)
@@ -254,6 +256,9 @@ def _tell(todo: Todo, backend: Backend) -> None:
         f"{steps['without_sharing']:,}",
         backend,
     )
+
+
+def _say_where(todo: Todo) -> None:
     shown = [run for run in todo.runs if run.loss is None and "wandb" in run.config.trackers]
     if shown:
         say_where(shown[0].config.wandb, [run.folder for run in todo.runs])

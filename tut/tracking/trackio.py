@@ -59,7 +59,7 @@ class TrackioTracker:
 
         self._entries.flush()
         with redirect_stdout(StringIO()):
-            trackio.finish()
+            trackio.finish()  # type: ignore[no-untyped-call]
         log.info("Trackio: trackio show --project %s", self._project)
 
 

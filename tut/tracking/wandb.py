@@ -61,8 +61,9 @@ class WandbTracker:
         self._began = time.time() - last
         for earlier in record.folder.glob("wandb/offline-run-*"):  # `wandb sync` would upload it too
             shutil.rmtree(earlier)
+        asked = mode_of(config.wandb)  # before its variable is hidden
         with only_what_counts():
-            self._run = _open(online_or_not(mode_of(config.wandb)), config, record, run_id)
+            self._run = _open(online_or_not(asked), config, record, run_id)
         if not self._run.offline:
             record.update_state(wandb_url=self._run.url)  # for reports, which link to it
         for name in (*(f"{split}/*" for split in Split), "untied"):
@@ -179,17 +180,16 @@ def _tags(config: Config) -> list[str]:
     return [model, config.objective.name, config.data.source]
 
 
+def _cut(key: str, text: str) -> str:
+    return fitting(text, LONGEST[key])
+
+
 def _open(mode: str, config: Config, record: Record, run_id: str) -> Any:
     import wandb
 
     arm = arm_in(config, record)
     settings = filled_in(config.wandb)
     tags = _tags(config) if settings.tags is None else settings.tags
-    named = {
-        "job_type": os.environ.get("WANDB_JOB_TYPE") or arm,
-        "name": settings.name or name_of(config, arm),
-        "group": settings.group or "",
-    }
     return wandb.init(
         mode=mode,  # type: ignore[arg-type]
         dir=record.folder,
@@ -197,10 +197,12 @@ def _open(mode: str, config: Config, record: Record, run_id: str) -> Any:
         resume="allow" if mode == "online" and config.resume != "never" else None,
         project=settings.project,
         entity=settings.entity,
-        tags=[fitting(tag, LONGEST["tags"]) for tag in tags if tag],
+        tags=[_cut("tags", tag) for tag in tags if tag],
         notes=settings.notes,
         config={"arm": arm, **_about(record), **config.to_dict()},
         reinit="create_new",  # a tracker before this one in the process may have failed and left its run open
         settings=client_settings(),
-        **{key: fitting(name, LONGEST[key]) or None for key, name in named.items()},
+        job_type=_cut("job_type", os.environ.get("WANDB_JOB_TYPE") or arm),
+        name=_cut("name", settings.name or name_of(config, arm)),
+        group=_cut("group", settings.group or "") or None,
     )
