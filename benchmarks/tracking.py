@@ -3,10 +3,10 @@
 python -m benchmarks.tracking                  about two minutes on two CPU cores
 python -m benchmarks.tracking --steps 5000     longer, where the machine is noisy
 
-One run at the demo's size, whose rows go to W&B (offline), to TensorBoard and nowhere by turns, each row to the next of
-the three. A turn lasts from a row to the next one, at the default logging interval. So the three see the same machine,
+One run at the demo's size, whose rows go to W&B (offline), to TensorBoard, to Trackio and nowhere by turns, each row to
+the next of them. A turn lasts from a row to the next one, at the default logging interval. So all see the same machine,
 and what a tracker does meanwhile, in threads or processes of its own, falls into its own turn. A ratio is the median of
-those within each round of three turns, with its standard error.
+those within each round of turns, with its standard error.
 """
 
 import argparse
@@ -60,6 +60,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.environ["TUT_HOME"] = str(folder / "home")
+        os.environ["TRACKIO_DIR"] = str(folder / "trackio-home")
         shown: list[ByTurns] = []
 
         def start(config: Config, record: Record, run_id: str) -> Tracker:

@@ -75,6 +75,7 @@ def pytest_configure(config: pytest.Config) -> None:
     torch.set_num_threads(1)
     register_schema()
     os.environ["TUT_HOME"] = str(SHARED / "home")
+    os.environ["TRACKIO_DIR"] = str(SHARED / "trackio")
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in what a script starts with `&`; tests press Ctrl-C
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if _is_first(config):

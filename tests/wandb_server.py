@@ -60,7 +60,7 @@ class Run:
 
 
 class Server:
-    """Serves until `stop`; `runs` and `views` (saved reports, by id) hold what has arrived."""
+    """Serves until `stop`; `runs` and `views` (saved reports and workspaces, by id) hold what has arrived."""
 
     def __init__(self) -> None:
         self.runs: dict[str, Run] = {}
@@ -148,6 +148,8 @@ class Server:
             "ProjectInternalId": lambda _: {"project": {"id": PROJECT["id"], "internalId": PROJECT["id"]}},
             "ProjectViews": self._views,
             "upsertView": self._upsert_view,
+            "UpsertView2": self._upsert_view,
+            "View": self._view,
             "Viewer": lambda _: {
                 "viewer": {
                     "id": "1",
@@ -178,15 +180,29 @@ class Server:
         run.upsert |= {key: value for key, value in variables.items() if value is not None}
         return {"upsertBucket": {"bucket": run.bucket(), "inserted": inserted}}
 
+    def _view(self, variables: dict[str, Any]) -> dict[str, Any]:
+        edges = [{"node": view} for view in self.workspaces if view["name"] == variables["viewName"]]
+        return {"project": {"allViews": {"edges": edges}}}
+
+    @property
+    def workspaces(self) -> list[dict[str, Any]]:
+        """The saved views of the project's workspace."""
+        return [view for view in self.views.values() if view["type"] == "project-view"]
+
+    @property
+    def reports(self) -> dict[str, dict[str, Any]]:
+        """The saved reports, by id."""
+        return {name: view for name, view in self.views.items() if view["type"] != "project-view"}
+
     def _views(self, variables: dict[str, Any]) -> dict[str, Any]:
-        edges = [{"node": view, "cursor": view["id"]} for view in self.views.values()]
+        edges = [{"node": view, "cursor": view["id"]} for view in self.reports.values()]
         return {"project": {"allViews": {"edges": edges, "pageInfo": LAST_PAGE}}}
 
     def _upsert_view(self, variables: dict[str, Any]) -> dict[str, Any]:
-        name = variables["id"] or f"view-{len(self.views)}"
+        name = variables.get("id") or f"view-{len(self.views)}"
         project = {"id": PROJECT["id"], "name": variables["projectName"], "entityName": variables["entityName"]}
         view = self.views[name] = {**variables, "id": name, "project": project, "updatedAt": "2026-01-01T00:00:00"}
-        return {"upsertView": {"view": view, "inserted": variables["id"] is None}}
+        return {"upsertView": {"view": view, "inserted": variables.get("id") is None}}
 
     def _resume_status(self, variables: dict[str, Any]) -> dict[str, Any]:
         run = self.runs.get(variables["name"])

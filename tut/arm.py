@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Any
 
-from tut.config import NEVER, Config, marked_keys
+from tut.config import NEVER, RAMPS, Config, marked_keys
 from tut.marks import Decides, KnownBy, Mark, flat, marks_of
 
 
@@ -20,6 +20,29 @@ def unusual_untying(config: dict[str, Any]) -> list[str]:
     """Return in what a run's untying differs from the defaults, in the words of overrides: `init=fresh`."""
     own = marked_keys(config, _is_of_untying)
     return [f"{_short(key)}={value}" for key, value in own.items() if value != _USUAL[key]]
+
+
+def ramp_and_rest(config: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """Return the same in two parts: over how long a run unties by degrees, and all else."""
+    unusual = unusual_untying(config)
+    ramp = [word for word in unusual if word.partition("=")[0] in RAMPS]
+    return ramp, [word for word in unusual if word not in ramp]
+
+
+def arm_of(config: Config, ramp_steps: int) -> str:
+    """Return the name of the arm that a run is of, as far as its own config says.
+
+    It is the name that a report gives it, unless another run there gives the same point, or ramp, in other words.
+
+    Args:
+        config: the run.
+        ramp_steps: over how many steps it unties by degrees; 0 is at once, whatever was asked for.
+    """
+    point = config.untie.arm
+    if point == NEVER:
+        return NEVER
+    ramp, rest = ramp_and_rest(config.to_dict())
+    return " ".join([point, *(ramp if ramp_steps else []), *rest])
 
 
 def _short(key: str) -> str:

@@ -41,7 +41,7 @@ HELD_OUT = 20
 """Of a text that is made to measure, training tokens for each token of validation, and for each of test."""
 RESUME_WORDS = ("auto", "never")
 WANDB_MODES = ("auto", "online", "offline", "disabled")
-TRACKERS = ("wandb", "tensorboard", "none")
+TRACKERS = ("wandb", "tensorboard", "trackio", "none")
 
 
 @dataclass
@@ -472,9 +472,18 @@ class WandbConfig:
     entity: str | None = nothing(None)
     """The user or team; null: WANDB_ENTITY, or else your default."""
     group: str | None = nothing(None)
-    """Runs to show together; null: WANDB_RUN_GROUP, or else the name of the sweep's folder."""
+    """Runs to show together; null: WANDB_RUN_GROUP, or else the name of the sweep, with its date. Two sweeps of one
+    group have the runs that they share once."""
+    name: str | None = nothing(None)
+    """What the run is called; null: WANDB_NAME, or else its arm and seed. In a sweep it comes before what tells the run
+    from the others."""
     tags: list[str] | None = nothing(None)
-    """Labels for the run; null: WANDB_TAGS, between commas."""
+    """Labels for the run; null: WANDB_TAGS, between commas, or else its architecture, objective and source of text."""
+    notes: str | None = nothing(None)
+    """What you want to remember of it; null: WANDB_NOTES."""
+    id: str | None = nothing(None)
+    """By which W&B knows the run; null: WANDB_RUN_ID, or else made of what the run is, so that the same run goes on
+    there wherever it is started again. A sweep gives each run its own."""
 
     def __post_init__(self) -> None:
         if self.mode is not None:
@@ -517,15 +526,16 @@ class Config:
     report: ReportConfig = field(default_factory=ReportConfig)
     seed: int = state(0)
     """Decides initial weights, order of rows, masks and dropout. Runs of one seed see the same of each."""
-    tracker: str = nothing("wandb")
-    """What shows the record while it grows: `wandb`, `tensorboard` (in the run folder's `tensorboard/`), or `none`."""
+    tracker: Any = nothing("wandb")
+    """What shows the record while it grows: `wandb`, `tensorboard` (in the run folder's `tensorboard/`), `trackio` (a
+    local dashboard: `trackio show`), a list of these, or `none`."""
     resume: str = nothing("auto")
     """`auto` (go on from the run folder's newest checkpoint), `never` (start over), or the path of a
     checkpoint, or of a run folder, to fork from."""
 
     def __post_init__(self) -> None:
         limits.check(0 <= self.seed < 2**63, "seed", self.seed, "at least 0 and below 2**63")
-        limits.choice("tracker", self.tracker, TRACKERS)
+        self._check_trackers()
         untie, trainer = self.untie, self.trainer
         if trainer.max_steps is not None:
             ok = not isinstance(untie.step, int) or untie.step < trainer.max_steps
@@ -559,6 +569,21 @@ class Config:
             )
         if data.tokenizer == NUMBERS and self.objective.name == "mlm":
             raise TutError(f"objective=mlm: data.tokenizer={NUMBERS} has no mask token; write objective=clm")
+
+    def _check_trackers(self) -> None:
+        given = [self.tracker] if isinstance(self.tracker, str) else self.tracker
+        ok = bool(given) and _is_list_of_text(given)
+        limits.check(ok, "tracker", self.tracker, f"one of {', '.join(TRACKERS)}, or a list of them")
+        for name in given:
+            limits.choice("tracker", name, TRACKERS)
+        ok = len(set(given)) == len(given) and ("none" not in given or len(given) == 1)
+        limits.check(ok, "tracker", self.tracker, "each tracker once, and none by itself")
+
+    @property
+    def trackers(self) -> list[str]:
+        """Those that `tracker` names; empty with `none`."""
+        given = [self.tracker] if isinstance(self.tracker, str) else self.tracker
+        return [name for name in given if name != "none"]
 
     def _check_pull(self) -> None:
         optimizer, untie = self.optimizer, self.untie

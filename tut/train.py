@@ -27,7 +27,7 @@ with ended_by_signals():  # as in `main`: this takes a second on a busy machine
     from tut.system.files import remove_if_only
     from tut.system.provenance import CONF_DIR
     from tut.system.streams import outlive_readers
-    from tut.tracking.wandb_environment import filled_in, forget_given_run
+    from tut.tracking.wandb_environment import forget_given_run
 
 log = logging.getLogger(__name__)
 
@@ -42,12 +42,15 @@ def _task(composed: DictConfig) -> float | None:
     sweep = settings.mode == RunMode.MULTIRUN
     if sweep:
         forget_given_run()
-    config.wandb = filled_in(config.wandb, Path(settings.sweep.dir).name if sweep else None)
     if sweep:
         command = command_to_go_on("hydra.sweep.dir", settings.sweep.dir)
     else:
         command = command_to_go_on("hydra.run.dir", settings.runtime.output_dir)
     try:
+        if sweep:  # of one of Hydra's own launchers
+            from tut.sweep.tracked import told
+
+            config.wandb = told(config, settings)
         with stop_request() as stop:
             loss = run(config, Path(settings.runtime.output_dir), command=command)
             if sweep:

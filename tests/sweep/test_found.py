@@ -189,7 +189,7 @@ def test_an_open_stage_is_listed_until_others_stand_for_it(tmp_path: Path) -> No
     was_open = before.plan.stages[-1].name
 
     def listed(todo: Todo) -> dict[str, str | None]:
-        with folder.planned("", [todo.task(stage, folder) for stage in todo.plan.stages], todo.steps):
+        with folder.planned("", [todo.task(stage, folder) for stage in todo.plan.stages], todo.steps, {}):
             return {task.name: task.job for task in folder.tasks()}
 
     assert was_open in listed(before)

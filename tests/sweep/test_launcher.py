@@ -24,7 +24,7 @@ from small_sweeps import TINY, start, sweep
 from tut.errors import TutError
 from tut.sweep.backends.base import Backend
 from tut.sweep.config import SETTINGS, LauncherConfig, settings_of
-from tut.sweep.hydra_jobs import Failed, labels
+from tut.sweep.hydra_jobs import Failed, chosen, labels
 from tut.tracking.record import Record
 
 APP = """
@@ -59,6 +59,8 @@ def test_a_job_is_called_after_what_tells_it_apart() -> None:
     assert labels([one], ["seed=0", *typed[1:]], first=3) == ["run 3"]
     assert labels([one, one], typed) == ["run 0", "run 1"]
     assert labels([[], ["seed=1"]], ["seed=0,1"]) == ["run 0", "seed=1"]
+    assert chosen(one, typed) == ["seed=0"]
+    assert chosen(["+sweeps=demo", "untie=never", "seed=0"], ["+sweeps=demo", "seed=0"]) == ["untie=never"]
 
 
 def test_a_failed_job_is_not_told_of_by_hydra(capsys: pytest.CaptureFixture[str]) -> None:

@@ -70,5 +70,5 @@ def test_a_folder_that_is_no_part_of_the_sweep_keeps_its_path(nested: Path, tmp_
     task = next(iter(tasks(nested).values()))
     outside = replace(task, record=str(tmp_path / "outside"))
     folder = SweepFolder(tmp_path / "sweep")
-    with folder.planned("python", [outside], {"planned": 0, "without_sharing": 0}):
+    with folder.planned("python", [outside], {"planned": 0, "without_sharing": 0}, {}):
         assert folder.tasks() == [outside]

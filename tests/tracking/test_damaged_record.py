@@ -97,7 +97,7 @@ def test_what_is_advised_gives_the_same_run_again(finished_run: Path, folder: Pa
 
 def test_a_plan_and_an_outcome_that_are_damaged(tmp_path: Path) -> None:
     folder = SweepFolder(tmp_path)
-    with folder.planned("python -m tut.train", [], {"planned": 3, "without_sharing": 3}):
+    with folder.planned("python -m tut.train", [], {"planned": 3, "without_sharing": 3}, {}):
         pass
     folder.set_outcome("some", Status.FINISHED, seconds=3.5)
     for name, read in (("sweep.json", folder.tasks), ("stages/some/outcome.json", lambda: folder.outcome("some"))):

@@ -15,9 +15,10 @@ from conftest import SMALL, interrupted, make_config, rows
 from wandb.proto.wandb_internal_pb2 import Record as Message
 from wandb_server import Server, serve
 
+import tut
 import tut.tracking.wandb
 from tut.tracking.record import Record
-from tut.tracking.wandb import _arm, _mode
+from tut.tracking.wandb import online_or_not
 from tut.training.assignment import Assignment
 from tut.training.checkpoint import path_of
 from tut.training.run import run
@@ -32,19 +33,21 @@ WORDS = (
     "trainer.checkpoint_every_steps=3",
     "wandb.tags=[one,two]",
     "wandb.group=the sweep",
+    "wandb.notes=why",
 )
 
 
 def expected(folder: Path) -> dict[int, dict[str, Any]]:
-    """Return what W&B should hold: the jsonl files' values, by step."""
+    """Return what W&B's history should hold: the jsonl files' values, by step, without what says nothing new."""
     merged: dict[int, dict[str, Any]] = {}
-    for split in ("train", "valid", "test"):
+    for split in ("train", "valid"):
         for row in rows(folder, split):
-            merged.setdefault(row["step"], {}).update(
-                {key if key in ("step", "epoch", "tokens") else f"{split}/{key}": value for key, value in row.items()}
-            )
-            del merged[row["step"]][f"{split}/tied"]
-            merged[row["step"]]["untied"] = int(not row["tied"])
+            entry = merged.setdefault(row["step"], {})
+            entry |= {key: row.pop(key) for key in ("step", "epoch", "tokens", "seconds")}
+            entry["untied"] = int(not row.pop("tied"))
+            for key in ("lr", "tokens_per_second", "predictions") if split == "valid" else ():
+                del row[key]
+            entry |= {f"{split}/{key}": value for key, value in row.items()}
     return merged
 
 
@@ -70,6 +73,12 @@ def messages(folder: Path) -> Iterator[Message]:
             yield message
 
 
+def opened_in(folder: Path) -> Any:
+    """Return what an offline run was opened with."""
+    (opened,) = [message.run for message in messages(folder) if message.WhichOneof("record_type") == "run"]
+    return opened
+
+
 def offline_history(folder: Path) -> dict[int, dict[str, Any]]:
     found: dict[int, dict[str, Any]] = {}
     for message in messages(folder):
@@ -92,27 +101,31 @@ def test_offline_files_hold_the_record(tmp_path: Path, monkeypatch, caplog) -> N
     with caplog.at_level("INFO"):
         run(make_config(*WORDS, "wandb.mode=offline"), tmp_path)
     assert offline_history(tmp_path) == expected(tmp_path)
-    (opened,) = [message.run for message in messages(tmp_path) if message.WhichOneof("record_type") == "run"]
-    assert (opened.run_group, opened.job_type, list(opened.tags)) == ("the sweep", "untie step=6", ["one", "two"])
+    opened = opened_in(tmp_path)
+    assert (opened.run_group, opened.job_type, list(opened.tags)) == ("the sweep", "step=6", ["one", "two"])
+    assert (opened.display_name, opened.notes) == ("step=6, seed 0", "why")
     config = {item.key: json.loads(item.value_json) for item in opened.config.update}
+    state = Record(tmp_path).state
     assert {key: config[key] for key in ("model", "untie", "seed")} == {
-        key: Record(tmp_path).state["config"][key] for key in ("model", "untie", "seed")
+        key: state["config"][key] for key in ("model", "untie", "seed")
     }
+    about = {"arm": "step=6", "untie_step": 6, "untied": True, "folder": str(tmp_path), "tut_version": tut.__version__}
+    about |= {"data_fingerprint": state["data"]["fingerprint"], "parameters": state["parameters"]["untied"]}
+    assert config.items() >= about.items()
     metrics = {
         m.metric.glob_name or m.metric.name: m.metric
         for m in messages(tmp_path)
         if m.WhichOneof("record_type") == "metric"
     }
     assert all(metrics[name].step_metric == "step" for name in ("train/*", "valid/*", "test/*", "untied", "epoch"))
-    assert metrics["valid/loss"].summary.min
-    assert metrics["valid/acc"].summary.max
+    assert {name for name, metric in metrics.items() if metric.options.hidden} == {"step", "epoch", "tokens", "seconds"}
     summary = {
-        item.key: json.loads(item.value_json)
+        item.key or item.nested_key[0]: json.loads(item.value_json)
         for m in messages(tmp_path)
         if m.WhichOneof("record_type") == "summary"
         for item in m.summary.update
     }
-    assert summary.items() >= {"status": "finished", "untie_step": 6, **best_of(tmp_path)}.items()
+    assert_final(summary, tmp_path)
     assert "wandb sync" in caplog.text
 
 
@@ -131,19 +144,20 @@ def timeless(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{key: value for key, value in row.items() if not key.endswith(TIMINGS)} for row in history]
 
 
-def best_of(folder: Path) -> dict[str, dict[str, float]]:
+def validation_of(folder: Path) -> dict[str, float]:
+    """Return what the summary should say of validation: the last values, and the best."""
     found = rows(folder, "valid")
-    return {
-        "valid/loss": {"min": min(row["loss"] for row in found)},
-        "valid/perplexity": {"min": min(row["perplexity"] for row in found)},
-        "valid/acc": {"max": max(row["acc"] for row in found)},
+    return {f"valid/{name}": found[-1][name] for name in ("loss", "perplexity", "acc")} | {
+        "valid/loss_min": min(row["loss"] for row in found),
+        "valid/perplexity_min": min(row["perplexity"] for row in found),
+        "valid/acc_max": max(row["acc"] for row in found),
     }
 
 
 def assert_final(summary: dict[str, Any], folder: Path) -> None:
     """Assert that a summary has the final test scores, the best validation, and where the run was untied."""
     (test,) = rows(folder, "test")
-    wanted = {f"test/{name}": test[name] for name in ("loss", "perplexity", "acc")} | best_of(folder)
+    wanted = {f"test/{name}": test[name] for name in ("loss", "perplexity", "acc")} | validation_of(folder)
     wanted |= {"status": "finished", "untie_step": 6, "untied": 1}
     assert {key: summary[key] for key in wanted} == wanted
 
@@ -168,7 +182,7 @@ def test_online(tmp_path: Path, server: Server, caplog) -> None:
     assert_final(arrived.summary, tmp_path)
     assert arrived.exit_code == 0
     upsert = arrived.upsert
-    assert (upsert["groupName"], upsert["jobType"], upsert["tags"]) == ("the sweep", "untie step=6", ["one", "two"])
+    assert (upsert["groupName"], upsert["jobType"], upsert["tags"]) == ("the sweep", "step=6", ["one", "two"])
     config = {key: entry["value"] for key, entry in json.loads(upsert["config"]).items()}
     assert config.items() >= Record(tmp_path).state["config"].items()
     assert f"W&B: {server.url}/someone/tut/runs/" in caplog.text
@@ -198,7 +212,7 @@ def test_online_after_a_resume(during: str, tmp_path: Path, server: Server, monk
     assert timeless(history) == timeless([row for _, row in sorted(expected(tmp_path).items())])
     assert arrived.exit_code == 0
     assert_final(arrived.summary, tmp_path)
-    assert best_of(tmp_path)["valid/loss"]["min"] == rows(tmp_path, "valid")[1]["loss"]
+    assert validation_of(tmp_path)["valid/loss_min"] == rows(tmp_path, "valid")[1]["loss"]
 
 
 def test_wandb_sync_of_the_offline_files_gives_the_same_run(tmp_path: Path, server: Server) -> None:
@@ -207,25 +221,11 @@ def test_wandb_sync_of_the_offline_files_gives_the_same_run(tmp_path: Path, serv
     (arrived,) = server.runs.values()
     assert {row["step"]: without_own_keys(row) for row in arrived.history.values()} == expected(tmp_path)
     assert_final(arrived.summary, tmp_path)
-    assert (arrived.upsert["groupName"], arrived.upsert["jobType"]) == ("the sweep", "untie step=6")
+    assert (arrived.upsert["groupName"], arrived.upsert["jobType"]) == ("the sweep", "step=6")
 
 
 def sync(here: Path, *words: str | Path) -> None:
     subprocess.run([sys.executable, "-m", "wandb", "sync", *words], cwd=here, check=True)
-
-
-def test_names_of_arms() -> None:
-    names = {
-        ("untie.epoch=3",): "untie epoch=3",
-        (
-            "untie.step=9",
-            "untie.init=fresh",
-            "untie.output_lr_multiplier=2",
-        ): "untie step=9 init=fresh output_lr_multiplier=2",
-        ("untie.init=fresh",): "untie never",
-    }
-    for words, name in names.items():
-        assert _arm(make_config(*words)) == name
 
 
 def test_where_auto_goes(tmp_path: Path, monkeypatch) -> None:
@@ -241,7 +241,7 @@ def test_where_auto_goes(tmp_path: Path, monkeypatch) -> None:
 
     def mode() -> str:
         wandb.teardown()  # it reads its environment once a process
-        return _mode("auto")
+        return online_or_not("auto")
 
     assert mode() == "offline"
     (tmp_path / "netrc").write_text(f"machine api.wandb.ai\n  login user\n  password {key}\n")
@@ -312,7 +312,7 @@ def test_a_full_disk(tracker: str, tmp_path: Path, monkeypatch, caplog) -> None:
     monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)  # which nobody can remove
     at_validation(2, lambda: (folder / "filler").write_bytes(bytes(2**22 - 2**19)), monkeypatch)
     try:
-        run(make_config(*WORDS, "wandb.mode=offline", f"tracker={tracker}"), tmp_path)
+        run(make_config(*WORDS, "wandb.mode=offline", f"tracker={tracker}", "wandb.id=full"), tmp_path)
     finally:
         subprocess.run(["umount", "--lazy", folder], check=True)
     wanted = rf".*: no more from here, training goes on \(.*{tracker}.*: the disk is full\)"
@@ -344,7 +344,7 @@ def test_a_wandb_that_breaks_down_does_not_fail_the_run(tmp_path: Path, monkeypa
         original(self, *arguments, **named)
 
     monkeypatch.setattr(wandb.Run, "log", fail)
-    run(make_config(*WORDS, "wandb.mode=offline"), tmp_path)
+    run(make_config(*WORDS, "wandb.mode=offline", "wandb.id=broken"), tmp_path)
     assert the_warning(caplog) == "W&B: no more from here, training goes on (disk full)"
     assert Record(tmp_path).state["status"] == "finished"
 

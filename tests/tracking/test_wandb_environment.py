@@ -1,16 +1,17 @@
 """W&B's own environment variables mean what its users expect, after the config, and no run fails by them."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 from conftest import SMALL, UNREPORTED, command, make_config
-from test_tracking import messages
+from test_tracking import opened_in
 
 from tut.cli.preflight import preflight
 from tut.config import WandbConfig
 from tut.errors import TutError
-from tut.tracking.tracker import check_tracker
+from tut.tracking.tracker import check_trackers
 from tut.tracking.wandb_environment import filled_in, mode_of, only_what_counts
 
 SHORT = (*SMALL, "trainer.max_steps=2", "untie.step=1", "trainer.device=cpu")
@@ -43,31 +44,31 @@ def variables(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 def test_mode(typed: str | None, given: dict[str, str], mode: str, variables: pytest.MonkeyPatch) -> None:
     for name, value in given.items():
         variables.setenv(name, value)
-    check_tracker("wandb", WandbConfig(mode=typed))
+    check_trackers(["wandb"], WandbConfig(mode=typed))
     assert mode_of(WandbConfig(mode=typed)) == mode
 
 
 def test_a_mode_that_there_is_not_is_refused_by_the_name_of_the_variable(variables: pytest.MonkeyPatch) -> None:
     variables.setenv("WANDB_MODE", "ofline")
     with pytest.raises(TutError, match=r"^WANDB_MODE=ofline: choose from .*; did you mean 'offline'\?$"):
-        check_tracker("wandb", WandbConfig())
-    check_tracker("none", WandbConfig())
-    check_tracker("wandb", WandbConfig(mode="offline"))
+        check_trackers(["wandb"], WandbConfig())
+    check_trackers([], WandbConfig())
+    check_trackers(["wandb"], WandbConfig(mode="offline"))
 
 
 def test_what_is_left_open_is_filled_in(variables: pytest.MonkeyPatch) -> None:
-    assert filled_in(WandbConfig()) == WandbConfig(project="tut", tags=[])
-    assert filled_in(WandbConfig(), "the sweep").group == "the sweep"
+    assert filled_in(WandbConfig()) == WandbConfig(project="tut")
     given = {"PROJECT": "mine", "ENTITY": "us", "RUN_GROUP": "ours", "TAGS": "one, two,,1.0", "MODE": "offline"}
+    given |= {"NAME": "called", "NOTES": "why", "RUN_ID": "known"}
     for name, value in given.items():
         variables.setenv(f"WANDB_{name}", value)
-    filled = WandbConfig(project="mine", entity="us", group="ours", tags=["one", "two", "1.0"])
-    assert filled_in(WandbConfig(), "the sweep") == filled
-    typed = WandbConfig("online", "other", "them", "theirs", [])
-    assert filled_in(typed, "the sweep") == typed
+    filled = WandbConfig(None, "mine", "us", "ours", "called", ["one", "two", "1.0"], "why", "known")
+    assert filled_in(WandbConfig()) == filled
+    typed = WandbConfig("online", "other", "them", "theirs", "mine", [], "because", "this")
+    assert filled_in(typed) == typed
     for name in given:
         variables.setenv(f"WANDB_{name}", "")
-    assert filled_in(WandbConfig(), "the sweep") == WandbConfig(project="tut", group="the sweep", tags=[])
+    assert filled_in(WandbConfig()) == WandbConfig(project="tut")
 
 
 def test_the_client_sees_only_what_counts(variables: pytest.MonkeyPatch) -> None:
@@ -93,25 +94,51 @@ def test_a_run_by_itself_is_what_the_variables_say(tmp_path: Path) -> None:
     variables = {f"WANDB_{name}": value for name, value in given.items()}
     done = command("tut.train", *SHORT, "wandb.tags=[typed]", "hydra.run.dir=run", cwd=tmp_path, **variables)
     assert done.returncode == 0, done.stderr
-    (opened,) = [message.run for message in messages(tmp_path / "run") if message.WhichOneof("record_type") == "run"]
+    opened = opened_in(tmp_path / "run")
     assert (opened.run_id, opened.project, opened.entity) == ("agents", "mine", "us")
     assert (opened.display_name, opened.run_group, list(opened.tags)) == ("a name", "ours", ["typed"])
 
 
-@pytest.mark.parametrize("launcher", ["local", "basic"])
-def test_runs_of_one_sweep_never_share_an_id(launcher: str, tmp_path: Path) -> None:
+def test_runs_of_one_sweep_never_share_an_id_or_a_name(tmp_path: Path) -> None:
+    """With Hydra's own launcher; for those of TUT see test_wandb_sweep.py."""
     agent = {"WANDB_RUN_ID": "agents", "WANDB_SWEEP_ID": "agents-sweep", "WANDB_MODE": "offline"}
-    words = ("-m", *SHORT, "seed=0,1", "hydra.sweep.dir=sweep", f"hydra/launcher={launcher}", UNREPORTED)
+    words = ("-m", *SHORT, "optimizer.lr=1e-3,2e-3", "hydra.sweep.dir=sweep", "hydra/launcher=basic", UNREPORTED)
     done = command("tut.train", *words, cwd=tmp_path, **agent)
     assert done.returncode == 0, done.stdout + done.stderr
-    runs = [
-        message.run
-        for number in range(2)
-        for message in messages(tmp_path / f"sweep/{number}")
-        if message.WhichOneof("record_type") == "run"
-    ]
+    runs = [opened_in(tmp_path / f"sweep/{number}") for number in range(2)]
     assert len({run.run_id for run in runs} - {"agents"}) == 2
-    assert {(run.run_group, run.sweep_id) for run in runs} == {("sweep", "")}
+    assert [run.display_name for run in runs] == [f"optimizer.lr={lr} step=1, seed 0" for lr in ("0.001", "0.002")]
+    assert len({run.run_group for run in runs}) == 1
+    assert re.fullmatch(r"sweep \d{4}-\d\d-\d\d \d\d-\d\d", runs[0].run_group)
+    assert {(run.job_type, run.sweep_id) for run in runs} == {("step=1", "")}
+
+
+@pytest.mark.parametrize(
+    ("typed", "given", "wanted"),
+    [
+        ([], {"WANDB_PROJECT": "a/b"}, "WANDB_PROJECT=a/b: Invalid project name"),
+        ([], {"WANDB_HTTP_TIMEOUT": "soon"}, "WANDB_HTTP_TIMEOUT=soon: Input should be a valid number"),
+        ([], {"WANDB_BASE_URL": "nowhere"}, "WANDB_BASE_URL=nowhere: Input should be a valid URL"),
+        (["wandb.project=a#b"], {}, "wandb.project=a#b: Invalid project name"),
+        (["wandb.id=a/b"], {"WANDB_NAME": "mine"}, "wandb.id=a/b: Run ID cannot contain"),
+        (["wandb.tags=[" + 65 * "x" + "]"], {}, "wandb.tags=.*: Value error, Tag '.*' is 65 characters"),
+        (["wandb.mode=disabled", "wandb.project=a/b"], {"WANDB_RESUME": "yes"}, None),
+        (["tracker=none", "wandb.project=a/b"], {}, None),
+        ([], {"WANDB_API_KEY": "no key", "WANDB_NOTES": "", "WANDB_UNHEARD_OF": "x"}, None),
+    ],
+)
+def test_what_the_client_would_refuse_is_refused_before(
+    typed: list[str], given: dict[str, str], wanted: str | None, variables: pytest.MonkeyPatch
+) -> None:
+    for name, value in given.items():
+        variables.setenv(name, value)
+    config = make_config(*typed)
+    if wanted is None:
+        check_trackers(config.trackers, config.wandb)
+        return
+    with pytest.raises(TutError, match=f"^{wanted}") as raised:
+        check_trackers(config.trackers, config.wandb)
+    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize("mode", ["", "dryrun", "nonsense"])

@@ -106,12 +106,15 @@ FLIPS: dict[str, tuple[str, ...]] = {
     "wandb.project": ("wandb.project=other",),
     "wandb.entity": ("wandb.entity=someone",),
     "wandb.group": ("wandb.group=other",),
+    "wandb.name": ("wandb.name=mine",),
     "wandb.tags": ("wandb.tags=[a]",),
+    "wandb.notes": ("wandb.notes=why",),
+    "wandb.id": ("wandb.id=mine",),
     "report.margin": ("report.margin=1",),
     "report.seeds": ("report.seeds=3",),
     "report.look_every": ("report.seeds=4", "report.look_every=2"),
     "seed": ("seed=1",),
-    "tracker": ("tracker=none",),
+    "tracker": ("tracker=[tensorboard,wandb]",),
     "resume": ("resume=never",),
 }
 NOT_FLIPPED = {

@@ -122,11 +122,11 @@ def check(config: Config, launcher: type[LauncherConfig] | None, passed: set[str
         from tut.model.build import check_model
         from tut.model.precision import check_precision
         from tut.system.device import check_hardware
-        from tut.tracking.tracker import check_tracker
+        from tut.tracking.tracker import check_trackers
 
     checks: list[tuple[Callable[..., None], list[Any]]] = [
         (_check_resume, [config.resume]),
-        (check_tracker, [config.tracker, config.wandb]),
+        (check_trackers, [config.trackers, config.wandb]),
         (check_source, [config.data]),
         (check_folder, ["data.tokenizer", config.data.tokenizer]),
         (check_model, [config.model, config.objective, config.data]),

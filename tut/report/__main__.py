@@ -7,7 +7,7 @@ python -m tut.report SWEEP_DIR --metric acc             compare on another metri
 python -m tut.report SWEEP_DIR --select optimizer.lr    compare each arm at its own best of the values that were tried
 python -m tut.report SWEEP_DIR --format latex           print the table of arms for a paper
 python -m tut.report SWEEP_DIR --columns untie,difference,verdict    with these columns, in this order
-python -m tut.report SWEEP_DIR --wandb                  save it as a W&B report too, beside the sweep's runs
+python -m tut.report SWEEP_DIR --wandb                  save it in W&B too, as a report and a workspace
 """
 
 import re
@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--format", choices=FORMATS, default="text", help="of what is printed (default: text)")
     parser.add_argument("--columns", metavar="NAME,NAME", type=_names, default=[], help=_COLUMNS)
     parser.add_argument("--output", metavar="FOLDER", type=Path, help=_OUTPUT)
-    parser.add_argument("--wandb", action="store_true", help="save it in W&B too, as a report beside the runs")
+    parser.add_argument("--wandb", action="store_true", help="save it in W&B too: a report, and a view of these runs")
     asked = parser.parse_intermixed_args()
     if asked.margin is not None and not 0 < asked.margin < float("inf"):
         raise TutError(f"--margin {asked.margin}: must be a finite number above 0")
@@ -65,7 +65,8 @@ def main() -> None:
         print_report(report, printed)
         print(f"report: {page}")
     if asked.wandb:
-        print(f"W&B: {publish_report(report, page.parent)}", file=sys.stderr)
+        for url in publish_report(report, page.parent):
+            print(f"W&B: {url}", file=sys.stderr)
 
 
 def _names(typed: str) -> list[str]:

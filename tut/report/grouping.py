@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from tut.arm import is_found, overrides, unusual_untying
-from tut.config import NEVER, POINTS, RAMPS, Config, marked_keys
+from tut.arm import is_found, overrides, ramp_and_rest
+from tut.config import NEVER, POINTS, Config, marked_keys
 from tut.marks import Decides, KnownBy, Mark, marks_of
 
 _SECTIONS = "|".join(one.name for one in fields(Config) if is_dataclass(one.default_factory))
@@ -118,9 +118,7 @@ def name_arms(runs: list[dict[str, Any]]) -> None:
         point = run["arm"]
         if run["untie_step"] is not None and not is_found(point):
             point = points.setdefault((run["setting"], run["untie_step"]), point)
-        unusual = unusual_untying(run["config"])
-        ramp = [word for word in unusual if word.partition("=")[0] in RAMPS]
-        rest = [word for word in unusual if word not in ramp]
+        ramp, rest = ramp_and_rest(run["config"])
         if run["ramp_steps"] is not None:
             ramp = ramps.setdefault((run["setting"], run["ramp_steps"]), ramp) if run["ramp_steps"] else []
         run["arm"] = " ".join([point, *ramp, *rest])

@@ -117,18 +117,20 @@ def _show(axes: Axes, values: Sequence[float] | pd.Series, margin: float) -> Non
         axes.set_ylim(finite.min() - room, finite.max() + room)
 
 
+def paired(results: Results, found: Comparison, comparisons: Comparisons) -> pd.DataFrame:
+    """Return seed, step and `change`: how the validation metric differs to the baseline's of the same seed and step."""
+    metric = comparisons.endpoint.metric
+    ours = rows_of(results, found.arm, Split.VALID)
+    theirs = rows_of(results, found.baseline, Split.VALID)
+    if metric not in ours or metric not in theirs:
+        return pd.DataFrame()
+    both = ours.merge(theirs, on=["seed", "step"], suffixes=("", "_of_baseline"))
+    return both.assign(change=both[metric] - both[f"{metric}_of_baseline"])
+
+
 def difference(results: Results, comparisons: Comparisons) -> Figure | None:
     """Draw the validation metric's paired differences to the baseline over steps: a panel and a scale for each arm."""
-    metric = comparisons.endpoint.metric
-    drawn: list[tuple[Comparison, pd.DataFrame]] = []
-    for found in comparisons.comparisons:
-        ours = rows_of(results, found.arm, Split.VALID)
-        theirs = rows_of(results, found.baseline, Split.VALID)
-        if metric not in ours or metric not in theirs:
-            continue
-        both = ours.merge(theirs, on=["seed", "step"], suffixes=("", "_of_baseline"))
-        if len(both):
-            drawn.append((found, both.assign(change=both[metric] - both[f"{metric}_of_baseline"])))
+    drawn = [(one, both) for one in comparisons.comparisons if len(both := paired(results, one, comparisons))]
     if not drawn:
         return None
     look = looks(comparisons)

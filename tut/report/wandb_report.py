@@ -1,16 +1,24 @@
-"""A report saved in W&B, beside the runs that it is of: the findings, figures, curves, and the whole page."""
+"""A report saved in W&B, beside the runs that it is of: the findings, figures, curves, and the whole page.
+
+And a view of the project's workspace with these runs alone: see `tut.report.wandb_workspace`.
+"""
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from tut.config import WandbConfig
 from tut.errors import TutError, one_line
 from tut.report.answer import answer
 from tut.report.export import PAGE, formatted
+from tut.report.grouping import overrides_of
+from tut.report.over_training import paired
 from tut.report.summary import Report
 from tut.system.files import digest
 from tut.tracking.wandb import client_settings
@@ -18,11 +26,26 @@ from tut.tracking.wandb_environment import filled_in, only_what_counts
 
 JOB_TYPE = "report"
 """The job type of the run that holds the figures and the page. The job type of other runs is the name of their arm."""
+DIFFERENCE = "difference/"
+"""What the names of the metrics begin with that say how an arm differs to its baseline."""
 _CURVES = ("valid/loss", "train/loss")
 
 
-def publish_report(report: Report, folder: Path) -> str:
-    """Save a written report in W&B, in the project of the runs that it is of, and return its URL.
+@dataclass(frozen=True)
+class Places:
+    """Where in W&B the runs are that a report is of."""
+
+    project: str
+    entity: str | None
+    """Its user or team; None is the default of the login."""
+    groups: tuple[str, ...]
+    """The W&B groups whose runs are shown."""
+    keys: tuple[str, ...] = ()
+    """The keys of the config that their settings differ in."""
+
+
+def publish_report(report: Report, folder: Path) -> list[str]:
+    """Save a written report in W&B, in the project of the runs that it is of; return its URL, and the workspace's.
 
     Raises:
         TutError: the runs are not in one project of W&B, or it cannot be saved there.
@@ -34,49 +57,65 @@ def publish_report(report: Report, folder: Path) -> str:
         raise TutError(f"--wandb: the runs are in {len(projects)} projects of W&B; report on each by itself")
     ((project, entity),) = projects
     assert project is not None
-    groups = list(dict.fromkeys(each.group for each in settings if each.group))
+    groups = tuple(dict.fromkeys(each.group for each in settings if each.group))
+    keys = dict.fromkeys(key for setting in report.results.runs["setting"] for key in overrides_of(str(setting)))
     findings = ""
     for finding in report.sentences:
         findings += f"- {finding.words}\n" + "".join(f"  - {remark}\n" for remark in finding.remarks)
     summary = f"**{answer(report.comparisons)}**\n\n{findings}\n{formatted(report, 'markdown')}"
-    return publish(folder, project, entity, groups, summary)
+    return publish(folder, Places(project, entity, groups, tuple(keys)), summary, _differences(report))
 
 
-def publish(folder: Path, project: str, entity: str | None, groups: Sequence[str], summary: str) -> str:
-    """Save a report in W&B, in place of the one of the same groups, and return its URL.
+def _differences(report: Report) -> pd.DataFrame:
+    """Return how each arm's validation metric differs to tied, mean over seeds: a column for each arm, by step."""
+    comparisons = report.comparisons
+    found = {}
+    for one in comparisons.comparisons:
+        both = paired(report.results, one, comparisons)
+        if len(both):
+            found[f"{DIFFERENCE}{one.arm.label}"] = both.groupby("step")["change"].mean()
+    return pd.DataFrame(found)
+
+
+def publish(folder: Path, places: Places, summary: str, differences: pd.DataFrame) -> list[str]:
+    """Save a report in W&B, in place of the one of the same groups, and return its URL and the workspace's.
 
     The figures and the page of a written report go along, in a run of the first group that is replaced as well.
 
     Args:
         folder: what `python -m tut.report` has written: `index.html` and figures as PNG.
-        project: the W&B project that the runs are in.
-        entity: its user or team; None is the default of the login.
-        groups: the W&B groups whose runs are shown, their curves grouped by arm.
+        places: the runs, whose curves are grouped by arm.
         summary: what was found, in Markdown, with the table of arms.
+        differences: how arms differ to their baselines over steps: a column for each, named as a metric.
 
     Raises:
         TutError: there is no group, no wandb-workspaces package or no login, or W&B does not take it.
     """
-    if not groups:
+    if not places.groups:
         raise TutError("W&B: these runs are in no group, so that nothing can be said of them together")
     if find_spec("wandb_workspaces") is None:
         raise TutError("W&B: a saved view needs the wandb-workspaces package: pip install 'tut-lm[workspaces]'")
     with only_what_counts(of_one_run=False):
         _log_in()
-        return _published(folder, project, entity, groups, summary)
+        return _published(folder, places, summary, differences)
 
 
-def _published(folder: Path, project: str, entity: str | None, groups: Sequence[str], summary: str) -> str:
+def _published(folder: Path, places: Places, summary: str, differences: pd.DataFrame) -> list[str]:
     try:
         import wandb
 
-        entity = entity or wandb.Api().default_entity
+        from tut.report.wandb_workspace import save_workspace
+
+        entity = places.entity or wandb.Api().default_entity
         assert entity is not None
+        project, groups, title = places.project, places.groups, _title(places.groups)
         figures = sorted(folder.glob("*.png"))
         figures.sort(key=lambda path: path.stem != "effect")  # the answer comes first
         run_id = digest([JOB_TYPE, entity, project, *groups])[:16]  # the same each time, so that the run is replaced
-        _log_page(run_id, folder / PAGE, figures, project, entity, groups)
-        return _save_report(project, entity, groups, summary, run_id, [path.stem for path in figures])
+        _log_page(run_id, folder / PAGE, figures, project, entity, groups, differences)
+        report = _save_report(project, entity, groups, summary, run_id, [path.stem for path in figures])
+        workspace = save_workspace(run_id, title, project, entity, groups, places.keys, summary, list(differences))
+        return [report, workspace]
     except Exception as error:  # W&B's packages raise exceptions of any type
         raise TutError(f"W&B: the report could not be saved ({one_line(error)})") from error
 
@@ -98,7 +137,13 @@ def _title(groups: Sequence[str]) -> str:
 
 
 def _log_page(
-    run_id: str, page: Path, figures: Sequence[Path], project: str, entity: str, groups: Sequence[str]
+    run_id: str,
+    page: Path,
+    figures: Sequence[Path],
+    project: str,
+    entity: str,
+    groups: Sequence[str],
+    differences: pd.DataFrame,
 ) -> None:
     import wandb
 
@@ -112,9 +157,12 @@ def _log_page(
             group=groups[0],
             job_type=JOB_TYPE,
             name=_title(groups),
+            config={"arm": JOB_TYPE},
             reinit="create_new",
             settings=client_settings(),
         )
+        for step, values in differences.iterrows():
+            run.log({"step": step, **values.dropna()}, step=step, commit=True)
         media: dict[str, Any] = {path.stem: wandb.Image(str(path)) for path in figures}
         run.log({**media, "page": wandb.Html(page.read_text(encoding="utf-8"), inject=False)})
         run.finish()

@@ -40,7 +40,9 @@ class SweepFolder:
         return self.stage(name) / "log.txt"
 
     @contextmanager
-    def planned(self, command: str, tasks: list[Task], steps: dict[str, int]) -> Iterator[None]:
+    def planned(
+        self, command: str, tasks: list[Task], steps: dict[str, int], tracked: dict[str, str]
+    ) -> Iterator[None]:
         """Record what is planned, and keep sweeps with other runs out of this one's folders for the length of a block.
 
         Stages of an earlier plan in the same folder stay in the list, with their jobs, save for an open one whose run
@@ -51,7 +53,7 @@ class SweepFolder:
         """
         with ExitStack() as held:
             with self._alone():
-                earlier = self.tasks() if (self.path / PLANNED).exists() else []
+                earlier = self.tasks() if self.is_planned else []
                 if not held.enter_context(untouched(self.path / "stages" / ".launcher")):
                     check_no_rivals(self.path, earlier, tasks)
                 known = {task.name: task for task in earlier if not self._is_replaced(task, tasks)}
@@ -66,7 +68,8 @@ class SweepFolder:
                     "without_sharing": steps["without_sharing"]
                     + sum(task.end for task in before if task.name not in go_on),
                 }
-                self._write({"command": command, "store": str(home()), "steps": of_all}, list(known.values()))
+                plan = {"command": command, "store": str(home()), "steps": of_all, "tracked": tracked}
+                self._write(plan, list(known.values()))
             yield
 
     def _is_replaced(self, task: Task, tasks: list[Task]) -> bool:
@@ -97,6 +100,11 @@ class SweepFolder:
         record = Path(task.record)
         is_inside = record.is_relative_to(self.path)
         return asdict(task) | {"record": str(record.relative_to(self.path) if is_inside else record)}
+
+    @property
+    def is_planned(self) -> bool:
+        """Whether a sweep has been planned in this folder."""
+        return (self.path / PLANNED).exists()
 
     @property
     def plan(self) -> dict[str, Any]:

@@ -50,6 +50,12 @@ def labels(job_overrides: Sequence[Sequence[str]], typed: Sequence[str], first: 
     return found
 
 
+def chosen(overrides: Sequence[str], typed: Sequence[str]) -> list[str]:
+    """Return the overrides of a job that were not typed for all jobs of its sweep, whichever of them there are yet."""
+    for_all = _as_of_a_job(typed)
+    return [word for word in filter_overrides(list(overrides)) if word not in for_all]
+
+
 def _as_of_a_job(typed: Sequence[str]) -> list[str]:
     """Return the overrides that have one value, as sweepers spell them for a job."""
     parsed = OverridesParser.create().parse_overrides(list(typed))

@@ -47,12 +47,14 @@ from tut.sweep.lineage import paths_of
 from tut.sweep.plan import Priority, Stage, plan
 from tut.sweep.preview import preview
 from tut.sweep.todo import Run, Todo
+from tut.sweep.tracked import Tracked, check_told
 from tut.sweep.work import Open, Work
 from tut.system.files import remove_if_only
 from tut.system.imports import seldom_collected
 from tut.system.signals import Stopped, StopRequest, obey, stop_request
 from tut.tracking.record import Record, Status
-from tut.tracking.wandb_environment import filled_in, forget_given_run
+from tut.tracking.wandb_environment import forget_given_run
+from tut.tracking.wandb_sweep import say_where
 from tut.training import identity
 from tut.training.run import finished_loss
 from tut.words import counted
@@ -96,9 +98,13 @@ def launch(
                 stop.obey()
                 jobs.append(composer.compose(words, first + place))
                 jobs[-1].hydra.sweep.dir = str(config.hydra.sweep.dir)  # which a variable of a job might else name anew
-                configs.append(_config_of(jobs[-1], folder))
+                configs.append(_config_of(jobs[-1]))
             backend = _backend(settings, configs)
-            runs = _runs(jobs, configs, labels(job_overrides, plain(config.hydra.overrides.task), first), backend)
+            typed = plain(config.hydra.overrides.task)
+            runs = _runs(jobs, configs, labels(job_overrides, typed, first), backend)
+            tracked = Tracked.of(config, folder)
+            for run, words in zip(runs, job_overrides, strict=True):
+                run.config.wandb = tracked.told(run.inputs, words, typed)
             paths = paths_of([(run.inputs, backend.environment(run.inputs)) for run in runs])
             todo = Todo(runs, plan(paths, [place for place, run in enumerate(runs) if run.config.untie.arm == NEVER]))
             check_apart([(run.label, run.folder) for number, run in enumerate(runs) if number not in todo.plan.same_as])
@@ -107,7 +113,9 @@ def launch(
             if settings.dry_run:
                 _only_show(todo, settings.keep, folder, backend)
             disk.check_room(todo, settings.keep, folder.path)
-            outcomes = _carry_out(todo, settings, context, folder, backend, command, stop)
+            if first == 0:  # of a sweeper that searches, which launches again and again
+                _say_where(todo)
+            outcomes = _carry_out(todo, settings, context, folder, backend, command, tracked, stop)
             stop.obey()  # a sweeper that searches would go on
             return _results(todo, outcomes)
     except (TutError, OSError) as error:
@@ -126,13 +134,12 @@ def _refuse_another_app(config: DictConfig) -> None:
         )
 
 
-def _config_of(composed: DictConfig, folder: SweepFolder) -> Config:
-    """Return a job's config; its runs are one group in W&B unless that has a name."""
+def _config_of(composed: DictConfig) -> Config:
     be_current(composed)
     config = Config.from_hydra(composed)
     if config.resume != "auto":
         raise TutError(f"resume={config.resume}: a sweep goes on from the store by itself; leave resume=auto")
-    config.wandb = filled_in(config.wandb, folder.path.name)
+    check_told(config)
     return config
 
 
@@ -202,12 +209,13 @@ def _carry_out(
     folder: SweepFolder,
     backend: Backend,
     command: str,
+    tracked: Tracked,
     stop: StopRequest,
 ) -> dict[str, Outcome]:
     """Have trained what is left, and return what became of each stage of it. Say what was not finished, and why."""
     store.reserve(folder.path, {stage.lineage for stage in todo.plan.stages})
     tasks = [todo.task(stage, folder) for stage in todo.plan.stages]
-    with folder.planned(command, tasks, todo.steps):
+    with folder.planned(command, tasks, todo.steps, tracked.as_plain()):
         _tell(todo, backend)
         priorities = todo.plan.priorities()
         work = [_work(todo, stage, priorities[stage], settings.keep, context, folder, backend) for stage in todo.stages]
@@ -248,6 +256,12 @@ def _tell(todo: Todo, backend: Backend) -> None:
         f"{steps['without_sharing']:,}",
         backend,
     )
+
+
+def _say_where(todo: Todo) -> None:
+    shown = [run for run in todo.runs if run.loss is None and "wandb" in run.config.trackers]
+    if shown:
+        say_where(shown[0].config.wandb, [run.folder for run in todo.runs])
 
 
 def _work(

@@ -1,12 +1,13 @@
-"""Trackers, which show a run while it grows, beside its record: in W&B, in TensorBoard, or nowhere.
+"""Trackers, which show a run while it grows, beside its record: in W&B, TensorBoard, Trackio, several, or nowhere.
 
 Nothing here can fail a run: if a tracker cannot start or breaks down, one warning says so and training goes on. The
 package behind a tracker is loaded only if it is used.
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib.util import find_spec
 from typing import Protocol
 
@@ -14,12 +15,14 @@ from tut.config import Config, WandbConfig
 from tut.errors import TutError, one_line
 from tut.splits import Split
 from tut.tracking.record import Record, Row, Status
-from tut.tracking.wandb_environment import mode_of
+from tut.tracking.wandb_environment import check_values, mode_of
 
 log = logging.getLogger(__name__)
 
-_NAMES = {"wandb": "W&B", "tensorboard": "TensorBoard", "none": ""}
-"""What a person calls each value of the key `tracker`."""
+_NAMES = {"wandb": "W&B", "tensorboard": "TensorBoard", "trackio": "Trackio"}
+"""What a person calls each tracker."""
+_EXTRAS = ("tensorboard", "trackio")
+"""Those whose package is installed only if it is asked for; it has the same name."""
 
 
 class Tracker(Protocol):
@@ -32,39 +35,64 @@ class Tracker(Protocol):
         """Close what is shown, and say where it is. `untie_step` is None for a run that is tied to the end."""
 
 
-def check_tracker(tracker: str, wandb: WandbConfig) -> None:
-    """Check that the package behind a tracker is there, and that it is told nothing that cannot be.
+def check_trackers(trackers: list[str], wandb: WandbConfig) -> None:
+    """Check that the packages behind trackers are there, and that they are told nothing that cannot be.
 
     Raises:
-        TutError: it is not, or it is.
+        TutError: one is not, or is.
     """
-    if tracker == "wandb":
-        mode_of(wandb)
-    if tracker == "tensorboard" and find_spec("tensorboard") is None:
-        raise TutError("tracker=tensorboard: needs the tensorboard package: pip install 'tut-lm[tensorboard]'")
+    if "wandb" in trackers and mode_of(wandb) != "disabled":
+        check_values(wandb)
+    for name in _EXTRAS:
+        if name in trackers and find_spec(name) is None:
+            raise TutError(f"tracker={name}: needs the {name} package: pip install 'tut-lm[{name}]'")
 
 
 def start_tracker(config: Config, record: Record, run_id: str) -> Tracker:
-    """Start the tracker that the config asks for, and show it the metric rows there are already. Nothing is raised.
+    """Start the trackers that the config asks for, and show them the metric rows there are already. Nothing is raised.
 
     Args:
         config: the run's config, all of which is shown.
         record: the files of the run.
         run_id: the same whenever the run goes on, so that W&B continues it.
     """
+    trackers = []
+    for name in config.trackers:
+        start = partial(_started, name, config, record, run_id)
+        trackers.append(_Unfailing(_NAMES[name], start, record))
+    return _Several(trackers)
 
-    def start() -> Tracker | None:
-        if config.tracker == "tensorboard":
-            from tut.tracking.tensorboard import TensorBoardTracker
 
-            return TensorBoardTracker(config, record)
-        if config.tracker == "wandb" and mode_of(config.wandb) != "disabled":
-            from tut.tracking.wandb import WandbTracker
+def _started(name: str, config: Config, record: Record, run_id: str) -> Tracker | None:
+    """Return a tracker that has been started; None if W&B's variables switch it off."""
+    if name == "tensorboard":
+        from tut.tracking.tensorboard import TensorBoardTracker
 
-            return WandbTracker(config, record, run_id)
+        return TensorBoardTracker(config, record)
+    if name == "trackio":
+        from tut.tracking.trackio import TrackioTracker
+
+        return TrackioTracker(config, record, run_id)
+    if mode_of(config.wandb) == "disabled":
         return None
+    from tut.tracking.wandb import WandbTracker
 
-    return _Unfailing(_NAMES[config.tracker], start, record)
+    return WandbTracker(config, record, run_id)
+
+
+class _Several:
+    """Trackers that are shown the same; perhaps none."""
+
+    def __init__(self, trackers: Sequence[Tracker]) -> None:
+        self._trackers = trackers
+
+    def log(self, split: Split, row: Row) -> None:
+        for tracker in self._trackers:
+            tracker.log(split, row)
+
+    def finish(self, status: Status, untie_step: int | None) -> None:
+        for tracker in self._trackers:
+            tracker.finish(status, untie_step)
 
 
 class _Unfailing:

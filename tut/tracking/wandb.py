@@ -3,14 +3,16 @@
 import logging
 import os
 import shutil
+import time
+from pathlib import Path
 from typing import Any
 
-from tut.arm import unusual_untying
-from tut.config import NEVER, Config
+from tut.config import Config
 from tut.errors import one_line
 from tut.splits import Split
 from tut.tracking.disk import check_room
-from tut.tracking.metrics import SHARED, metrics
+from tut.tracking.metrics import SHARED, Entries, metrics
+from tut.tracking.naming import arm_in, fitting, name_of
 from tut.tracking.record import Record, Row, Status
 from tut.tracking.wandb_environment import filled_in, mode_of, only_what_counts
 
@@ -22,6 +24,8 @@ END_SECONDS = 30.0
 """How long a run that is over waits for the rest of its rows to be uploaded."""
 _BEST = {"loss": min, "perplexity": min, "acc": max}
 """Which of the values of a validation metric is its best one."""
+LONGEST = {"job_type": 64, "tags": 64, "group": 128, "name": 128}
+"""Characters that W&B takes, at most."""
 
 
 class WandbTracker:
@@ -34,6 +38,9 @@ class WandbTracker:
     W&B accepts one entry for each step, so the metric rows of a step (of training, then of validation) are joined. They
     are sent when the next step begins. If a run is killed before that, none of them is sent, and all are when it goes
     on.
+
+    What a run has come to is in its summary: the last and the best validation, and the scores on the test split, which
+    make no curve.
     """
 
     def __init__(self, config: Config, record: Record, run_id: str) -> None:
@@ -47,48 +54,52 @@ class WandbTracker:
         Raises:
             Exception: whatever the client may raise, if the run cannot even be written offline.
         """
-        self._waiting: dict[str, Any] = {}
-        self._best: dict[str, float] = {}
+        self._record = record
+        self._summary: dict[str, float] = {}
+        self._entries = Entries(self._send)
+        last = max((row["seconds"] for split in Split for row in record.rows(split)), default=0.0)
+        self._began = time.time() - last
         for earlier in record.folder.glob("wandb/offline-run-*"):  # `wandb sync` would upload it too
             shutil.rmtree(earlier)
+        asked = mode_of(config.wandb)  # before its variable is hidden
         with only_what_counts():
-            self._run = _open(_mode(mode_of(config.wandb)), config, record, run_id)
+            self._run = _open(online_or_not(asked), config, record, run_id)
         if not self._run.offline:
             record.update_state(wandb_url=self._run.url)  # for reports, which link to it
-        for split in Split:
-            self._run.define_metric(f"{split}/*", step_metric="step")
-        for name in SHARED:
+        for name in (*(f"{split}/*" for split in Split), "untied"):
             self._run.define_metric(name, step_metric="step")
-        for name, best in _BEST.items():
-            self._run.define_metric(f"{Split.VALID}/{name}", step_metric="step", summary=best.__name__)
+        for name in ("epoch", "tokens", "seconds"):  # other axes, which are no charts
+            self._run.define_metric(name, step_metric="step", hidden=True)
+        self._run.define_metric("step", hidden=True)
 
     def log(self, split: Split, row: Row) -> None:
+        shown = metrics(split, row)
+        if split != Split.TRAIN:
+            self._summary |= {name: value for name, value in shown.items() if name not in SHARED}
         if split == Split.VALID:
             for name, best in _BEST.items():
-                self._best[name] = best(row[name], self._best.get(name, row[name]))
-        if row["step"] < self._run.starting_step:
+                key = f"{split}/{name}_{best.__name__}"
+                self._summary[key] = best(row[name], self._summary.get(key, row[name]))
+        if split == Split.TEST or row["step"] < self._run.starting_step:
             return  # W&B has it from before the run was cut off
-        if self._waiting and self._waiting["step"] != row["step"]:
-            self._send()
-        self._waiting |= {"step": row["step"], **metrics(split, row)}
+        # W&B's own clock knows this process alone, not the trunk or an earlier try, whose rows are sent at once.
+        when = {"seconds": row["seconds"], "_timestamp": self._began + row["seconds"]}
+        self._entries.add(row["step"], {"step": row["step"], **when, **shown})
 
-    def _send(self) -> None:
-        if self._waiting:
-            if self._run.offline:
-                check_room(self._run.dir)  # the client itself would lose the rows and not say so
-            self._run.log(self._waiting, step=self._waiting["step"], commit=True)
-            self._waiting = {}
+    def _send(self, step: int, values: dict[str, Any]) -> None:
+        if self._run.offline:
+            check_room(self._run.dir)  # the client itself would lose the rows and not say so
+        self._run.log(values, step=step, commit=True)
 
     def finish(self, status: Status, untie_step: int | None) -> None:
         run = self._run
         # Online, the last step of an unfinished run may have more rows to come: it is sent when the run goes on.
         if status == Status.FINISHED or run.offline:
-            self._send()
-        # W&B computes the best value itself, but only over what came since a resume.
-        best = {f"{Split.VALID}/{name}": {_BEST[name].__name__: value} for name, value in self._best.items()}
-        run.summary.update(
-            {"status": status.value, "untie_step": untie_step, **best}
-        )  # of an enum W&B would take the name
+            self._entries.flush()
+        run.config.update(_about(self._record), allow_val_change=True)  # the untie point may have been found
+        # W&B computes the last value itself, but only over what came since a resume. Of an enum it takes the name.
+        run.summary.update({"status": status.value, "untie_step": untie_step, **self._summary})
+        self._keep_log()
         folder = os.path.relpath(os.path.dirname(run.dir))
         try:
             run.finish(exit_code=0 if status == Status.FINISHED else 1)
@@ -100,17 +111,26 @@ class WandbTracker:
         else:
             log.info("W&B: %s", run.url)
 
+    def _keep_log(self) -> None:
+        """Let what the run has said, all tries included, be its log in W&B: Hydra has written it beside the record."""
+        logs = sorted(self._record.folder.glob("*.log"))
+        said = [path.read_text(encoding="utf-8", errors="replace") for path in logs]
+        if said:
+            shown = Path(self._run.dir) / "output.log"
+            shown.write_text("".join(said), encoding="utf-8")
+            self._run.save(shown, base_path=self._run.dir, policy="now")
 
-def _mode(asked: str) -> str:
+
+def online_or_not(asked: str) -> str:
     """Return the mode that a run is opened in, given the value of wandb.mode: `online` or `offline`.
 
     It is online if there is a login and the server accepts it, unless offline was asked for. If online was asked for,
     or the server does not answer, a warning says why it is not.
     """
-    import wandb
-
     if asked == "offline":
         return asked
+    import wandb
+
     wandb.setup(wandb.Settings(silent=True))  # else it asks the server for the user's name, only to print it
     reason = ""
     try:
@@ -124,12 +144,6 @@ def _mode(asked: str) -> str:
     if reason:
         log.warning("W&B: not online, this run is written offline (%s)", reason)
     return "offline"
-
-
-def _arm(config: Config) -> str:
-    """Name an arm by its untie point, and by what else is unusual about its untying."""
-    unusual = [] if config.untie.arm == NEVER else unusual_untying(config.to_dict())
-    return " ".join(["untie", config.untie.arm, *unusual])
 
 
 def client_settings() -> Any:
@@ -146,23 +160,49 @@ def client_settings() -> Any:
     )
 
 
+def _about(record: Record) -> dict[str, Any]:
+    """Return what a run's config does not say, and its record does."""
+    state = record.state
+    untie_step = state.get("untie_step")
+    return {
+        "untie_step": untie_step,
+        "untied": untie_step is not None,
+        "data_fingerprint": (state.get("data") or {}).get("fingerprint"),
+        "parameters": (state.get("parameters") or {}).get("tied" if untie_step is None else "untied"),
+        "folder": str(record.folder.absolute()),
+        "tut_version": (state.get("versions") or {}).get("tut"),
+    }
+
+
+def _tags(config: Config) -> list[str]:
+    """Return the labels of a run that was given none: its architecture, its objective, and where its text is from."""
+    model = config.model.architecture or Path(config.model.pretrained or "").name
+    return [model, config.objective.name, config.data.source]
+
+
+def _cut(key: str, text: str) -> str:
+    return fitting(text, LONGEST[key])
+
+
 def _open(mode: str, config: Config, record: Record, run_id: str) -> Any:
     import wandb
 
-    arm = _arm(config)
+    arm = arm_in(config, record)
     settings = filled_in(config.wandb)
+    tags = _tags(config) if settings.tags is None else settings.tags
     return wandb.init(
         mode=mode,  # type: ignore[arg-type]
         dir=record.folder,
-        id=os.environ.get("WANDB_RUN_ID") or run_id,
+        id=settings.id or run_id,
         resume="allow" if mode == "online" and config.resume != "never" else None,
         project=settings.project,
         entity=settings.entity,
-        group=settings.group,
-        job_type=os.environ.get("WANDB_JOB_TYPE") or arm,
-        name=os.environ.get("WANDB_NAME") or f"{arm}, seed {config.seed}",
-        tags=settings.tags,
-        config=config.to_dict(),
+        tags=[_cut("tags", tag) for tag in tags if tag],
+        notes=settings.notes,
+        config={"arm": arm, **_about(record), **config.to_dict()},
         reinit="create_new",  # a tracker before this one in the process may have failed and left its run open
         settings=client_settings(),
+        job_type=_cut("job_type", os.environ.get("WANDB_JOB_TYPE") or arm),
+        name=_cut("name", settings.name or name_of(config, arm)),
+        group=_cut("group", settings.group or "") or None,
     )

@@ -4,16 +4,21 @@ They are what W&B's users have in their shells and job scripts, and what `wandb 
 """
 
 import os
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 
 from tut import limits
 from tut.config import WANDB_MODES, WandbConfig
+from tut.errors import TutError, one_line
 from tut.system.environment import without
 
 _OLDER_WORDS = {"run": "online", "dryrun": "offline"}  # for modes
 _YES = ("1", "true", "yes", "on")
 _READ_HERE = ("WANDB_MODE", "WANDB_TAGS")
+_SECRET = ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE")
+_SETTINGS = {"project": "project", "entity": "entity", "tags": "run_tags", "id": "run_id"}
+"""Keys of `wandb` whose values the client checks, and what it calls them."""
 _OF_ONE_RUN = ("WANDB_RUN_ID", "WANDB_RESUME", "WANDB_SWEEP_ID", "WANDB_SWEEP_PARAM_PATH")
 
 
@@ -33,21 +38,56 @@ def mode_of(config: WandbConfig) -> str:
     return mode
 
 
-def filled_in(config: WandbConfig, sweep: str | None = None) -> WandbConfig:
-    """Return a config in which what was left open is what W&B's variables say.
-
-    Args:
-        config: with the keys that were given; those are left as they are.
-        sweep: the name of the run's sweep, which is its group if nothing says another.
-    """
+def filled_in(config: WandbConfig) -> WandbConfig:
+    """Return a config in which what was left open is what W&B's variables say, and null where they do not."""
     tags = [tag.strip() for tag in os.environ.get("WANDB_TAGS", "").split(",") if tag.strip()]
     return replace(
         config,
         project=config.project or os.environ.get("WANDB_PROJECT") or "tut",
         entity=config.entity or os.environ.get("WANDB_ENTITY") or None,
-        group=config.group or os.environ.get("WANDB_RUN_GROUP") or sweep,
-        tags=tags if config.tags is None else config.tags,
+        group=config.group or os.environ.get("WANDB_RUN_GROUP") or None,
+        name=config.name or os.environ.get("WANDB_NAME") or None,
+        tags=(tags or None) if config.tags is None else config.tags,
+        notes=config.notes or os.environ.get("WANDB_NOTES") or None,
+        id=config.id or os.environ.get("WANDB_RUN_ID") or None,
     )
+
+
+def check_values(config: WandbConfig) -> None:
+    """Check what W&B's client makes of its variables, and of the keys that are given, of which it would refuse a run.
+
+    The client is not loaded if there are none.
+
+    Raises:
+        TutError: one is nothing that there is.
+    """
+    variables = {name: {name: os.environ[name]} for name in sorted(os.environ) if _is_given(name)}
+    keys = {f"wandb.{key}": {name: getattr(config, key)} for key, name in _SETTINGS.items() if getattr(config, key)}
+    if not variables and not keys:
+        return
+    import wandb
+
+    for name, given in variables.items():
+        with _told(name, given[name]):
+            wandb.Settings().update_from_env_vars(given)
+    for key, setting in keys.items():
+        with _told(key, *setting.values()):
+            wandb.Settings(**setting)
+
+
+def _is_given(name: str) -> bool:
+    return name.startswith("WANDB_") and name not in (*_READ_HERE, *_SECRET) and os.environ[name] != ""
+
+
+@contextmanager
+def _told(name: str, value: object) -> Iterator[None]:
+    """Say in one line what the client finds wrong with a value, which it may check by pydantic."""
+    try:
+        yield
+    except Exception as error:
+        errors = getattr(error, "errors", None)
+        reason = errors()[0]["msg"] if callable(errors) else one_line(error)
+        raise TutError(f"{name}={value}: {reason}") from error
 
 
 def forget_given_run() -> None:

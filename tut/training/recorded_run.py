@@ -11,7 +11,7 @@ from tut.data.tokenizer import vocabulary_size
 from tut.errors import TutError
 from tut.model import memory
 from tut.splits import Split
-from tut.system.files import digest, write_whole
+from tut.system.files import write_whole
 from tut.system.provenance import hardware
 from tut.system.signals import StopRequest
 from tut.tracking.record import Record, Row, Status
@@ -20,12 +20,13 @@ from tut.tracking.tracker import start_tracker
 from tut.training import checkpoint, floor, resume
 from tut.training.assignment import Assignment
 from tut.training.identity import (
-    as_asked,
+    code_digest,
     course,
     determinants,
     difference,
     environment,
     expectation,
+    name_as_asked,
     result,
     special_tokens,
 )
@@ -111,14 +112,14 @@ class RecordedRun(Replica):
             test = trainer.row(**self._score(Split.TEST))
             self._write(Split.TEST, test)
             self._save_final()
+            scores = f"loss {test['loss']:.4f}, perplexity {test['perplexity']:.2f}, accuracy {test['acc']:.4f}"
+            log.info("test %s; model in %s", scores, self.record.final)
             status = Status.FINISHED
         finally:
             if self.tracker is not None:
                 self.tracker.finish(status, self.inputs.timeline.untie_step)
         *_, validation = self.record.rows(Split.VALID)
         self.record.update_state(validation=validation, test=test, peak_memory=memory.peak(self.state.device))
-        scores = f"loss {test['loss']:.4f}, perplexity {test['perplexity']:.2f}, accuracy {test['acc']:.4f}"
-        log.info("test %s; model in %s", scores, self.record.final)
         return float(validation["loss"])
 
     def _score(self, split: Split) -> Row:
@@ -213,7 +214,8 @@ class RecordedRun(Replica):
             self.inputs.tokenizer.save_pretrained(temporary)
 
     def _run_id(self) -> str:
-        return digest([as_asked(self.inputs), str(self.record.folder.absolute())])[:16]
+        """Return by what trackers know the run: made of what it is, unless it was told, as by its sweep."""
+        return self.config.wandb.id or name_as_asked(self.inputs, {"code": code_digest()})
 
     def _describe(self, resumed_from: Path | None) -> None:
         """Say in state.json, and in one line, what this run is."""

@@ -156,7 +156,7 @@ def test_a_job_finds_where_its_run_unties(tmp_path: Path, monkeypatch: pytest.Mo
     todo = Todo([run], planned())
     trunk, last = todo.stages
     assert (trunk.start, trunk.end, last.start, last.end, last.is_open) == (0, 24, 14, 24, True)
-    with folder.planned("python -m tut.train -m", [todo.task(stage, folder) for stage in todo.stages], todo.steps):
+    with folder.planned("python -m tut.train -m", [todo.task(stage, folder) for stage in todo.stages], todo.steps, {}):
         pass
     for stage in todo.stages:
         work = Work(
