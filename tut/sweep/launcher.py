@@ -25,6 +25,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, NoReturn
 
+import torch
 from hydra.core.utils import JobReturn, configure_log, setup_globals
 from hydra.errors import CompactHydraException
 from hydra.types import HydraContext
@@ -41,13 +42,15 @@ from tut.sweep.backends.base import Backend, Outcome
 from tut.sweep.composition import Composer, be_current, plain
 from tut.sweep.config import LauncherConfig, check_settings
 from tut.sweep.display import print_failures
+from tut.sweep.estimate import Speeds
 from tut.sweep.folder import SweepFolder, check_apart
 from tut.sweep.hydra_jobs import labels, pack, result
 from tut.sweep.lineage import paths_of
 from tut.sweep.plan import Priority, Stage, plan
 from tut.sweep.preview import preview
-from tut.sweep.todo import Run, Todo
+from tut.sweep.todo import Run, Todo, steps_left
 from tut.sweep.work import Open, Work
+from tut.system.counting import under_way
 from tut.system.files import remove_if_only
 from tut.system.imports import seldom_collected
 from tut.system.signals import Stopped, StopRequest, obey, stop_request
@@ -92,14 +95,17 @@ def launch(
             folder = SweepFolder(Path(config.hydra.sweep.dir).absolute())
             composer = Composer(context.config_loader, config)
             jobs, configs = [], []
-            for place, words in enumerate(job_overrides):
-                stop.obey()
-                jobs.append(composer.compose(words, first + place))
-                jobs[-1].hydra.sweep.dir = str(config.hydra.sweep.dir)  # which a variable of a job might else name anew
-                configs.append(_config_of(jobs[-1], folder))
+            with under_way("composes the runs", "run", len(job_overrides)) as count:
+                for place, words in enumerate(count.over(job_overrides)):
+                    stop.obey()
+                    jobs.append(composer.compose(words, first + place))
+                    # A variable of a job might else name it anew.
+                    jobs[-1].hydra.sweep.dir = str(config.hydra.sweep.dir)
+                    configs.append(_config_of(jobs[-1], folder))
             backend = _backend(settings, configs)
             runs = _runs(jobs, configs, labels(job_overrides, plain(config.hydra.overrides.task), first), backend)
-            paths = paths_of([(run.inputs, backend.environment(run.inputs)) for run in runs])
+            with under_way("compares the runs", "run", len(runs)) as count:
+                paths = paths_of((run.inputs, backend.environment(run.inputs)) for run in count.over(runs))
             todo = Todo(runs, plan(paths, [place for place, run in enumerate(runs) if run.config.untie.arm == NEVER]))
             check_apart([(run.label, run.folder) for number, run in enumerate(runs) if number not in todo.plan.same_as])
             _check_folders(todo, backend)
@@ -144,18 +150,19 @@ def _backend(settings: LauncherConfig, configs: list[Config]) -> Backend:
 
 def _runs(jobs: list[DictConfig], configs: list[Config], names: list[str], backend: Backend) -> list[Run]:
     runs = []
-    for composed, config, label in zip(jobs, configs, names, strict=True):
-        obey()
-        be_current(composed)
-        folder = Path(composed.hydra.sweep.dir) / composed.hydra.sweep.subdir
-        inputs = backend.inputs(config)
-        loss = finished_loss(inputs, Record(folder))
-        if loss is None:
-            found.settle(inputs, backend.environment(inputs))
-        else:
-            inputs = inputs.as_recorded(Record(folder))
-            inputs.timeline.settle(inputs.timeline.untie_step)
-        runs.append(Run(label, composed, config, folder, inputs, loss))
+    with under_way("plans the runs", "run", len(jobs)) as count:
+        for composed, config, label in count.over(zip(jobs, configs, names, strict=True)):
+            obey()
+            be_current(composed)
+            folder = Path(composed.hydra.sweep.dir) / composed.hydra.sweep.subdir
+            inputs = backend.inputs(config)
+            loss = finished_loss(inputs, Record(folder))
+            if loss is None:
+                found.settle(inputs, backend.environment(inputs))
+            else:
+                inputs = inputs.as_recorded(Record(folder))
+                inputs.timeline.settle(inputs.timeline.untie_step)
+            runs.append(Run(label, composed, config, folder, inputs, loss))
     return runs
 
 
@@ -210,9 +217,12 @@ def _carry_out(
     with folder.planned(command, tasks, todo.steps):
         _tell(todo, backend)
         priorities = todo.plan.priorities()
-        work = [_work(todo, stage, priorities[stage], settings.keep, context, folder, backend) for stage in todo.stages]
-        for item in work:
-            folder.set_outcome(item.name, Status.WAITING)
+        speeds = Speeds()
+        work = []
+        with under_way("prepares the stages", "stage", len(todo.stages)) as count:
+            for stage in count.over(todo.stages):
+                work.append(_work(todo, stage, priorities[stage], settings.keep, context, folder, backend, speeds))
+                folder.set_outcome(stage.name, Status.WAITING)
         _set_right(todo, folder)
         outcomes = backend.carry_out(work, folder, stop)
     failed = [item for item in work if not _is_well(outcomes[item.name])]
@@ -240,14 +250,22 @@ def _tell(todo: Todo, backend: Backend) -> None:
         log.info("%s", line)
     steps = todo.steps
     log.info(
-        "%s in %s: %s%s to train, %s without sharing; on %s",
+        "%s in %s: %s%s to train, %s without sharing; on %s, %s for each stage",
         counted(len(todo.runs), "run"),
         counted(len(todo.plan.stages), "stage"),
         "at most " if todo.is_open else "",
         counted(steps["to_train"], "step"),
         f"{steps['without_sharing']:,}",
         backend,
+        _threads(todo, backend),
     )
+
+
+def _threads(todo: Todo, backend: Backend) -> str:
+    """Say how many of a CPU's threads a stage has, whose processes share them."""
+    there_are = {backend.threads_of(run.inputs) or torch.get_num_threads() for run in todo.runs}
+    fewest, most = min(there_are), max(there_are)
+    return counted(most, "thread") if fewest == most else f"{fewest} to {counted(most, 'thread')}"
 
 
 def _work(
@@ -258,6 +276,7 @@ def _work(
     context: HydraContext,
     folder: SweepFolder,
     backend: Backend,
+    speeds: Speeds,
 ) -> Work:
     run = todo.run_through(stage)
     trainer = run.config.trainer
@@ -274,6 +293,7 @@ def _work(
         threads=backend.threads_of(run.inputs),
         config=run.config.to_dict(),
         assignment=is_to_find if stage.is_open else todo.assignment(stage, keep),
+        cost=speeds.cost(run.inputs, steps_left(stage)),
         hydra=None if todo.ends(stage) is None else pack(context, run.composed),
     )
 

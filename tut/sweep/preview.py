@@ -4,7 +4,7 @@ from tut import store
 from tut.sweep import disk
 from tut.sweep.backends.base import Backend
 from tut.sweep.display import print_tree
-from tut.sweep.estimate import Speeds
+from tut.sweep.estimate import Speeds, saving
 from tut.sweep.folder import SweepFolder
 from tut.sweep.plan import makespan
 from tut.sweep.todo import Todo, steps_left
@@ -38,13 +38,13 @@ def preview(todo: Todo, keep: str, sweep: SweepFolder, backend: Backend) -> None
     for line in todo.repeats():
         print(line)
     steps = todo.steps
-    saved = 1 - steps["planned"] / steps["without_sharing"]
+    saved = saving(steps)
     most, least = ("at most ", "at least ") if todo.is_open else ("", "")
-    saving = f" ({least}{saved:.0%} saved)" if saved >= 0 else ""  # a tied run that only finds a point costs more
+    share = f" ({least}{saved:.0%} saved)" if saved >= 0 else ""  # a tied run that only finds a point costs more
     print(
         f"{counted(len(todo.runs), 'run')}, {counted(len(todo.plan.stages), 'stage')}: "
         f"{most}{counted(steps['planned'], 'step')} planned, "
-        f"{steps['without_sharing']:,} without sharing{saving}; "
+        f"{steps['without_sharing']:,} without sharing{share}; "
         f"{steps['planned'] - steps['to_train']:,} of them done, {most}{steps['to_train']:,} to train"
     )
     print(f"time on {backend}: {_time(todo, backend)}")
@@ -57,10 +57,10 @@ def _time(todo: Todo, backend: Backend) -> str:
     speeds = Speeds()
     seconds = {}
     for stage in todo.stages:
-        each = speeds.seconds_per_step(todo.run_through(stage).inputs)
-        if each is None:
+        cost = speeds.cost(todo.run_through(stage).inputs, steps_left(stage))
+        if cost.seconds_per_step is None:
             return "unknown, for no earlier stage of this kind has been measured"
-        seconds[stage] = each * steps_left(stage)
+        seconds[stage] = cost.seconds_per_step * cost.steps
     slots = {stage: backend.slots_of(todo.run_through(stage).inputs) for stage in todo.stages}
     total = makespan(todo.stages, seconds.__getitem__, backend.slots or sum(slots.values()), slots.__getitem__)
     most = "at most " if todo.is_open else ""
