@@ -11,6 +11,11 @@ from collections.abc import Callable
 import pyte
 
 
+def unspaced(text: str) -> str:
+    """Return text without spaces, which do not show at the edge of a terminal, where long lines are broken."""
+    return "".join(text.split())
+
+
 class Terminal:
     """A pseudo-terminal, and the screen of whoever looks at it, with all that has scrolled out of sight above."""
 
@@ -23,7 +28,7 @@ class Terminal:
 
     def resize(self, columns: int, rows: int) -> None:
         """Change the size of the window, of which the processes in it are told."""
-        fcntl.ioctl(self.writer, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        fcntl.ioctl(self._reader, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         with self._lock:
             self._screen.resize(rows, columns)
 
@@ -49,7 +54,9 @@ class Terminal:
     @property
     def all_lines(self) -> list[str]:
         """What is on it and what has scrolled out of sight, without the empty lines at its end."""
-        above = ["".join(line[column].data for column in range(len(line))).rstrip() for line in self._screen.history.top]
+        above = [
+            "".join(line[column].data for column in range(len(line))).rstrip() for line in self._screen.history.top
+        ]
         lines = [*above, *self.lines]
         while lines and not lines[-1]:
             lines.pop()

@@ -35,7 +35,8 @@ log = logging.getLogger(__name__)
 
 @hydra.main(**MAIN, config_path=str(CONF_DIR), config_name="config")
 def _task(composed: DictConfig) -> float | None:
-    from tut.training.run import run
+    with under_way("loads what a run needs"):
+        from tut.training.run import run
 
     config = Config.from_hydra(composed)
     settings = HydraConfig.get()

@@ -107,11 +107,14 @@ def test_nothing_is_drawn_where_it_would_be_in_the_way(name: str, monkeypatch: p
 
 def test_standard_error_is_drawn_on_where_output_goes_to_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
     terminal = Terminal(80)
-    with (tmp_path / "out.txt").open("w") as file:
-        with on(terminal, monkeypatch, out=file.fileno()), drawn(lambda width, rows: ["drawn"]) as is_drawn:
-            assert is_drawn
-            print("printed")
-            print("told", file=sys.stderr)
+    with (
+        (tmp_path / "out.txt").open("w") as file,
+        on(terminal, monkeypatch, out=file.fileno()),
+        drawn(lambda width, rows: ["drawn"]) as is_drawn,
+    ):
+        assert is_drawn
+        print("printed")
+        print("told", file=sys.stderr)
     assert (tmp_path / "out.txt").read_text() == "printed\n"
     assert terminal.all_lines == ["told"]
 

@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 _SECONDS_BETWEEN_LINES = 30.0
 _MOST_IN_A_LINE = 8  # running stages
+_LEAST_SAVING = 0.005  # below, it would be told as none
 _ROWS_BESIDE_STAGES = 3  # of the table: its head, and two of summary
 _STYLES = {
     Status.RUNNING: "cyan",
@@ -98,18 +99,22 @@ def standing_of(folder: SweepFolder, task: Task) -> Standing:
 
 def print_failures(folder: SweepFolder, failed: Sequence[Task], command: str) -> None:
     """Print which stages failed and why, with the end of what each has said, and how to take the sweep up again."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("not finished", "why", "log"):
-        table.add_column(name, overflow="fold")
+    printer = console()
+
+    def say(line: str, style: str = "") -> None:
+        printer.print(Text(line, style), soft_wrap=True)  # whole, so that a path can be copied
+
+    say("not finished:", "bold")
     for task in failed:
         outcome = folder.outcome(task.name)
-        why = Text(f"{outcome['status']}: {outcome['error'] or ''}".removesuffix(": "))
+        why = f": {outcome['error']}" if outcome["error"] else ""
+        say(f"  {task.title}: {outcome['status']}{why}")
         log = folder.log_of_outcome(task.name)
         if outcome["status"] == Status.FAILED:
             for line in tail(log, 3):
-                why.append(f"\n  {line}", "dim")
-        table.add_row(task.title, why, str(log) if log.exists() else "")
-    console().print(table)
+                say(f"    {line}", "dim")
+        if log.exists():
+            say(f"    log: {log}")
     print(f"\nto train what is missing: {command}", flush=True)
 
 
@@ -211,7 +216,7 @@ class Watch:
         bound = "at most " if self._is_open else "about " if self._slots_are_known else "at least "
         left = "time left: not known yet" if seconds is None else f"{bound}{clock(seconds)} left"
         least = "at least " if self._is_open else ""
-        saved = f", {least}{self._saving:.0%} of steps saved by sharing" if self._saving > 0 else ""
+        saved = f", {least}{self._saving:.0%} of steps saved by sharing" if self._saving >= _LEAST_SAVING else ""
         return f"{left}{saved}"
 
     def _line(self, name: str) -> str:

@@ -130,7 +130,7 @@ class Forecast:
         return min(item.cost.steps, item.end - int(row["step"]))
 
     def _seconds_left(self, name: str, measured: Mapping[str | None, float]) -> float | None:
-        """Return the time of a stage's steps that are left, at its own speed, or that of its kind, or of what there is."""
+        """Return the time of a stage's steps that are left, at its own speed, or its kind's, or that of others."""
         cost = self._work[name].cost
         guesses = (self._measured(name), measured.get(cost.kind), cost.seconds_per_step, measured.get(None))
         each = next((guess for guess in guesses if guess is not None), None)

@@ -50,7 +50,7 @@ class Count:
             return
         self._next_line = time.monotonic() + _SECONDS_BETWEEN_LINES
         if logging.root.handlers:
-            log.info("%s", self)
+            log.info("%s", str(self))
         else:  # Hydra has not set up the log yet
             print(f"tut: {self}", file=sys.stderr)
 
@@ -83,7 +83,7 @@ def under_way(what: str, unit: str = "", total: int | None = None) -> Iterator[C
     """
     count = Count(what, unit, total)
     with screen.drawn(count.drawing) as is_on_terminal:
-        if is_on_terminal:
+        if is_on_terminal or not screen.is_first_process():
             yield count
             return
         _told.append(count)

@@ -43,6 +43,11 @@ def drawn(drawing: Drawing) -> Iterator[bool]:
         yield True
 
 
+def is_first_process() -> bool:
+    """Return whether this process is the one of its run that speaks, or the only one."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def refresh() -> None:
     """Draw anew what has changed. May be called as often as one likes."""
     if _Screen.current is not None:
@@ -67,7 +72,7 @@ class _Screen:
         self._frame = ""
         self._frame_size = (0, 0)
         self._frame_drawn = 0.0
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         self._stand_ins = [_Above(self, real) for real in dict.fromkeys((sys.stdout, sys.stderr)) if _is_terminal(real)]
 
     @classmethod
@@ -77,7 +82,7 @@ class _Screen:
         Of several processes of one run, the first draws. Where standard output is a pipe, its reader may print on the
         same terminal, as `tee` does.
         """
-        if os.environ.get("RANK", "0") != "0" or os.environ.get("TERM") in _UNABLE:
+        if not is_first_process() or os.environ.get("TERM") in _UNABLE:
             return None
         if _is_terminal(sys.stdout):
             return cls(sys.stdout)
@@ -107,7 +112,7 @@ class _Screen:
 
     def draw(self, is_urgent: bool = True) -> None:
         """Draw all there is, unless that was done just now and this is not urgent."""
-        with self._lock:
+        with self.lock:
             if is_urgent or time.monotonic() - self._frame_drawn >= _SECONDS_BETWEEN_FRAMES:
                 self._frame_size = self._size()
                 self._frame = self._composed(*self._frame_size)
@@ -116,7 +121,7 @@ class _Screen:
 
     def print(self, stream: TextIO, text: str) -> None:
         """Print whole lines above what is drawn."""
-        with self._lock:
+        with self.lock:
             self._write(_ERASED)
             stream.write(text)
             stream.flush()
@@ -161,9 +166,10 @@ class _Above:
         """A line whose end is yet to come."""
 
     def write(self, text: str) -> int:
-        whole, newline, self._begun = (self._begun + text).rpartition("\n")
-        if newline:
-            self._screen.print(self.real, whole + newline)
+        with self._screen.lock:
+            whole, newline, self._begun = (self._begun + text).rpartition("\n")
+            if newline:
+                self._screen.print(self.real, whole + newline)
         return len(text)
 
     def writelines(self, lines: Sequence[str]) -> None:
