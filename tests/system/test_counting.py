@@ -28,18 +28,21 @@ def test_elsewhere_a_line_comes_once_it_takes_long(
     """And then now and then; also while a library works in a thread; before there is a log, to standard error."""
     clock = [100.0]
     monkeypatch.setattr(counting.time, "monotonic", lambda: clock[0])
-    monkeypatch.setattr(background.threading.Thread, "is_alive", lambda _: clock[0] < 160)
+    monkeypatch.setattr(background.threading.Thread, "is_alive", lambda _: clock[0] < 230)
     monkeypatch.setattr(background.threading.Thread, "join", lambda _, seconds=None: clock.__setitem__(0, clock[0] + 2))
     with caplog.at_level(logging.INFO):
-        with under_way("quick"):
-            clock[0] += 5
+        with under_way("loads"):
+            clock[0] += 45
             tick()
-        with under_way("plans", "run", 9) as count, under_way("trains a tokenizer"):
-            count.add(3)
+        with under_way("plans", "run", 9) as runs, under_way("trains a tokenizer", "document") as documents:
+            runs.add(3)
+            documents.add(7)
             background.interruptibly(lambda: None)
-        assert caplog.messages == ["trains a tokenizer, 00:10", "trains a tokenizer, 00:40"]
+        said = "trains a tokenizer: 7 documents"
+        assert caplog.messages == [f"{said}, 00:30", f"{said}, 01:00"]
         monkeypatch.setattr(logging.root, "handlers", [])
         with under_way("checks", "run") as count:
-            clock[0] += 20
-            count.add()
-    assert capsys.readouterr().err == "tut: checks: 1 run, 00:20\n"
+            for _ in range(3):
+                clock[0] += 16
+                count.add()
+    assert capsys.readouterr().err == "tut: checks: 3 runs, 00:48\n"

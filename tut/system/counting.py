@@ -1,6 +1,7 @@
 """What takes long before training: a line on the terminal that counts, and elsewhere a line now and then."""
 
 import logging
+import math
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -13,7 +14,6 @@ from tut.words import clock, counted
 log = logging.getLogger(__name__)
 
 _Item = TypeVar("_Item")
-_SECONDS_TO_FIRST_LINE = 10.0
 _SECONDS_BETWEEN_LINES = 30.0
 
 
@@ -24,10 +24,12 @@ class Count:
         self._what, self._unit, self._total = what, unit, total
         self._done = 0
         self._started = time.monotonic()
-        self._next_line = self._started + _SECONDS_TO_FIRST_LINE
+        self._next_line = math.inf
 
     def add(self, number: int = 1) -> None:
         """Count some more as done."""
+        if not self._done:  # until then, a line would not tell how far it is
+            self._next_line = time.monotonic() + _SECONDS_BETWEEN_LINES
         self._done += number
         tick()
 
