@@ -163,11 +163,11 @@ def test_a_sweep_on_a_terminal(tmp_path: Path) -> None:
     shown = unspaced("".join(terminal.all_lines))
     trunk = "trunk of 2 runs with optimizer.lr="
     for line in (
-        f"{trunk}0.001: running on cpu",
-        f"{trunk}1e+30: failed: the loss is nan at step",
-        f"optimizer.lr=1e+30 untie.step=null: skipped: the stage before it is not finished: {trunk}1e+30[",
-        "optimizer.lr=0.001 untie.step=null: finished",
-        "optimizer.lr=0.001 untie.step=30, untied from step 30: finished",
+        f"] {trunk}0.001: running on cpu",
+        f"] {trunk}1e+30: failed: the loss is nan at step",
+        f"] optimizer.lr=1e+30 untie.step=null: skipped: the stage before it is not finished: {trunk}1e+30[",
+        "] optimizer.lr=0.001 untie.step=null: finished",
+        "] optimizer.lr=0.001 untie.step=30, untied from step 30: finished",
         "to train what is missing: ",
     ):
         assert shown.count(unspaced(line)) == 1, line

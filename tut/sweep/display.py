@@ -1,6 +1,7 @@
 """What a person sees of a sweep: the planned tree, the stages as they go, and what failed."""
 
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,12 +20,13 @@ from tut.sweep.estimate import Forecast, saving
 from tut.sweep.folder import SweepFolder, is_alive, last_row, tail
 from tut.sweep.work import Open, Task, Work
 from tut.system import screen
-from tut.tracking.record import Status
+from tut.tracking.record import Row, Status
 from tut.words import clock
 
 log = logging.getLogger(__name__)
 
 _SECONDS_BETWEEN_LINES = 30.0
+_SECONDS_BETWEEN_LOOKS = 1.0  # at the rows of stages
 _MOST_IN_A_LINE = 8  # running stages
 _LEAST_SAVING = 0.005  # below, it would be told as none
 _ROWS_BESIDE_STAGES = 3  # of the table: its head, and two of summary
@@ -140,24 +142,33 @@ class Watch:
         self._is_open = any(isinstance(item.assignment, Open) for item in work)
         self._saving = saving(steps)
         self._standings: Mapping[str, Standing] = {name: Standing(Status.WAITING) for name in self._work}
-        self._told: dict[str, Status] = {}
+        self._rows: dict[str, Row] = {}
+        """The newest row of train.jsonl of each stage, as far as one was seen since it runs."""
+        self._scores: dict[str, Row] = {}
+        """Of valid.jsonl."""
         self._reasons: set[str] = set()
+        self._last_look = -math.inf
         self._last_line = time.monotonic()
 
     def show(self, standings: Mapping[str, Standing]) -> None:
         """Show how each stage stands. What stages wait for is told once, of the first that does."""
-        self._standings = standings
+        before, self._standings = self._standings, standings
+        ended = []
         for name, standing in standings.items():
-            is_new = self._told.get(name, Status.WAITING) != standing.status
-            if is_new or (standing.status == Status.WAITING and standing.why and standing.why not in self._reasons):
-                if self._told.get(name) == Status.RUNNING:
-                    self._note(name)  # its last row
-                self._told[name] = standing.status
-                self._tell(name, standing)
-        if self.is_drawn:
+            is_other = standing.status != before[name].status
+            waits_anew = standing.status == Status.WAITING and standing.why and standing.why not in self._reasons
+            if is_other or waits_anew:
+                self._tell(name)
+            if is_other and before[name].status == Status.RUNNING:
+                ended.append(name)
+        now = time.monotonic()
+        if ended or now - self._last_look >= _SECONDS_BETWEEN_LOOKS:
+            self._last_look = now
+            for name in (*ended, *self._running()):
+                self._look(name)
             screen.refresh()
-        elif time.monotonic() - self._last_line > _SECONDS_BETWEEN_LINES:
-            self._last_line = time.monotonic()
+        if not self.is_drawn and now - self._last_line > _SECONDS_BETWEEN_LINES:
+            self._last_line = now
             running = self._running()
             said = [f"; {self._line(name)}" for name in running[:_MOST_IN_A_LINE]]
             more = f"; and {len(running) - len(said)} more" if len(running) > len(said) else ""
@@ -184,8 +195,9 @@ class Watch:
         lines.append(screen.bar("steps:", done, total, self._outlook(), columns))
         return lines
 
-    def _tell(self, name: str, standing: Standing) -> None:
-        """Say in a line that a stage stands otherwise than it did."""
+    def _tell(self, name: str) -> None:
+        """Say in a line how a stage stands now."""
+        standing = self._standings[name]
         detail = ""
         if standing.status == Status.RUNNING and standing.where:
             detail = f" on {standing.where}"
@@ -196,15 +208,16 @@ class Watch:
         log.info("%s: %s%s", self._work[name].title, standing.status, detail)
 
     def _running(self) -> list[str]:
-        """Return the stages that run, those first that decide how long all takes; and take note of how far they are."""
+        """Return the stages that run, those first that decide how long all takes."""
         running = [name for name, one in self._standings.items() if one.status == Status.RUNNING]
-        for name in running:
-            self._note(name)
         return sorted(running, key=lambda name: self._work[name].priority, reverse=True)
 
-    def _note(self, name: str) -> None:
-        row = last_row(Path(self._work[name].record))
+    def _look(self, name: str) -> None:
+        """Take note of how far a stage is that runs or has ended."""
+        record = Path(self._work[name].record)
+        row = last_row(record)
         if row:
+            self._rows[name], self._scores[name] = row, last_row(record, Split.VALID)
             self._forecast.see(name, row)
 
     def _statuses(self) -> dict[str, Status]:
@@ -226,14 +239,12 @@ class Watch:
 
     def _progress(self, name: str) -> tuple[str, str, str, str]:
         """Return a running stage's step, speed, time left and last validation loss, each empty if it has none yet."""
-        task = self._work[name]
-        row = last_row(Path(task.record))
+        task, row = self._work[name], self._rows.get(name, {})
         step = max(task.start, row.get("step", 0))
         of_all = f"{step:,} of {task.end:,}"
         if step == task.start:
             return of_all, "", "", ""
-        seconds = self._forecast.seconds_left(name)
-        scored = last_row(Path(task.record), Split.VALID)
+        seconds, scored = self._forecast.seconds_left(name), self._scores[name]
         return (
             of_all,
             f"{row['tokens_per_second']:,.0f}",
