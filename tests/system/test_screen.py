@@ -57,6 +57,9 @@ def test_all_that_is_printed_is_whole_and_above_what_is_drawn(columns: int, monk
                     terminal.resize(200 - columns, 20)
                 late.warning("late %d", number)
                 said += [f"print {number}", f"{number} {LONG}", f"late {number}"]
+            for share in range(0, 101, 10):
+                print(f"\r{share}% of somebody's bar", end="", file=sys.stderr, flush=True)
+            print(file=sys.stderr)
             os.write(terminal.writer, b"a program\r\n")
             with drawn(lambda width, rows: ["one more"]):
                 thread = threading.Thread(target=lambda: print("a thread", file=sys.stderr))
@@ -67,7 +70,7 @@ def test_all_that_is_printed_is_whole_and_above_what_is_drawn(columns: int, monk
         late.warning("and this one")
     library.handlers.clear()
     late.handlers.clear()
-    said += ["a program", "a thread", "no end of a line", "afterwards", "and this one"]
+    said += ["100% of somebody's bar", "a program", "a thread", "no end of a line", "afterwards", "and this one"]
     text = "".join(terminal.all_lines)
     places = [text.find(one) for one in said]
     assert -1 not in places, [one for one, place in zip(said, places, strict=True) if place < 0]

@@ -4,7 +4,8 @@ Between the two is an empty line, on which the cursor rests. To draw anew is to 
 become of the window's size meanwhile. What is written past this module, by a library in C or as the `^C` of a key,
 comes to that line and stays. The cursor is never hidden, so no end of the process can leave it so.
 
-Where there is no terminal nothing is drawn, and what is printed goes where it did.
+Where there is no terminal nothing is drawn, and what is printed goes where it did. What takes hold of the streams for
+longer than a drawn block, as W&B does, is to start outside of one: within, others stand in for them.
 """
 
 import logging
@@ -59,6 +60,16 @@ def erase_at_once() -> None:
     if _Screen.current is not None:
         with suppress(OSError, ValueError):
             os.write(_Screen.current.stream.fileno(), _ERASED.encode())
+
+
+def bar(label: str, done: int, total: int, after: str, columns: int) -> str:
+    """Return a line with a bar as long as there is room for, without one if there is next to none."""
+    share = done / max(1, total)
+    before = f"{label} {share:4.0%} "
+    room = columns - len(before) - len(after) - 4
+    if room < _SHORTEST_BAR:
+        return f"{before}{after}"
+    return f"{before}|{'#' * int(share * room):{room}}| {after}"
 
 
 class _Screen:
@@ -167,9 +178,9 @@ class _Above:
 
     def write(self, text: str) -> int:
         with self._screen.lock:
-            whole, newline, self._begun = (self._begun + text).rpartition("\n")
-            if newline:
-                self._screen.print(self.real, whole + newline)
+            *whole, self._begun = (self._begun + text).split("\n")
+            if whole:
+                self._screen.print(self.real, "".join(f"{_as_it_ends(line)}\n" for line in whole))
         return len(text)
 
     def writelines(self, lines: Sequence[str]) -> None:
@@ -180,8 +191,8 @@ class _Above:
 
     def close(self) -> None:
         """Print a line that was not ended."""
-        seen = self._begun.rpartition("\r")[-1].strip()
-        if seen:
+        seen = _as_it_ends(self._begun)
+        if seen.strip():
             self.real.write(f"{seen}\n")
             self.real.flush()
         self._begun = ""
@@ -190,14 +201,9 @@ class _Above:
         return getattr(self.real, name)
 
 
-def bar(label: str, done: int, total: int, after: str, columns: int) -> str:
-    """Return a line with a bar as long as there is room for, without one if there is next to none."""
-    share = done / max(1, total)
-    before = f"{label} {share:4.0%} "
-    room = columns - len(before) - len(after) - 4
-    if room < _SHORTEST_BAR:
-        return f"{before}{after}"
-    return f"{before}|{'#' * int(share * room):{room}}| {after}"
+def _as_it_ends(line: str) -> str:
+    """Return what is seen of a line in the end, which may go back to its start again and again, as a library's bar."""
+    return line.rstrip("\r").rpartition("\r")[-1]
 
 
 def _replace(one: Any, other: Any) -> None:
