@@ -25,7 +25,6 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, NoReturn
 
-import torch
 from hydra.core.utils import JobReturn, configure_log, setup_globals
 from hydra.errors import CompactHydraException
 from hydra.types import HydraContext
@@ -34,7 +33,6 @@ from omegaconf import DictConfig, OmegaConf
 from tut import store
 from tut.config import NEVER, Config
 from tut.console import command_to_go_on, complain
-from tut.data.corpus import told
 from tut.errors import TutError
 from tut.report.callback import show
 from tut.sweep import disk, found
@@ -47,7 +45,7 @@ from tut.sweep.folder import SweepFolder, check_apart
 from tut.sweep.hydra_jobs import labels, pack, result
 from tut.sweep.lineage import paths_of
 from tut.sweep.plan import Priority, Stage, plan
-from tut.sweep.preview import preview
+from tut.sweep.preview import announce, preview
 from tut.sweep.todo import Run, Todo, steps_left
 from tut.sweep.work import Open, Work
 from tut.system.counting import under_way
@@ -58,7 +56,6 @@ from tut.tracking.record import Record, Status
 from tut.tracking.wandb_environment import filled_in, forget_given_run
 from tut.training import identity
 from tut.training.run import finished_loss
-from tut.words import counted
 
 log = logging.getLogger(__name__)
 
@@ -215,7 +212,7 @@ def _carry_out(
     store.reserve(folder.path, {stage.lineage for stage in todo.plan.stages})
     tasks = [todo.task(stage, folder) for stage in todo.plan.stages]
     with folder.planned(command, tasks, todo.steps):
-        _tell(todo, backend)
+        announce(todo, backend)
         priorities = todo.plan.priorities()
         speeds = Speeds()
         work = []
@@ -240,32 +237,6 @@ def _set_right(todo: Todo, folder: SweepFolder) -> None:
     for stage in todo.plan.stages:
         if stage.name not in left and folder.outcome(stage.name)["status"] == Status.RUNNING:
             folder.set_outcome(stage.name, Status.FINISHED)
-
-
-def _tell(todo: Todo, backend: Backend) -> None:
-    """Say what will be trained, on which text, and where."""
-    for text in dict.fromkeys(told(run.config.data, run.inputs.corpus) for run in todo.runs):
-        log.info("%s", text)
-    for line in todo.repeats():
-        log.info("%s", line)
-    steps = todo.steps
-    log.info(
-        "%s in %s: %s%s to train, %s without sharing; on %s, %s for each stage",
-        counted(len(todo.runs), "run"),
-        counted(len(todo.plan.stages), "stage"),
-        "at most " if todo.is_open else "",
-        counted(steps["to_train"], "step"),
-        f"{steps['without_sharing']:,}",
-        backend,
-        _threads(todo, backend),
-    )
-
-
-def _threads(todo: Todo, backend: Backend) -> str:
-    """Say how many of a CPU's threads a stage has, whose processes share them."""
-    there_are = {backend.threads_of(run.inputs) or torch.get_num_threads() for run in todo.runs}
-    fewest, most = min(there_are), max(there_are)
-    return counted(most, "thread") if fewest == most else f"{fewest} to {counted(most, 'thread')}"
 
 
 def _work(

@@ -1,6 +1,11 @@
-"""What a dry run shows: the tree of stages, and what training the missing ones would cost."""
+"""What a sweep says before it trains: what, on which text and where; of a dry run the tree, and what it would cost."""
+
+import logging
+
+import torch
 
 from tut import store
+from tut.data.corpus import told
 from tut.sweep import disk
 from tut.sweep.backends.base import Backend
 from tut.sweep.display import print_tree
@@ -10,6 +15,34 @@ from tut.sweep.plan import makespan
 from tut.sweep.todo import Todo, steps_left
 from tut.sweep.work import Task
 from tut.words import counted
+
+log = logging.getLogger(__name__)
+
+
+def announce(todo: Todo, backend: Backend) -> None:
+    """Say what will be trained, on which text, and where."""
+    for text in dict.fromkeys(told(run.config.data, run.inputs.corpus) for run in todo.runs):
+        log.info("%s", text)
+    for line in todo.repeats():
+        log.info("%s", line)
+    steps = todo.steps
+    log.info(
+        "%s in %s: %s%s to train, %s without sharing; on %s, %s for each stage",
+        counted(len(todo.runs), "run"),
+        counted(len(todo.plan.stages), "stage"),
+        "at most " if todo.is_open else "",
+        counted(steps["to_train"], "step"),
+        f"{steps['without_sharing']:,}",
+        backend,
+        _threads(todo, backend),
+    )
+
+
+def _threads(todo: Todo, backend: Backend) -> str:
+    """Say how many of a CPU's threads a stage has, whose processes share them."""
+    there_are = {backend.threads_of(run.inputs) or torch.get_num_threads() for run in todo.runs}
+    fewest, most = min(there_are), max(there_are)
+    return counted(most, "thread") if fewest == most else f"{fewest} to {counted(most, 'thread')}"
 
 
 def preview(todo: Todo, keep: str, sweep: SweepFolder, backend: Backend) -> None:
