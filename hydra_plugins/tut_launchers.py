@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from tut.cli.hydra_versions import REPLACE
 from tut.sweep.config import SETTINGS, LauncherConfig, LocalConfig, SlurmConfig
+from tut.system.counting import under_way
 
 
 class _StageLauncher(Launcher):
@@ -31,7 +32,8 @@ class _StageLauncher(Launcher):
         self.config = config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        from tut.sweep.launcher import launch
+        with under_way("loads what a sweep needs"):
+            from tut.sweep.launcher import launch
 
         return launch(self.settings, self.hydra_context, self.config, job_overrides, initial_job_idx)
 

@@ -197,12 +197,20 @@ class Forked:
     does is for the tests that start Python themselves.
     """
 
-    def __init__(self, module: str, *arguments: str, cwd: Path, one_stream: bool = False, **environment: str) -> None:
+    def __init__(
+        self,
+        module: str,
+        *arguments: str,
+        cwd: Path,
+        one_stream: bool = False,
+        terminal: int | None = None,
+        **environment: str,
+    ) -> None:
         self.args = (module, *arguments)
         _prepare_to_fork()
         out, err = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115
         self._streams = (out, out) if one_stream else (out, err)
-        numbers = [stream.fileno() for stream in self._streams]
+        numbers = [stream.fileno() if terminal is None else terminal for stream in self._streams]
         self._process = multiprocessing.get_context("fork").Process(
             target=as_main, args=(self.args, cwd, environment, numbers), daemon=False
         )

@@ -10,9 +10,10 @@ import os
 import sys
 from pathlib import Path
 
+from tut.system.counting import under_way
 from tut.system.signals import Stopped, ended_by_signals, stop_request
 
-with ended_by_signals():  # as in `main`: this takes a second on a busy machine
+with ended_by_signals(), under_way("starts"):  # as in `main`: this takes a second on a busy machine
     import hydra
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
@@ -34,7 +35,8 @@ log = logging.getLogger(__name__)
 
 @hydra.main(**MAIN, config_path=str(CONF_DIR), config_name="config")
 def _task(composed: DictConfig) -> float | None:
-    from tut.training.run import run
+    with under_way("loads what a run needs"):
+        from tut.training.run import run
 
     config = Config.from_hydra(composed)
     settings = HydraConfig.get()

@@ -1,38 +1,35 @@
-"""What a person sees: a live bar on a terminal, plain lines elsewhere."""
+"""What a person sees of a run: a live bar on a terminal, plain lines elsewhere."""
 
-import fcntl
-import os
-import pty
 import re
-import struct
-import subprocess
-import sys
-import termios
 from pathlib import Path
 
-from conftest import SMALL
+from conftest import SMALL, Forked
+from terminals import Terminal, unspaced
 
 from tut.tracking import progress as module
 from tut.tracking.progress import progress
 
 
 def test_a_live_bar_on_a_terminal(tmp_path: Path) -> None:
-    words = [*SMALL, "trainer.max_steps=12", "untie.step=6", "hydra.run.dir=run"]
-    reader, writer = pty.openpty()
-    fcntl.ioctl(writer, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 110, 0, 0))
-    arguments = [sys.executable, "-m", "tut.train", *words]
-    process = subprocess.Popen(arguments, cwd=tmp_path, stderr=writer, stdout=subprocess.DEVNULL)
-    os.close(writer)
-    seen = b""
-    try:
-        while piece := os.read(reader, 4096):
-            seen += piece
-    except OSError:  # how a terminal says that the other end is gone
-        pass
-    assert process.wait() == 0
-    frames = seen.decode().split("\r")
-    assert any(re.search(r"^tied: .*\d+/12 steps, \S+ left, loss \d\.\d+, [\d,]+ tokens/s", frame) for frame in frames)
-    assert any(frame.startswith("untied: ") and "12/12 steps" in frame for frame in frames)
+    """Below the lines of the log, each of which is whole; in the end they alone are there."""
+    words = [*SMALL, "trainer.max_steps=12", "trainer.evaluate_every_steps=3", "untie.step=6", "hydra.run.dir=run"]
+    terminal = Terminal(columns=80)
+    process = Forked("tut.train", *words, cwd=tmp_path, terminal=terminal.writer, TERM="xterm")
+    terminal.close()
+    seen: list[str] = []
+    terminal.follow(seen.extend)
+    process.communicate()
+    assert process.returncode == 0
+    assert any(line.startswith("training   0% |") and line.endswith("| 0/12 steps") for line in seen)
+    assert any(
+        re.match(r"(un)?tied: +\d+% .*\d+/12 steps, \S+ left, loss \d\.\d+, [\d,]+ tokens/s$", line) for line in seen
+    )
+    shown = unspaced("".join(terminal.all_lines))
+    (log,) = (tmp_path / "run").glob("*.log")
+    logged = [unspaced(line) for line in log.read_text().splitlines()]
+    assert len(logged) >= 8 and all(line in shown for line in logged)
+    assert len(shown) == len("".join(logged))
+    assert terminal.cursor_is_seen
 
 
 def test_plain_lines_now_and_then_elsewhere(caplog, monkeypatch) -> None:

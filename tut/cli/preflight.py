@@ -7,7 +7,7 @@ every run, before the first one starts. Nothing heavy is imported until there is
 import sys
 from argparse import ArgumentError, Namespace
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import groupby
 from pathlib import Path
 from string import Template
@@ -40,6 +40,7 @@ from tut.errors import TutError, did_you_mean, one_line
 from tut.sweep.composition import Composer, be_current, plain
 from tut.sweep.config import LauncherConfig, settings_of
 from tut.sweep.hydra_jobs import labels
+from tut.system.counting import under_way
 from tut.system.imports import heavy_imports, seldom_collected
 from tut.system.provenance import CONF_DIR, SWEEPS_DIR
 
@@ -85,10 +86,12 @@ def preflight(arguments: list[str]) -> list[str]:
         if not only_asks:
             passed: set[str] = set()
             runs = 0
-            for config, launcher in _configs(asked):
-                runs += 1
-                if not _only_shows(asked):
-                    check(config, launcher, passed)
+            with under_way("checks the configs", "run") as count:
+                for config, launcher in _configs(asked):
+                    runs += 1
+                    if not _only_shows(asked):
+                        check(config, launcher, passed)
+                    count.add()
             if asked.multirun and runs == 1:
                 remark("-m: no key has several values, so this sweep is one run")
             for line in idle(asked.overrides):
@@ -116,7 +119,7 @@ def check(config: Config, launcher: type[LauncherConfig] | None, passed: set[str
     Raises:
         TutError: the run would fail.
     """
-    with heavy_imports():
+    with _loading(), heavy_imports():
         from tut.data.sources import check_folder, check_source
         from tut.distributed.rendezvous import check_processes
         from tut.model.build import check_model
@@ -141,6 +144,11 @@ def check(config: Config, launcher: type[LauncherConfig] | None, passed: set[str
         if name not in passed:
             one(*reads)
             passed.add(name)
+
+
+def _loading() -> AbstractContextManager[Any]:
+    """Let a person know what the block does that takes seconds the first time, and long before there is more to see."""
+    return nullcontext() if "torch" in sys.modules else under_way("loads PyTorch and transformers")
 
 
 def _check_resume(resume: str) -> None:

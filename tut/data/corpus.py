@@ -39,6 +39,7 @@ from tut.errors import TutError
 from tut.randomness import EVALUATION_SEED, generator
 from tut.splits import Split
 from tut.system.built import built_once
+from tut.system.counting import under_way
 from tut.system.files import digest, file_digest, home
 from tut.words import counted
 
@@ -201,8 +202,9 @@ def _build(config: DataConfig, source: Source, tokenizer: PreTrainedTokenizerBas
     dtype = np.dtype(np.uint16 if vocab_size <= 2**16 else np.uint32)
     sizes = dict.fromkeys(Split, 0)
     for split in Split:
-        parts = _tokenised(config, _measured(source.documents(split), split, sizes), tokenizer)
-        counts = _write_split(folder, split, parts, dtype, vocab_size)
+        with under_way(f"tokenises the {split.words} split", "document") as count:
+            documents = _measured(count.over(source.documents(split)), split, sizes)
+            counts = _write_split(folder, split, _tokenised(config, documents, tokenizer), dtype, vocab_size)
         if config.packing == "blocks":
             _starts_file(folder, split).unlink()  # rows are not where documents are, but all equally long
         if split is Split.TRAIN:

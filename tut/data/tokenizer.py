@@ -22,6 +22,7 @@ from tut.errors import TutError, one_line
 from tut.splits import Split
 from tut.system.background import interruptibly
 from tut.system.built import built_once
+from tut.system.counting import under_way
 from tut.system.files import digest, home
 from tut.system.signals import obey
 
@@ -170,7 +171,8 @@ def _feed(train: Callable[[Iterator[str]], None], documents: Iterator[str]) -> N
             yield document
 
     try:
-        interruptibly(lambda: train(until_given_up()))
+        with under_way("trains a tokenizer", "document") as count:
+            interruptibly(lambda: train(count.over(until_given_up())))
     except BaseException:
         is_given_up.set()
         raise
@@ -224,10 +226,11 @@ def _train_wordpiece(vocab_size: int, source: Source) -> PreTrainedTokenizerFast
 def _alphabet(source: Source, normalize: Callable[[str], str]) -> list[str]:
     """Return the most frequent characters of the training split, sorted; of equally frequent ones, the first."""
     counts: Counter[str] = Counter()
-    for document in source.documents(Split.TRAIN):
-        for line in document.splitlines(keepends=True):  # a document at once may take too long for a signal
-            counts.update(normalize(line))
-            obey()
+    with under_way("counts characters for a tokenizer", "document") as count:
+        for document in count.over(source.documents(Split.TRAIN)):
+            for line in document.splitlines(keepends=True):  # a document at once may take too long for a signal
+                counts.update(normalize(line))
+                obey()
     characters = [char for char in counts if not char.isspace()]
     most_frequent_first = sorted(characters, key=lambda char: (-counts[char], char))
     return sorted(most_frequent_first[:_ALPHABET])

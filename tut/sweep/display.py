@@ -1,7 +1,7 @@
 """What a person sees of a sweep: the planned tree, the stages as they go, and what failed."""
 
 import logging
-import sys
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,22 +9,27 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Group, RenderableType
-from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
-from tqdm import tqdm
 
 from tut.console import console
+from tut.splits import Split
+from tut.sweep.estimate import Forecast, saving
 from tut.sweep.folder import SweepFolder, is_alive, last_row, tail
-from tut.sweep.work import Task
-from tut.tracking.record import Status
+from tut.sweep.work import Open, Task, Work
+from tut.system import screen
+from tut.tracking.record import Row, Status
+from tut.words import clock
 
 log = logging.getLogger(__name__)
 
 _SECONDS_BETWEEN_LINES = 30.0
+_SECONDS_BETWEEN_LOOKS = 1.0  # at the rows of stages
+_MOST_IN_A_LINE = 8  # running stages
+_LEAST_SAVING = 0.005  # below, it would be told as none
+_ROWS_BESIDE_STAGES = 3  # of the table: its head, and two of summary
 _STYLES = {
     Status.RUNNING: "cyan",
     Status.FINISHED: "green",
@@ -96,48 +101,103 @@ def standing_of(folder: SweepFolder, task: Task) -> Standing:
 
 def print_failures(folder: SweepFolder, failed: Sequence[Task], command: str) -> None:
     """Print which stages failed and why, with the end of what each has said, and how to take the sweep up again."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("not finished", "why", "log"):
-        table.add_column(name, overflow="fold")
+    printer = console()
+
+    def say(line: str, style: str = "") -> None:
+        printer.print(Text(line, style), soft_wrap=True)  # whole, so that a path can be copied
+
+    say("not finished:", "bold")
     for task in failed:
         outcome = folder.outcome(task.name)
-        why = Text(f"{outcome['status']}: {outcome['error'] or ''}".removesuffix(": "))
+        why = f": {outcome['error']}" if outcome["error"] else ""
+        say(f"  {task.title}: {outcome['status']}{why}")
         log = folder.log_of_outcome(task.name)
         if outcome["status"] == Status.FAILED:
             for line in tail(log, 3):
-                why.append(f"\n  {line}", "dim")
-        table.add_row(task.title, why, str(log) if log.exists() else "")
-    console().print(table)
+                say(f"    {line}", "dim")
+        if log.exists():
+            say(f"    log: {log}")
     print(f"\nto train what is missing: {command}", flush=True)
 
 
 class Watch:
-    """Shows stages as they go: a live table on a terminal, plain lines elsewhere."""
+    """Shows stages as they go: on a terminal a table that is drawn anew in place, elsewhere a line now and then.
 
-    def __init__(self, tasks: Sequence[Task], live: Live | None) -> None:
-        self._tasks = {task.name: task for task in tasks}
-        self._live = live
-        self._told: dict[str, Status] = {}
+    Both say the same of a stage: how far it is, how fast, how long it still takes, and its last validation loss.
+    """
+
+    def __init__(self, work: Sequence[Work], slots: int | None, steps: Mapping[str, int]) -> None:
+        """Begin with nothing told.
+
+        Args:
+            work: the stages, parents before children.
+            slots: room for them; None where that is not known.
+            steps: of the whole sweep, as `sweep.json` has them.
+        """
+        self.is_drawn = False
+        """Whether there is a terminal to draw on."""
+        self._work = {item.name: item for item in work}
+        self._forecast = Forecast(work, slots)
+        self._slots_are_known = slots is not None
+        self._is_open = any(isinstance(item.assignment, Open) for item in work)
+        self._saving = saving(steps)
+        self._standings: Mapping[str, Standing] = {name: Standing(Status.WAITING) for name in self._work}
+        self._rows: dict[str, Row] = {}
+        """The newest row of train.jsonl of each stage, as far as one was seen since it runs."""
+        self._scores: dict[str, Row] = {}
+        """Of valid.jsonl."""
         self._reasons: set[str] = set()
+        self._last_look = -math.inf
         self._last_line = time.monotonic()
 
     def show(self, standings: Mapping[str, Standing]) -> None:
         """Show how each stage stands. What stages wait for is told once, of the first that does."""
+        before, self._standings = self._standings, standings
+        ended = []
         for name, standing in standings.items():
-            is_new = self._told.get(name, Status.WAITING) != standing.status
-            if is_new or (standing.status == Status.WAITING and standing.why and standing.why not in self._reasons):
-                self._told[name] = standing.status
-                self._tell(name, standing)
-        summary = _summary(standings)
-        running = [(name, one.where) for name, one in standings.items() if one.status == Status.RUNNING]
-        if self._live is not None:
-            self._live.update(self._table(summary, running))
-        elif time.monotonic() - self._last_line > _SECONDS_BETWEEN_LINES:
-            self._last_line = time.monotonic()
-            log.info("stages: %s%s", summary, "".join(f"; {self._line(name)}" for name, _ in running))
+            is_other = standing.status != before[name].status
+            waits_anew = standing.status == Status.WAITING and standing.why and standing.why not in self._reasons
+            if is_other or waits_anew:
+                self._tell(name)
+            if is_other and before[name].status == Status.RUNNING:
+                ended.append(name)
+        now = time.monotonic()
+        if ended or now - self._last_look >= _SECONDS_BETWEEN_LOOKS:
+            self._last_look = now
+            for name in (*ended, *self._running()):
+                self._look(name)
+            screen.refresh()
+        if not self.is_drawn and now - self._last_line > _SECONDS_BETWEEN_LINES:
+            self._last_line = now
+            running = self._running()
+            said = [f"; {self._line(name)}" for name in running[:_MOST_IN_A_LINE]]
+            more = f"; and {len(running) - len(said)} more" if len(running) > len(said) else ""
+            log.info("stages: %s; %s%s%s", _summary(standings), self._outlook(), "".join(said), more)
 
-    def _tell(self, name: str, standing: Standing) -> None:
-        """Say in a line that a stage stands otherwise than it did."""
+    def drawing(self, columns: int, rows: int) -> list[str]:
+        """Return what a terminal shows: running stages as far as there is room, and a summary of all."""
+        running = self._running()
+        room = max(1, rows // 2 - _ROWS_BESIDE_STAGES)  # half is for what is printed
+        shown = running[: room if len(running) <= room else max(0, room - 1)]
+        table = Table(box=None, header_style="dim", pad_edge=False)
+        for heading in ("stage", "on", "step", "tokens/s", "left", "valid loss"):
+            table.add_column(
+                heading, no_wrap=heading != "stage", justify="left" if heading in ("stage", "on") else "right"
+            )
+        for name in shown:
+            title = Text(self._work[name].title, no_wrap=True, overflow="ellipsis")
+            table.add_row(title, self._standings[name].where, *self._progress(name))
+        lines = _as_lines(table, columns) if shown else []
+        if len(running) > len(shown):
+            lines.append(f"and {len(running) - len(shown)} more that run")
+        done, total = self._forecast.steps(self._statuses())
+        lines.append(f"stages: {_summary(self._standings)}")
+        lines.append(screen.bar("steps:", done, total, self._outlook(), columns))
+        return lines
+
+    def _tell(self, name: str) -> None:
+        """Say in a line how a stage stands now."""
+        standing = self._standings[name]
         detail = ""
         if standing.status == Status.RUNNING and standing.where:
             detail = f" on {standing.where}"
@@ -145,26 +205,60 @@ class Watch:
             detail = f": {standing.why}"
         if standing.status == Status.WAITING and standing.why:
             self._reasons.add(standing.why)
-        log.info("%s: %s%s", self._tasks[name].title, standing.status, detail)
+        log.info("%s: %s%s", self._work[name].title, standing.status, detail)
 
-    def _table(self, summary: str, running: list[tuple[str, str]]) -> RenderableType:
-        table = Table(box=None, show_header=False, pad_edge=False)
-        for name, where in running:
-            table.add_row(where, self._tasks[name].title, *self._progress(name))
-        return Group(table, Text(f"stages: {summary}", "bold"))
+    def _running(self) -> list[str]:
+        """Return the stages that run, those first that decide how long all takes."""
+        running = [name for name, one in self._standings.items() if one.status == Status.RUNNING]
+        return sorted(running, key=lambda name: self._work[name].priority, reverse=True)
+
+    def _look(self, name: str) -> None:
+        """Take note of how far a stage is that runs or has ended."""
+        record = Path(self._work[name].record)
+        row = last_row(record)
+        if row:
+            self._rows[name], self._scores[name] = row, last_row(record, Split.VALID)
+            self._forecast.see(name, row)
+
+    def _statuses(self) -> dict[str, Status]:
+        return {name: one.status for name, one in self._standings.items()}
+
+    def _outlook(self) -> str:
+        """Say how long the rest takes, and what sharing saves."""
+        seconds = self._forecast.of_all(self._statuses())
+        bound = "at most " if self._is_open else "about " if self._slots_are_known else "at least "
+        left = "time left: not known yet" if seconds is None else f"{bound}{clock(seconds)} left"
+        least = "at least " if self._is_open else ""
+        saved = f", {least}{self._saving:.0%} of steps saved by sharing" if self._saving >= _LEAST_SAVING else ""
+        return f"{left}{saved}"
 
     def _line(self, name: str) -> str:
-        return f"{self._tasks[name].title}: {', '.join(filter(None, self._progress(name)))}"
+        step, speed, left, loss = self._progress(name)
+        facts = {"step {}": step, "{} tokens/s": speed, "{} left": left, "valid loss {}": loss}
+        return f"{self._work[name].title}: {', '.join(words.format(fact) for words, fact in facts.items() if fact)}"
 
-    def _progress(self, name: str) -> tuple[str, str, str]:
-        """Return a running stage's step, speed and time left."""
-        task = self._tasks[name]
-        row = last_row(Path(task.record))
-        if not row or row["step"] <= task.start or not row["seconds"]:
-            return f"steps {task.start}-{task.end}", "", ""
-        left = (task.end - row["step"]) * row["seconds"] / row["step"]
-        speed = f"{row['tokens_per_second']:,.0f} tokens/s"
-        return f"step {row['step']} of {task.end}", speed, f"{tqdm.format_interval(max(0, left))} left"
+    def _progress(self, name: str) -> tuple[str, str, str, str]:
+        """Return a running stage's step, speed, time left and last validation loss, each empty if it has none yet."""
+        task, row = self._work[name], self._rows.get(name, {})
+        step = max(task.start, row.get("step", 0))
+        of_all = f"{step:,} of {task.end:,}"
+        if step == task.start:
+            return of_all, "", "", ""
+        seconds, scored = self._forecast.seconds_left(name), self._scores[name]
+        return (
+            of_all,
+            f"{row['tokens_per_second']:,.0f}",
+            "" if seconds is None else clock(seconds),
+            f"{scored['loss']:.4f}" if scored else "",
+        )
+
+
+def _as_lines(table: Table, columns: int) -> list[str]:
+    """Return a table as it is printed on a terminal of that width."""
+    printer = console()
+    with printer.capture() as printed:
+        printer.print(table, width=columns)
+    return printed.get().splitlines()
 
 
 def _summary(standings: Mapping[str, Standing]) -> str:
@@ -177,10 +271,14 @@ def _summary(standings: Mapping[str, Standing]) -> str:
 
 
 @contextmanager
-def watch(tasks: Sequence[Task]) -> Iterator[Watch]:
-    """Show the stages of a sweep for the length of a block."""
-    if not sys.stdout.isatty():
-        yield Watch(tasks, None)
-        return
-    with Live(console=console(), refresh_per_second=2) as live:
-        yield Watch(tasks, live)
+def watch(work: Sequence[Work], slots: int | None, folder: SweepFolder) -> Iterator[Watch]:
+    """Show the stages of a sweep for the length of a block.
+
+    Args:
+        work: the stages, parents before children.
+        slots: room for them; None where that is not known.
+        folder: the sweep's.
+    """
+    shown = Watch(work, slots, folder.plan["steps"])
+    with screen.drawn(shown.drawing) as shown.is_drawn:
+        yield shown

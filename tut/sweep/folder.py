@@ -214,9 +214,9 @@ def is_alive(process: str) -> bool:
     return True
 
 
-def last_row(record: Path) -> dict[str, Any]:
-    """Return the newest row of a folder's train.jsonl, read from its end; empty if it has none."""
-    path = Record(record).rows_file(Split.TRAIN)
+def last_row(record: Path, split: Split = Split.TRAIN) -> dict[str, Any]:
+    """Return the newest metric row of a split in a folder, read from the end of its file; empty if it has none."""
+    path = Record(record).rows_file(split)
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - 4096))

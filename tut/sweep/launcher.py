@@ -33,7 +33,6 @@ from omegaconf import DictConfig, OmegaConf
 from tut import store
 from tut.config import NEVER, Config
 from tut.console import command_to_go_on, complain
-from tut.data.corpus import told
 from tut.errors import TutError
 from tut.report.callback import show
 from tut.sweep import disk, found
@@ -41,14 +40,16 @@ from tut.sweep.backends.base import Backend, Outcome
 from tut.sweep.composition import Composer, be_current, plain
 from tut.sweep.config import LauncherConfig, check_settings
 from tut.sweep.display import print_failures
+from tut.sweep.estimate import Speeds
 from tut.sweep.folder import SweepFolder, check_apart
 from tut.sweep.hydra_jobs import labels, pack, result
 from tut.sweep.lineage import paths_of
 from tut.sweep.plan import Priority, Stage, plan
-from tut.sweep.preview import preview
-from tut.sweep.todo import Run, Todo
+from tut.sweep.preview import announce, preview
+from tut.sweep.todo import Run, Todo, steps_left
 from tut.sweep.tracked import Tracked, check_told
 from tut.sweep.work import Open, Work
+from tut.system.counting import under_way
 from tut.system.files import remove_if_only
 from tut.system.imports import seldom_collected
 from tut.system.signals import Stopped, StopRequest, obey, stop_request
@@ -57,7 +58,6 @@ from tut.tracking.wandb_environment import forget_given_run
 from tut.tracking.wandb_sweep import say_where
 from tut.training import identity
 from tut.training.run import finished_loss
-from tut.words import counted
 
 log = logging.getLogger(__name__)
 
@@ -94,18 +94,21 @@ def launch(
             folder = SweepFolder(Path(config.hydra.sweep.dir).absolute())
             composer = Composer(context.config_loader, config)
             jobs, configs = [], []
-            for place, words in enumerate(job_overrides):
-                stop.obey()
-                jobs.append(composer.compose(words, first + place))
-                jobs[-1].hydra.sweep.dir = str(config.hydra.sweep.dir)  # which a variable of a job might else name anew
-                configs.append(_config_of(jobs[-1]))
+            with under_way("composes the runs", "run", len(job_overrides)) as count:
+                for place, words in enumerate(count.over(job_overrides)):
+                    stop.obey()
+                    jobs.append(composer.compose(words, first + place))
+                    # A variable of a job might else name it anew.
+                    jobs[-1].hydra.sweep.dir = str(config.hydra.sweep.dir)
+                    configs.append(_config_of(jobs[-1]))
             backend = _backend(settings, configs)
             typed = plain(config.hydra.overrides.task)
             runs = _runs(jobs, configs, labels(job_overrides, typed, first), backend)
             tracked = Tracked.of(config, folder)
             for run, words in zip(runs, job_overrides, strict=True):
                 run.config.wandb = tracked.told(run.inputs, words, typed)
-            paths = paths_of([(run.inputs, backend.environment(run.inputs)) for run in runs])
+            with under_way("compares the runs", "run", len(runs)) as count:
+                paths = paths_of((run.inputs, backend.environment(run.inputs)) for run in count.over(runs))
             todo = Todo(runs, plan(paths, [place for place, run in enumerate(runs) if run.config.untie.arm == NEVER]))
             check_apart([(run.label, run.folder) for number, run in enumerate(runs) if number not in todo.plan.same_as])
             _check_folders(todo, backend)
@@ -151,18 +154,19 @@ def _backend(settings: LauncherConfig, configs: list[Config]) -> Backend:
 
 def _runs(jobs: list[DictConfig], configs: list[Config], names: list[str], backend: Backend) -> list[Run]:
     runs = []
-    for composed, config, label in zip(jobs, configs, names, strict=True):
-        obey()
-        be_current(composed)
-        folder = Path(composed.hydra.sweep.dir) / composed.hydra.sweep.subdir
-        inputs = backend.inputs(config)
-        loss = finished_loss(inputs, Record(folder))
-        if loss is None:
-            found.settle(inputs, backend.environment(inputs))
-        else:
-            inputs = inputs.as_recorded(Record(folder))
-            inputs.timeline.settle(inputs.timeline.untie_step)
-        runs.append(Run(label, composed, config, folder, inputs, loss))
+    with under_way("plans the runs", "run", len(jobs)) as count:
+        for composed, config, label in count.over(zip(jobs, configs, names, strict=True)):
+            obey()
+            be_current(composed)
+            folder = Path(composed.hydra.sweep.dir) / composed.hydra.sweep.subdir
+            inputs = backend.inputs(config)
+            loss = finished_loss(inputs, Record(folder))
+            if loss is None:
+                found.settle(inputs, backend.environment(inputs))
+            else:
+                inputs = inputs.as_recorded(Record(folder))
+                inputs.timeline.settle(inputs.timeline.untie_step)
+            runs.append(Run(label, composed, config, folder, inputs, loss))
     return runs
 
 
@@ -216,11 +220,14 @@ def _carry_out(
     store.reserve(folder.path, {stage.lineage for stage in todo.plan.stages})
     tasks = [todo.task(stage, folder) for stage in todo.plan.stages]
     with folder.planned(command, tasks, todo.steps, tracked.as_plain()):
-        _tell(todo, backend)
+        announce(todo, backend)
         priorities = todo.plan.priorities()
-        work = [_work(todo, stage, priorities[stage], settings.keep, context, folder, backend) for stage in todo.stages]
-        for item in work:
-            folder.set_outcome(item.name, Status.WAITING)
+        speeds = Speeds()
+        work = []
+        with under_way("prepares the stages", "stage", len(todo.stages)) as count:
+            for stage in count.over(todo.stages):
+                work.append(_work(todo, stage, priorities[stage], settings.keep, context, folder, backend, speeds))
+                folder.set_outcome(stage.name, Status.WAITING)
         _set_right(todo, folder)
         outcomes = backend.carry_out(work, folder, stop)
     failed = [item for item in work if not _is_well(outcomes[item.name])]
@@ -240,24 +247,6 @@ def _set_right(todo: Todo, folder: SweepFolder) -> None:
             folder.set_outcome(stage.name, Status.FINISHED)
 
 
-def _tell(todo: Todo, backend: Backend) -> None:
-    """Say what will be trained, on which text, and where."""
-    for text in dict.fromkeys(told(run.config.data, run.inputs.corpus) for run in todo.runs):
-        log.info("%s", text)
-    for line in todo.repeats():
-        log.info("%s", line)
-    steps = todo.steps
-    log.info(
-        "%s in %s: %s%s to train, %s without sharing; on %s",
-        counted(len(todo.runs), "run"),
-        counted(len(todo.plan.stages), "stage"),
-        "at most " if todo.is_open else "",
-        counted(steps["to_train"], "step"),
-        f"{steps['without_sharing']:,}",
-        backend,
-    )
-
-
 def _say_where(todo: Todo) -> None:
     shown = [run for run in todo.runs if run.loss is None and "wandb" in run.config.trackers]
     if shown:
@@ -272,6 +261,7 @@ def _work(
     context: HydraContext,
     folder: SweepFolder,
     backend: Backend,
+    speeds: Speeds,
 ) -> Work:
     run = todo.run_through(stage)
     trainer = run.config.trainer
@@ -288,6 +278,7 @@ def _work(
         threads=backend.threads_of(run.inputs),
         config=run.config.to_dict(),
         assignment=is_to_find if stage.is_open else todo.assignment(stage, keep),
+        cost=speeds.cost(run.inputs, steps_left(stage)),
         hydra=None if todo.ends(stage) is None else pack(context, run.composed),
     )
 

@@ -1,6 +1,6 @@
 """The path that a run takes, from its config: which lineages, by name, and the steps where it changes over."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
@@ -26,19 +26,18 @@ def path_of(inputs: Inputs, environment: dict[str, Any]) -> RunPath:
     return (*path, Segment(name_as_asked(inputs, environment), earliest, last, is_open=True))
 
 
-def paths_of(runs: Sequence[tuple[Inputs, dict[str, Any]]]) -> list[RunPath]:
+def paths_of(runs: Iterable[tuple[Inputs, dict[str, Any]]]) -> list[RunPath]:
     """Return the paths of runs, each given as `path_of` takes it.
 
     Runs that were asked for in other words stay apart even if their paths turn out to be one, as where two rules have
     found the same untie point: each of those that found it has an end of its own.
     """
-    paths = [path_of(*run) for run in runs]
-    names = [name_as_asked(*run) for run in runs]
+    named = [(path_of(*run), name_as_asked(*run)) for run in runs]
     asked: dict[RunPath, set[str]] = {}
-    for path, name in zip(paths, names, strict=True):
+    for path, name in named:
         asked.setdefault(path, set()).add(name)
     apart = []
-    for path, name in zip(paths, names, strict=True):
+    for path, name in named:
         last = path[-1]
         is_alone = len(asked[path]) == 1
         is_as_asked = last.lineage == name

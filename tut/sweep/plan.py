@@ -19,6 +19,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Protocol, Self, TypeVar
 
 
 @dataclass(frozen=True)
@@ -152,36 +153,51 @@ def _pieces(path: RunPath, cuts: dict[str, set[int]]) -> Iterator[Segment]:
             yield replace(segment, start=start, end=end)
 
 
+class InTree(Protocol):
+    """What `makespan` knows of a stage, or of what is left of one."""
+
+    @property
+    def parent(self) -> Self | None:
+        """The stage that has to end first, if one has."""
+
+    @property
+    def goes_first(self) -> int:
+        """Whether it goes before others, or how far: where it is larger, it goes first."""
+
+
+_Piece = TypeVar("_Piece", bound=InTree)
+
+
 def makespan(
-    stages: Iterable[Stage],
-    seconds: Callable[[Stage], float],
+    stages: Iterable[_Piece],
+    seconds: Callable[[_Piece], float],
     slots: int,
-    takes: Callable[[Stage], int] = lambda _: 1,
+    takes: Callable[[_Piece], int] = lambda _: 1,
 ) -> float:
     """Return how long stages take on some equal slots, if the one with most left behind it always goes first.
 
     Before it go those that go before others.
 
     Args:
-        stages: those still to be done; one whose parent is not among them can start at once.
+        stages: those still to be done, parents before children; one whose parent is not among them can start at once.
         seconds: how long a stage takes.
         slots: room for stages.
         takes: how many slots a stage takes, of which it leaves none to those after it until it has all.
     """
     todo = list(stages)
-    left: dict[Stage, float] = {}
+    left: dict[_Piece, float] = {}
     for stage in reversed(todo):
         left[stage] = left.get(stage, 0.0) + seconds(stage)
         if stage.parent is not None:
             left[stage.parent] = max(left.get(stage.parent, 0.0), left[stage])
     waiting = set(todo)
-    behind: dict[Stage | None, list[tuple[bool, float, int, Stage]]] = defaultdict(list)
+    behind: dict[_Piece | None, list[tuple[int, float, int, _Piece]]] = defaultdict(list)
     for number, stage in enumerate(todo):
-        place = (not stage.goes_first, -left[stage], number, stage)
+        place = (-stage.goes_first, -left[stage], number, stage)
         behind[stage.parent if stage.parent in waiting else None].append(place)
     ready = behind[None]
     heapq.heapify(ready)
-    busy: list[tuple[float, int, Stage]] = []
+    busy: list[tuple[float, int, _Piece]] = []
     now = 0.0
     while ready or busy:
         while ready and takes(ready[0][-1]) <= slots:

@@ -1,15 +1,48 @@
-"""What a dry run shows: the tree of stages, and what training the missing ones would cost."""
+"""What a sweep says before it trains: what, on which text and where; of a dry run the tree, and what it would cost."""
+
+import logging
+
+import torch
 
 from tut import store
+from tut.data.corpus import told
 from tut.sweep import disk
 from tut.sweep.backends.base import Backend
 from tut.sweep.display import print_tree
-from tut.sweep.estimate import Speeds
+from tut.sweep.estimate import Speeds, saving
 from tut.sweep.folder import SweepFolder
 from tut.sweep.plan import makespan
 from tut.sweep.todo import Todo, steps_left
 from tut.sweep.work import Task
 from tut.words import counted
+
+log = logging.getLogger(__name__)
+
+
+def announce(todo: Todo, backend: Backend) -> None:
+    """Say what will be trained, on which text, and where."""
+    for text in dict.fromkeys(told(run.config.data, run.inputs.corpus) for run in todo.runs):
+        log.info("%s", text)
+    for line in todo.repeats():
+        log.info("%s", line)
+    steps = todo.steps
+    log.info(
+        "%s in %s: %s%s to train, %s without sharing; on %s, %s for each stage",
+        counted(len(todo.runs), "run"),
+        counted(len(todo.plan.stages), "stage"),
+        "at most " if todo.is_open else "",
+        counted(steps["to_train"], "step"),
+        f"{steps['without_sharing']:,}",
+        backend,
+        _threads(todo, backend),
+    )
+
+
+def _threads(todo: Todo, backend: Backend) -> str:
+    """Say how many of a CPU's threads a stage has, whose processes share them."""
+    there_are = {backend.threads_of(run.inputs) or torch.get_num_threads() for run in todo.runs}
+    fewest, most = min(there_are), max(there_are)
+    return counted(most, "thread") if fewest == most else f"{fewest} to {counted(most, 'thread')}"
 
 
 def preview(todo: Todo, keep: str, sweep: SweepFolder, backend: Backend) -> None:
@@ -38,13 +71,13 @@ def preview(todo: Todo, keep: str, sweep: SweepFolder, backend: Backend) -> None
     for line in todo.repeats():
         print(line)
     steps = todo.steps
-    saved = 1 - steps["planned"] / steps["without_sharing"]
+    saved = saving(steps)
     most, least = ("at most ", "at least ") if todo.is_open else ("", "")
-    saving = f" ({least}{saved:.0%} saved)" if saved >= 0 else ""  # a tied run that only finds a point costs more
+    share = f" ({least}{saved:.0%} saved)" if saved >= 0 else ""  # a tied run that only finds a point costs more
     print(
         f"{counted(len(todo.runs), 'run')}, {counted(len(todo.plan.stages), 'stage')}: "
         f"{most}{counted(steps['planned'], 'step')} planned, "
-        f"{steps['without_sharing']:,} without sharing{saving}; "
+        f"{steps['without_sharing']:,} without sharing{share}; "
         f"{steps['planned'] - steps['to_train']:,} of them done, {most}{steps['to_train']:,} to train"
     )
     print(f"time on {backend}: {_time(todo, backend)}")
@@ -57,10 +90,10 @@ def _time(todo: Todo, backend: Backend) -> str:
     speeds = Speeds()
     seconds = {}
     for stage in todo.stages:
-        each = speeds.seconds_per_step(todo.run_through(stage).inputs)
-        if each is None:
+        cost = speeds.cost(todo.run_through(stage).inputs, steps_left(stage))
+        if cost.seconds_per_step is None:
             return "unknown, for no earlier stage of this kind has been measured"
-        seconds[stage] = each * steps_left(stage)
+        seconds[stage] = cost.seconds_per_step * cost.steps
     slots = {stage: backend.slots_of(todo.run_through(stage).inputs) for stage in todo.stages}
     total = makespan(todo.stages, seconds.__getitem__, backend.slots or sum(slots.values()), slots.__getitem__)
     most = "at most " if todo.is_open else ""

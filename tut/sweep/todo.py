@@ -12,6 +12,7 @@ from tut.config import Config
 from tut.sweep.folder import SweepFolder
 from tut.sweep.plan import Plan, Stage
 from tut.sweep.work import Task
+from tut.system.counting import under_way
 from tut.training import checkpoint
 from tut.training.assignment import Assignment
 from tut.training.identity import changes, expectation
@@ -56,15 +57,17 @@ class Todo:
         children: dict[Stage, list[Stage]] = defaultdict(list)
         to_train: set[Stage] = set()
         todo = []
-        for stage in reversed(self.plan.stages):
-            run_is_open = self.ends(stage) is not None
-            is_forked_from = any(child in to_train and steps_left(child) == child.steps for child in children[stage])
-            if (run_is_open or is_forked_from) and not store.has(stage.lineage, stage.end):
-                to_train.add(stage)
-            if run_is_open or stage in to_train:
-                todo.append(stage)
-            if stage.parent is not None:
-                children[stage.parent].append(stage)
+        with under_way("looks what the store has", "stage", len(self.plan.stages)) as count:
+            for stage in count.over(reversed(self.plan.stages)):
+                run_is_open = self.ends(stage) is not None
+                goes_on = [child for child in children[stage] if child in to_train]
+                is_forked_from = any(steps_left(child) == child.steps for child in goes_on)
+                if (run_is_open or is_forked_from) and not store.has(stage.lineage, stage.end):
+                    to_train.add(stage)
+                if run_is_open or stage in to_train:
+                    todo.append(stage)
+                if stage.parent is not None:
+                    children[stage.parent].append(stage)
         return todo[::-1]
 
     @property

@@ -23,6 +23,18 @@ class Open:
 
 
 @dataclass(frozen=True)
+class Cost:
+    """What is known of how long a stage will take, before it is trained."""
+
+    steps: int
+    """Optimizer steps that the store lacks; of an open stage the most that there may be."""
+    kind: str
+    """Names all that decides what a step costs: see `tut.sweep.estimate`."""
+    seconds_per_step: float | None
+    """As the newest stage of this kind in the store took; None if it has none."""
+
+
+@dataclass(frozen=True)
 class Task:
     """A stage as `sweep.json` describes it, in plain values."""
 
@@ -78,5 +90,6 @@ class Work(Task):
     """A run that goes through it: the one that ends there, if one does."""
     assignment: Assignment | Open
     """Which part of that run to train, and where in the store."""
+    cost: Cost
     hydra: bytes | None
     """Hydra's side of the run that ends there: see `tut.sweep.hydra_jobs.pack`. None for a trunk."""

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 from weakref import WeakSet
 
+from tut.system.counting import tick
 from tut.system.signals import obey
 
 _Result = TypeVar("_Result")
@@ -40,6 +41,7 @@ def begun(work: Callable[[], _Result]) -> Callable[[], _Result]:
             obey()
             while thread.is_alive():
                 thread.join(0.2)
+                tick()
                 obey()
         except BaseException:
             _given_up.add(thread)

@@ -15,13 +15,14 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn
 
+from tut.system import screen
+
 EXIT_INTERRUPTED = 130
 """Exit code after Ctrl-C (SIGINT), as a shell gives it. State is saved; the same run folder goes on from there."""
 EXIT_TRY_AGAIN = 75
 """Exit code after SIGTERM, SIGHUP or SIGUSR2 (EX_TEMPFAIL of sysexits.h): start the same command again."""
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
 """What asks a process to stop: Ctrl-C, `kill` and batch systems, a lost terminal, a batch system's warning."""
-_SHOW_CURSOR = b"\x1b[?25h"
 
 
 class Stopped(BaseException):
@@ -149,9 +150,8 @@ def _end(received: signal.Signals) -> NoReturn:
     """End this process from within a handler, whatever it is at. Ctrl-C needs no word: who pressed it knows."""
     with suppress(Exception):  # the stream may be closed, or within a write of its own
         sys.stdout.flush()
+    screen.erase_at_once()
     with suppress(OSError):
-        if os.isatty(2):
-            os.write(2, _SHOW_CURSOR)  # which a live table hides
         if received != signal.SIGINT:
             os.write(2, f"tut: stopped by {received.name}\n".encode())
     os._exit(_exit_code(received))

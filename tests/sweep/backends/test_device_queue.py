@@ -16,7 +16,7 @@ from tut.errors import TutError
 from tut.sweep.backends import device_queue
 from tut.sweep.backends.device_queue import Queued, work_through
 from tut.sweep.backends.stage_process import Failed, Finished, Slot
-from tut.sweep.work import Work
+from tut.sweep.work import Cost, Work
 from tut.system.signals import StopRequest
 from tut.tracking.record import Status
 from tut.training.assignment import Assignment
@@ -42,6 +42,7 @@ def stage(name: str, slots: int, priority: int = 1, parent: str | None = None, d
         threads=1,
         config={},
         assignment=Assignment(Path(), None, 1, ends_run=False),
+        cost=Cost(1, "", None),
         hydra=None,
     )
 

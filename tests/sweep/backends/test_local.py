@@ -72,7 +72,7 @@ def test_a_sweep_is_its_single_runs(singles: Path, tmp_path: Path) -> None:
         "to_train": planned,
     }
     assert steps_trained(folder) == planned
-    assert f"{planned} steps to train, {alone} without sharing" in said
+    assert f"{planned} steps to train, {alone} without sharing; on 2 x cpu, 1 thread for each stage" in said
     assert set(outcomes(folder).values()) == {"finished"}
     for number in range(8):
         run_folder = folder / str(number)

@@ -20,7 +20,7 @@ from tut.sweep.folder import SweepFolder
 from tut.sweep.lineage import path_of
 from tut.sweep.plan import Plan, plan
 from tut.sweep.todo import Run, Todo
-from tut.sweep.work import Open, Work
+from tut.sweep.work import Cost, Open, Work
 from tut.system.provenance import git_revision
 from tut.system.signals import EXIT_TRY_AGAIN, Stopped
 from tut.tracking.record import Record
@@ -128,6 +128,7 @@ def test_a_machine_without_the_planned_precision(tmp_path: Path, monkeypatch: py
         threads=1,
         config=make_config(*AUTO, "trainer.device=cpu").to_dict(),
         assignment=Assignment(tmp_path / "lineage", None, 1, ends_run=False),
+        cost=Cost(1, "", None),
         hydra=None,
     )
     monkeypatch.setattr(worker, "choose_precision", lambda _config, _device: "fp32")
@@ -171,6 +172,7 @@ def test_a_job_finds_where_its_run_unties(tmp_path: Path, monkeypatch: pytest.Mo
             threads=None,
             config=config.to_dict(),
             assignment=Open(backend.environment(inputs), False) if stage.is_open else todo.assignment(stage, "forks"),
+            cost=Cost(1, "", None),
             hydra=None,
         )
         worker.perform(cloudpickle.loads(cloudpickle.dumps(work)))

@@ -3,6 +3,8 @@
 import multiprocessing.forkserver
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -17,7 +19,7 @@ from small_sweeps import TINY, outcomes, start, start_python, steps_trained, wai
 from tut.sweep.backends import stage_process
 from tut.sweep.backends.stage_process import Failed, Slot, StageProcess
 from tut.sweep.folder import SweepFolder
-from tut.sweep.work import Work
+from tut.sweep.work import Cost, Work
 from tut.training.assignment import Assignment
 
 LATE = """
@@ -52,6 +54,7 @@ def nonsense(folder: Path) -> Work:
         threads=1,
         config={"no_such_key": 1},
         assignment=Assignment(folder / "lineage", None, 1, ends_run=False),
+        cost=Cost(1, "", None),
         hydra=None,
     )
 
@@ -181,3 +184,26 @@ def test_a_signal_to_the_whole_group_stops_the_stages(number: signal.Signals, tm
     again = start(*words, "hydra.launcher.dry_run=true", home=home, folder=folder)
     said, _ = again.communicate(timeout=PATIENCE)
     assert f"{int(saved.name[-8:])} of them in the store" in said
+
+
+LOADED = """
+import os, sys
+
+class Finder:
+    def find_spec(self, name, *_):
+        if name == "torch":
+            print(os.environ["OMP_WAIT_POLICY"], os.environ["KMP_BLOCKTIME"], flush=True)
+            os._exit(0)
+
+sys.meta_path.insert(0, Finder())
+import tut.sweep.backends.preload
+"""
+
+
+def test_threads_of_stages_wait_asleep_unless_the_user_has_said_how() -> None:
+    """OpenMP reads it once, when torch is loaded."""
+    for said, found in ({}, "passive 0"), ({"OMP_WAIT_POLICY": "active"}, "active 0"):
+        environment = {**os.environ, **said}
+        words = [sys.executable, "-c", LOADED]
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == found

@@ -68,7 +68,7 @@ class Local(Backend):
     def carry_out(self, work: list[Work], folder: SweepFolder, stop: StopRequest) -> dict[str, Outcome]:
         queue = {item.name: Queued(item) for item in work}
         noted: set[str] = set()
-        with stop.obeyed_later(), watch(work) as shown:
+        with stop.obeyed_later(), watch(work, self.slots, folder) as shown:
 
             def show() -> None:
                 for name, stage in queue.items():

@@ -132,7 +132,7 @@ class Slurm(Backend):
         self, work: list[Work], folder: SweepFolder, jobs: dict[str, str], stop: StopRequest
     ) -> dict[str, Outcome]:
         """Show the stages until none is in the queue any more."""
-        with watch(work) as shown:
+        with watch(work, self.slots, folder) as shown:
             while stop.received is None:
                 try:
                     found = standings(folder, work, jobs)
