@@ -4,15 +4,13 @@ import multiprocessing
 import os
 import random
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import PATIENCE, TEXT, UNREPORTED
+from conftest import PATIENCE, TEXT, UNREPORTED, Forked
 
 from tut.config import DataConfig, ObjectiveConfig
 from tut.data.encoding import encoded
@@ -37,20 +35,13 @@ def long_text(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def start(words: list[str], folder: Path) -> subprocess.Popen[bytes]:
-    """Start a run whose output goes to a file in its folder."""
-    folder.mkdir()
+def start(words: list[str], folder: Path) -> Forked:
+    """Start a run that says all in one stream."""
     words = ["data=text", "data.document=blank_lines", "tracker=none", f"hydra.run.dir={folder}", UNREPORTED, *words]
-    with (folder / "said").open("w") as said:
-        return subprocess.Popen(
-            [sys.executable, "-m", "tut.train", *words],
-            stdout=said,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "TUT_HOME": str(folder.parent / "home")},
-        )
+    return Forked("tut.train", *words, cwd=folder.parent, one_stream=True, TUT_HOME=str(folder.parent / "home"))
 
 
-def wait_until(process: subprocess.Popen[bytes], there: Callable[[], object]) -> None:
+def wait_until(process: Forked, there: Callable[[], object]) -> None:
     deadline = time.monotonic() + PATIENCE
     while not there():
         assert process.poll() is None, process.args
@@ -58,13 +49,11 @@ def wait_until(process: subprocess.Popen[bytes], there: Callable[[], object]) ->
         time.sleep(0.05)
 
 
-def stop(process: subprocess.Popen[bytes], number: signal.Signals) -> int:
-    process.send_signal(number)
-    try:
-        return process.wait(SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        raise
+def stop(process: Forked, number: signal.Signals) -> tuple[int | None, str]:
+    """Send it a signal, and return how it has ended and what it has said."""
+    os.kill(process.pid, number)
+    said, _ = process.communicate(SECONDS)
+    return process.returncode, said
 
 
 def test_while_text_is_tokenised_and_while_another_builder_is_waited_for(long_text: Path, tmp_path: Path) -> None:
@@ -76,18 +65,18 @@ def test_while_text_is_tokenised_and_while_another_builder_is_waited_for(long_te
     try:
         wait_until(builder, lambda: list(corpora.glob("writing-*/train.bin")))
         waiting = start(words, tmp_path / "waiting")
-        wait_until(waiting, lambda: "waits: another process is working in" in (tmp_path / "waiting/said").read_text())
-        assert stop(waiting, signal.SIGTERM) == 75
+        wait_until(waiting, lambda: "waits: another process is working in" in waiting.said()[0])
+        ends = [stop(waiting, signal.SIGTERM)]
         assert builder.poll() is None
-        assert stop(builder, signal.SIGINT) == 130
+        ends.append(stop(builder, signal.SIGINT))
     finally:
         builder.kill()
     (building,) = corpora.iterdir()
     assert building.suffix == ".building"
     with only_one(building, wait=False):
         pass
-    for folder in ("builder", "waiting"):
-        said = (tmp_path / folder / "said").read_text()
+    assert [code for code, _ in ends] == [75, 130]
+    for _, said in ends:
         assert "Traceback" not in said
         assert "stopped by SIG" in said
 
@@ -97,9 +86,10 @@ def test_while_a_tokenizer_is_trained(long_text: Path, tmp_path: Path) -> None:
     tokenizers = tmp_path / "home/tokenizers"
     wait_until(trainer, lambda: list(tokenizers.glob("writing-*")))
     time.sleep(1)  # then it is in the library
-    assert stop(trainer, signal.SIGTERM) == 75
+    code, said = stop(trainer, signal.SIGTERM)
+    assert code == 75
     assert [path.suffix for path in tokenizers.iterdir()] == [".building"]
-    assert "Traceback" not in (tmp_path / "run/said").read_text()
+    assert "Traceback" not in said
 
 
 def stopped_in(work: Callable[[], object]) -> None:
