@@ -491,6 +491,7 @@ def test_any_architecture_starts_from_its_own_sizes(tmp_path: Path) -> None:
     assert config["tie_word_embeddings"] is False
 
 
+@pytest.mark.slow
 def test_every_choice_of_every_group_composes_and_checks(tmp_path: Path) -> None:
     from conftest import make_config
 

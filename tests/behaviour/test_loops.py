@@ -40,6 +40,8 @@ from transformers import (
 import tut
 from tut.errors import TutError
 
+pytestmark = pytest.mark.slow
+
 VOCABULARY = 101  # which two processes cannot share evenly
 STEPS, UNTIED_AT = 6, 3
 Loop = Callable[[nn.Module, Callable[[], list[Optimizer]]], list[float]]

@@ -20,6 +20,8 @@ from tut.training.identity import lineage_name
 from tut.training.inputs import Inputs
 from tut.training.run import run
 
+pytestmark = pytest.mark.slow
+
 COMMON = (
     "trainer.max_steps=12",
     "trainer.log_every_steps=2",

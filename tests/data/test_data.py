@@ -35,6 +35,7 @@ def opened(data: DataConfig, objective: ObjectiveConfig = MLM):
     return open_corpus(data, source, tokenizer), tokenizer, source
 
 
+@pytest.mark.slow
 def test_python_documentation_is_prose_in_three_splits() -> None:
     source = open_source(DataConfig())
     documents = {split: list(source.documents(split)) for split in Split}

@@ -26,6 +26,8 @@ from tut.integrations import UntieCallback
 from tut.sharded import whole
 from tut.tying import pair_of
 
+pytestmark = pytest.mark.slow
+
 
 def trainer(folder: Path, *callbacks, model: PreTrainedModel | None = None, kind=Trainer, **options) -> Trainer:
     """Return one that takes 30 steps, six to an epoch, and saves after each epoch."""

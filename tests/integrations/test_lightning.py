@@ -22,6 +22,8 @@ from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, PreTrainedM
 from tut.errors import TutError
 from tut.integrations.lightning import UntieCallback
 
+pytestmark = pytest.mark.slow
+
 QUIET = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
 GIVEN = {"max_epochs": 3, "accelerator": "cpu", "devices": 1, "gradient_clip_val": 0.5, **QUIET}
 
