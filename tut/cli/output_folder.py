@@ -14,7 +14,7 @@ from tut.errors import TutError
 from tut.system.files import Busy, make_new, only_one, why_not_writable
 from tut.tracking.record import PARTS_OF_A_RUN, Record, Status
 
-_PARTS_OF_A_SWEEP = ("stages", "report", "code", "slurm")
+_PARTS_OF_A_SWEEP = ("stages", "report", "code", "slurm", "arms")
 _TO_THE_SECOND = re.compile(r"\$\{now:[^}]*%[SsTXc]")
 
 

@@ -1,4 +1,4 @@
-"""How much disk a sweep will take: what it leaves in the store, and in its runs' folders.
+"""How much disk a sweep will take, in the store and in its runs' folders; and how much it has taken.
 
 What a checkpoint weighs follows from shapes: the weights, U apart once it is untied, and what the optimizer keeps for
 each of them. Rows and token scores are added as they mostly turn out. What is in the store already counts as nothing.
@@ -7,6 +7,7 @@ each of them. Rows and token scores are added as they mostly turn out. What is i
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from tut.splits import Split
 from tut.sweep.config import KEEPS
 from tut.sweep.plan import Stage
 from tut.sweep.todo import Todo, steps_left
-from tut.system.files import home
+from tut.system.files import home, size_of
 from tut.training.inputs import Inputs
 from tut.training.optimizer import parameter_groups
 from tut.tying import tie
@@ -117,6 +118,19 @@ def check_room(todo: Todo, keep: str, sweep: Path) -> None:
     ]
     ways = [*fitting, "TUT_HOME, and hydra.sweep.dir, to folders with more room"]
     raise TutError(f"hydra.launcher.keep={keep}: there is no room: this sweep takes {asked}; set {' or '.join(ways)}")
+
+
+def taken(sweep: Path) -> str:
+    """Say how much disk a sweep's folder and the store take. A file that both have, by a link, is the store's."""
+    own = 0
+    for path in sweep.rglob("*"):
+        with suppress(FileNotFoundError):
+            about = path.lstat()
+            own += about.st_size if path.is_file() and about.st_nlink == 1 else 0
+    stages = home() / "stages"
+    return (
+        f"disk: {_in_words(own)} in {os.path.relpath(sweep)}, {_in_words(size_of(stages))} in {os.path.relpath(stages)}"
+    )
 
 
 def _in_words(size: int) -> str:

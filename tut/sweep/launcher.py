@@ -43,6 +43,7 @@ from tut.sweep.display import print_failures
 from tut.sweep.estimate import Speeds
 from tut.sweep.folder import SweepFolder, check_apart
 from tut.sweep.hydra_jobs import labels, pack, result
+from tut.sweep.index import write_index
 from tut.sweep.lineage import paths_of
 from tut.sweep.plan import Priority, Stage, plan
 from tut.sweep.preview import announce, preview
@@ -220,6 +221,7 @@ def _carry_out(
     store.reserve(folder.path, {stage.lineage for stage in todo.plan.stages})
     tasks = [todo.task(stage, folder) for stage in todo.plan.stages]
     with folder.planned(command, tasks, todo.steps, tracked.as_plain()):
+        write_index(folder.path, [run for number, run in enumerate(todo.runs) if number not in todo.plan.same_as])
         announce(todo, backend)
         priorities = todo.plan.priorities()
         speeds = Speeds()
@@ -236,6 +238,7 @@ def _carry_out(
         print_failures(folder, failed, command)
     if all(outcome.status == Status.FINISHED for outcome in outcomes.values()):
         store.release(folder.path)
+        log.info("%s", disk.taken(folder.path))
     return outcomes
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -81,6 +82,11 @@ def test_a_sweep_is_its_single_runs(singles: Path, tmp_path: Path) -> None:
         assert state["status"] == "finished"
         assert state["command"].startswith("python -m tut.train -m")
     assert (folder / "multirun.yaml").exists()
+    assert len((folder / "runs.csv").read_text().splitlines()) == 1 + 8
+    linked = {str(link.relative_to(folder / "arms")): link.resolve().name for link in folder.glob("arms/*/*")}
+    assert len(linked) == 8
+    assert linked["never/seed=0"] in "01"
+    assert re.search(r"disk: \d.* MB in sweep, .* MB in home/stages", said)
 
     again = sweep(*TINY, *ARMS, home=home, folder=folder)  # finished work is never done again
     assert " 0 steps to train" in again
