@@ -22,7 +22,8 @@ from tut.report.__main__ import main
 from tut.report.export import formatted, write_report
 from tut.report.summary import report_on
 
-FIGURES = ("curves", "difference", "effect", "gradients", "parting", "frequency")
+DIAGNOSIS = ("diagnosis-alignment", "diagnosis-norms", "diagnosis-spectrum")
+FIGURES = ("curves", "difference", "effect", "gradients", "parting", "frequency", *DIAGNOSIS)
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +32,26 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tmp_path_factory.mktemp("planted") / "sweep", {"epoch=0": 0.02, "epoch=3": -0.02}, range(3), tokens=True
     )
     plant(folder / "failed", "epoch=3", 3, 5.0, status="failed")
+    plant_diagnosis(folder / "report")
     write_report(report_on([folder]), folder / "report")
     return folder
+
+
+def plant_diagnosis(folder: Path) -> None:
+    """Write what `tut.diagnose` leaves for the report's page; of an arm, too, that the sweep no longer has."""
+    folder.mkdir()
+    names = [f",{arm},{seed}" for arm in ("never", "epoch=3", "epoch=9") for seed in range(3)]
+    matrices = [f"{name},{matrix}" for name in names for matrix in "EU"]
+    alignment = [f"{name},{step},never,0.6,0.8,0.4,0.1" for name in names[3:] for step in (600, 900)]
+    norms = [f"{name},{number},10 to 99,7,1.5" for name in matrices for number in (1, 2)]
+    spectrum = [f"{name},{number},{9 - number}" for name in matrices for number in (1, 2)]
+    columns = (
+        "step,against,tied_input,tied_output,input_output,by_chance",
+        "matrix,number,bucket,tokens,mean_norm",
+        "matrix,number,value",
+    )
+    for name, own, lines in zip(DIAGNOSIS, columns, (alignment, norms, spectrum), strict=True):
+        (folder / f"{name}.csv").write_text("\n".join([f"setting,arm,seed,{own}", *lines]))
 
 
 class Page(HTMLParser):

@@ -3,6 +3,7 @@
 from tut.report import effect_by_key
 from tut.report.comparison import Comparisons
 from tut.report.drawing import baselines
+from tut.report.mechanism import ALIGNMENT, NORMS, SPECTRUM
 from tut.report.numbers import as_text
 from tut.report.tables import form_of_changes
 
@@ -24,6 +25,9 @@ def alt_text(figure: str, comparisons: Comparisons) -> str:
         "frequency": f"Loss of {arms} by how often the target occurs in the training text, the difference to "
         f"{baseline} there, and what each bucket adds to the whole difference",
         "gradients": "Norms of the shared matrix's gradient as input and as output embedding, and their cosine",
+        ALIGNMENT: f"Alignment of the tied run's matrix with the two matrices of {arms} over steps, and of these two",
+        NORMS: f"Mean norm of rows of both matrices of {arms} at the end, by how often the token occurs in training",
+        SPECTRUM: f"Singular values of both matrices of {arms} at the end, from the largest down",
         "parting": "Distance between input and output embedding, and the mean cosine of their rows, over steps",
     }
     key = figure.removeprefix(effect_by_key.NAME)

@@ -10,6 +10,7 @@ report/runs.csv                         the runs
 report/curves.csv                       their metrics over steps
 report/frequency.csv                    loss by how common the target is
 report/frequency_changes.csv            how that differs to the baseline, and what it adds to the whole difference
+report/diagnosis*                       what `python -m tut.diagnose` has written, if it was called
 """
 
 import json
@@ -124,6 +125,7 @@ def write_report(report: Report, folder: Path) -> Path:
 def _write(report: Report, folder: Path) -> Path:
     from tut.report import effect_by_key
     from tut.report.figures import FIGURES, draw_all
+    from tut.report.mechanism import PREFIX, draw_mechanism, read_mechanism
     from tut.report.page import page
     from tut.report.svg import save
 
@@ -133,7 +135,8 @@ def _write(report: Report, folder: Path) -> Path:
             path.unlink()  # an earlier report may have had more
     comparisons = report.comparisons
     frequency = by_frequency(report.results, comparisons)
-    figures = save(draw_all(report.results, comparisons, frequency), folder)
+    drawn = draw_all(report.results, comparisons, frequency) | draw_mechanism(read_mechanism(folder), comparisons)
+    figures = save(drawn, folder)
     written = []
     for name, table in zip(_TABLES, _csv_tables(report, frequency), strict=True):
         if len(table):
@@ -144,6 +147,7 @@ def _write(report: Report, folder: Path) -> Path:
     (folder / "more.tex").write_text(more, encoding="utf-8")
     write_json(folder / "results.json", as_json(report))
     path = folder / PAGE
+    written += sorted(path.name for path in folder.glob(f"{PREFIX}*.csv"))
     text = page(report, figures, frequency, [*written, "arms.tex", "more.tex", "results.json"], folder)
     with write_whole(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -1,0 +1,1 @@
+"""What tying does to the two matrices, and untying after it, from the checkpoints of a sweep."""
