@@ -44,21 +44,16 @@ def test_the_command(folder: Path) -> None:
     assert last["tied_input"] == pytest.approx(alignment(tied[E], untied[E]), abs=1e-5)
     assert last["tied_output"] == pytest.approx(alignment(tied[E], untied[U]), abs=1e-5)
     assert last["input_output"] == pytest.approx(alignment(untied[E], untied[U]), abs=1e-5)
-    assert along["input_output"].is_monotonic_decreasing
+    assert 1 > along["input_output"].iloc[0] > last["input_output"]
     matrices = table(folder, "diagnosis")
-    assert matrices[["arm", "matrix"]].values.tolist() == [
-        ["never", "E"],
-        ["never", "U"],
-        ["step=12", "E"],
-        ["step=12", "U"],
-    ]
+    assert (matrices["arm"] + " " + matrices["matrix"]).tolist() == ["never E", "never U", "step=12 E", "step=12 U"]
     assert matrices.loc[0, "mean_norm"] == matrices.loc[1, "mean_norm"]
     norms = table(folder, "diagnosis-norms")
     of_one = norms[(norms["arm"] == "step=12") & (norms["matrix"] == "U")]
     assert of_one["bucket"].tolist()[:2] == ["0 to 9", "10 to 99"]
     spectrum = table(folder, "diagnosis-spectrum")
     assert spectrum.groupby(["arm", "matrix"])["number"].max().unique().tolist() == [16]
-    assert re.search(r"step=12 +1 +0\.\d{3} +0\.\d{3} +0\.\d{3}", said)
+    assert re.search(r"step=12 +1( +[01]\.\d\d){3} +0\.\d\d", said)
     assert "note:" not in said
     for name in ("alignment", "norms", "spectrum"):
         assert (folder / f"report/diagnosis-{name}.png").stat().st_size > 5000

@@ -11,11 +11,11 @@ from tut.report.numbers import as_text
 from tut.words import counted
 
 _ALIGNMENT = {"tied_input": "tied ~ E", "tied_output": "tied ~ U", "input_output": "E ~ U"}
-_MATRICES = {"mean_cosine": ("cosine", 3), "effective_rank": ("rank", 1), "mean_norm": ("norm", 3)}
+_MATRICES = {"mean_cosine": ("cosine", ".2f"), "effective_rank": ("rank", ".1f"), "mean_norm": ("norm", ".3g")}
 
 
 def table_of(diagnosis: Diagnosis, comparisons: Comparisons) -> pd.DataFrame:
-    """Return the means over seeds of what is known of each arm at the end, as text."""
+    """Return the means over seeds of what is known of each arm at the end, as text; what is equal of E and U, once."""
     lines = []
     for arm in comparisons.arms:
         matrices = _of(diagnosis.matrices, arm.setting, arm.name)
@@ -27,10 +27,10 @@ def table_of(diagnosis: Diagnosis, comparisons: Comparisons) -> pd.DataFrame:
             line[name] = ""
             if len(alignment):
                 at_the_end = alignment[alignment["step"] == alignment["step"].max()]
-                line[name] = _number(at_the_end[column].mean(), 3)
-        for column, (name, decimals) in _MATRICES.items():
-            for matrix, own in matrices.groupby("matrix"):
-                line[f"{name} {matrix}"] = _number(own[column].mean(), decimals)
+                line[name] = _number(at_the_end[column].mean(), ".2f")
+        for column, (name, form) in _MATRICES.items():
+            means = matrices.groupby("matrix")[column].mean()  # E comes before U
+            line[f"{name} E / U"] = " / ".join(_number(mean, form) for mean in means.drop_duplicates())
         lines.append(line)
     return pd.DataFrame(lines)
 
@@ -76,5 +76,5 @@ def _of(table: pd.DataFrame, setting: str, arm: str) -> pd.DataFrame:
     return table[(table["setting"] == setting) & (table["arm"] == arm)]
 
 
-def _number(value: float, decimals: int) -> str:
-    return as_text(None if pd.isna(value) else value, f".{decimals}f")
+def _number(value: float, form: str) -> str:
+    return as_text(None if pd.isna(value) else value, form)
