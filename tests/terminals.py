@@ -30,7 +30,16 @@ class Terminal:
         """Change the size of the window, of which the processes in it are told."""
         fcntl.ioctl(self._reader, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         with self._lock:
-            self._screen.resize(rows, columns)
+            screen = self._screen
+            row = screen.cursor.y
+            cut = screen.lines - rows
+            scrolled = max(0, row + 1 - rows)
+            if cut > 0:  # as terminals do it, which the emulator does otherwise: first what is below the cursor goes
+                screen.history.top.extend(screen.buffer[line] for line in range(scrolled))
+                screen.cursor.y = 0
+                screen.insert_lines(cut - scrolled)  # the emulator takes as many from the top
+            screen.resize(rows, columns)
+            screen.cursor.y = row - scrolled
 
     def close(self) -> None:
         """Let go of our own hold on it, so that its end is seen when the last process in it is gone."""

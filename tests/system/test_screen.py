@@ -54,7 +54,7 @@ def test_all_that_is_printed_is_whole_and_above_what_is_drawn(columns: int, monk
                 print(number)
                 library.warning("%d %s", number, LONG)
                 if number == 16:
-                    terminal.resize(200 - columns, 20)
+                    terminal.resize(columns + 40, 24)  # wider, for the emulator cuts lines where a terminal breaks them
                 late.warning("late %d", number)
                 said += [f"print {number}", f"{number} {LONG}", f"late {number}"]
             for share in range(0, 101, 10):
@@ -82,14 +82,13 @@ def test_all_that_is_printed_is_whole_and_above_what_is_drawn(columns: int, monk
 def test_a_window_that_becomes_small(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is drawn is cut to it, at its right and at its end, and what was printed stays."""
     terminal = Terminal(60, 20)
-    drawing = [f"{number:02} {'x' * 80}" for number in range(40)]
-    with on(terminal, monkeypatch), drawn(lambda width, rows: drawing):
+    with on(terminal, monkeypatch), drawn(lambda width, rows: [f"{number:02} {'x' * 80}" for number in range(40)]):
         print("first")
         terminal.resize(30, 8)
         print("second")
         screen._Screen.current.draw()
         print("third")
-    assert [line for line in terminal.all_lines if line in ("first", "second", "third")] == ["first", "second", "third"]
+    assert [line for line in terminal.all_lines if line[:1].isalpha()] == ["first", "second", "third"]
 
 
 @pytest.mark.parametrize("name", ["TERM=dumb", "RANK=1", "a pipe"])
