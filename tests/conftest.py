@@ -187,7 +187,7 @@ def _prepare_to_fork() -> None:
         for module in ("matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg", "pandas", "scipy.stats"):
             importlib.import_module(module)
         patch.setenv("TUT_HOME", str(SHARED / "home"))
-        run(make_config(*SMALL, "trainer.max_steps=1"), SHARED / f"first-run-{os.getpid()}")
+        run(make_config(*SMALL, "trainer.max_steps=1", "tracker=none"), SHARED / f"first-run-{os.getpid()}")
 
 
 class Forked:
