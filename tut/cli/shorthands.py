@@ -9,6 +9,8 @@ from tut.config import POINTS, RAMPS
 
 _FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "resume")
 """Keys of folders that do not stand among data: in these a `~` is expanded before Hydra reads them."""
+_FREE = ("model.config", "optimizer.arguments", "hydra.launcher.sbatch")
+"""Keys of whatever names and values there are."""
 _DECIDES_INSTEAD = {
     "trainer.epochs": "trainer.max_steps",
     "trainer.evaluate_every_epochs": "trainer.evaluate_every_steps",
@@ -23,8 +25,9 @@ def normalise(overrides: list[str]) -> list[str]:
     does not take as an override.
 
     `model.architecture=X` without `model=` starts from X's own sizes, not from the default model's, and so does
-    `model.pretrained=X`. A value of `model.config`, or of what sbatch takes, may be set whether or not it has one yet.
-    An untie point, or the length of a ramp, replaces the one that its `untie` option comes with under another key.
+    `model.pretrained=X`. A value of `model.config`, of the optimizer's arguments, or of what sbatch takes, may be set
+    whether or not it has one yet. An untie point, or the length of a ramp, replaces the one that its `untie` option has
+    under another key.
     A named sweep is one without `-m`: its file cannot say so, for Hydra 1.4 reads the mode from the command line alone.
 
     Raises:
@@ -40,7 +43,7 @@ def normalise(overrides: list[str]) -> list[str]:
     for alternatives in (POINTS, RAMPS):
         named = [name for name in alternatives if given.get(f"untie.{name}", "null") != "null"]
         extra += [f"untie.{name}=null" for name in alternatives if named and f"untie.{name}" not in given]
-    free = ("model.config.", "model.config=", "hydra.launcher.sbatch.", "hydra.launcher.sbatch=")
+    free = tuple(f"{key}{end}" for key in _FREE for end in (".", "="))
     return [f"++{text}" if text.startswith(free) else text for text in overrides] + extra
 
 
