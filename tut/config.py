@@ -71,7 +71,7 @@ class OptimizerConfig:
     name: str = state("adamw", words=OPTIMIZERS, registered=plugins.OPTIMIZERS)
     """`adamw`, `sgd`, `muon` (Muon on the hidden matrices, AdamW on all else), any class of torch.optim, such as
     `NAdam`, or the name of one that a plugin has registered."""
-    arguments: dict[str, Any] = state({})
+    arguments: dict[str, Any] = state({}, counts=lambda own: bool(own.arguments))
     """Further arguments of its class, such as `{nesterov: true}`. Of one that is not among the first three these are
     all, beside `lr` and `weight_decay`: it has its own defaults."""
     lr: float = state(1e-3)

@@ -67,6 +67,8 @@ BAD = [
     ("data=text data.files=3", ["data.files=3: must be a path"]),
     ("data=huggingface", ["data.path=null", "a data set's name, folder or file"]),
     ("data=huggingface data.path=./nowhere", ["data.path=./nowhere: no such file or folder"]),
+    ("data=huggingface data.path=nowhere.csv", ["data.path=nowhere.csv: no such file (seen from "]),
+    ("data=huggingface data.path=SAVED data.train_split=trian[:80%]", ["data.train_split=trian: the data", "'train'?"]),
     ("data=huggingface data.path=FILE", ["must end with one of .csv, .tsv", "text is read by data=text"]),
     ("data=huggingface data.path=SAVED data.validation_split=valid", ["data.validation_split=valid", "'validation'?"]),
     ("data.tokenizer=/nowhere", ["data.tokenizer=/nowhere: no such folder"]),

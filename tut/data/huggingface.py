@@ -10,6 +10,7 @@ same for every seed, and of two equal texts never one here and one there.
 import json
 import logging
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -81,6 +82,8 @@ class HuggingFace:
         config = self._config
         assert config.path is not None
         path = Path(os.path.expanduser(config.path))
+        if not sys.stderr.isatty():
+            datasets.disable_progress_bars()
         try:
             if path.is_file():
                 kind, options = FILES[_ending(path)]

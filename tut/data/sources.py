@@ -29,7 +29,7 @@ from tut.config import DataConfig
 from tut.data.alignment import Alignment
 from tut.data.articles import articles
 from tut.data.held_out import split_by_name
-from tut.data.huggingface import HuggingFace, check_file, check_saved_splits
+from tut.data.huggingface import FILES, HuggingFace, check_file, check_saved_splits
 from tut.data.layout import check_no_table, is_sentence_a_line
 from tut.data.shards import Shards
 from tut.errors import TutError, one_line
@@ -107,7 +107,10 @@ def check_source(config: DataConfig) -> None:
     if config.source == "shards":
         Shards(files_of(config)).check(config.seq_len)
     if config.source == "huggingface" and config.path is not None:
-        if Path(os.path.expanduser(config.path)).is_file():
+        path = Path(os.path.expanduser(config.path))
+        if path.suffix.lower() in FILES and not path.exists():
+            raise TutError(f"data.path={config.path}: {_absent(path, 'file')}")
+        if path.is_file():
             check_file(config)
         else:
             check_folder("data.path", config.path, "file or folder")
