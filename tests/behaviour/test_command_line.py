@@ -135,7 +135,7 @@ BAD = [
     ("hydra.hydra_logging.handlers.console.class=logging.No", ["hydra.hydra_logging: ", "'console' (", "'logging.No'"]),
     ("hydra.run.dir=/proc/x", ["hydra.run.dir=/proc/x: nothing may be written in /proc"]),
     ("-m hydra.sweep.dir=/sys/kernel/x", ["hydra.sweep.dir=/sys/kernel/x: nothing may be written in /sys/kernel"]),
-    ("data.files=ok.txt", ["data.files=ok.txt: means something to data=text alone", "data.source=pydocs"]),
+    ("data.files=ok.txt", ["data.files=ok.txt: means something to data=text", "data.source=pydocs"]),
     ("-m data.column=a,b", ["data.column=a: means something to data=huggingface alone", "data.source=pydocs"]),
     ("-m hydra.sweep.dir=FILE", ["hydra.sweep.dir=", "is no folder"]),
     ("-m seed=0,1 hydra.sweep.dir=sw/${seed}", ["seed=0,1: hydra.sweep.dir would be sw/1, and sw/0 for all"]),
