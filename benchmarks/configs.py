@@ -2,8 +2,8 @@
 
 from hydra import compose, initialize_config_dir
 
+from tut.cli.configs import register_schema
 from tut.cli.hydra_versions import VERSION_BASE
-from tut.cli.preflight import register_schema
 from tut.config import Config
 from tut.system.provenance import CONF_DIR
 

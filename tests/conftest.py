@@ -27,8 +27,9 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from hypothesis import HealthCheck, settings
 
+from tut.cli.configs import register_schema
 from tut.cli.hydra_versions import VERSION_BASE
-from tut.cli.preflight import normalise, register_schema
+from tut.cli.shorthands import normalise
 from tut.config import Config
 from tut.sweep.composition import Composer
 from tut.system import background

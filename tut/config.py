@@ -13,7 +13,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from tut import limits
+from tut import limits, plugins
 from tut.errors import TutError
 from tut.marks import Decides, KnownBy, Mark, change, decay, nothing, record, select, state
 
@@ -29,6 +29,8 @@ POINTS = {
 RAMPS = ("over_epochs", "over_steps", "over_fraction")
 """Those that the length of a ramp can be given by."""
 TRIGGERS = ("plateau", "conflict")
+OPTIMIZERS = ("adamw", "sgd", "muon")
+SCHEDULES = ("constant", "cosine", "linear", "wsd")
 SOURCES = {
     "pydocs": (),
     "text": ("files", "validation_files", "test_files", "document"),
@@ -39,6 +41,7 @@ SOURCES = {
 """Where text may come from, and the keys of `data` that mean something to some sources alone."""
 HELD_OUT = 20
 """Of a text that is made to measure, training tokens for each token of validation, and for each of test."""
+DEVICES = ("auto", "cpu", "mps", "cuda")
 RESUME_WORDS = ("auto", "never")
 WANDB_MODES = ("auto", "online", "offline", "disabled")
 TRACKERS = ("wandb", "tensorboard", "trackio", "none")
@@ -65,17 +68,21 @@ class ModelConfig:
 class OptimizerConfig:
     """How weights are updated. The schedule depends on the total number of steps, never on the untie point."""
 
-    name: str = state("adamw")
-    """`adamw`, `sgd`, or `muon` (Muon on the hidden matrices, AdamW on all else)."""
+    name: str = state("adamw", words=OPTIMIZERS, registered=plugins.OPTIMIZERS)
+    """`adamw`, `sgd`, `muon` (Muon on the hidden matrices, AdamW on all else), any class of torch.optim, such as
+    `NAdam`, or the name of one that a plugin has registered."""
+    arguments: dict[str, Any] = state({}, counts=lambda own: bool(own.arguments))
+    """Further arguments of its class, such as `{nesterov: true}`. Of one that is not among the first three these are
+    all, beside `lr` and `weight_decay`: it has its own defaults."""
     lr: float = state(1e-3)
     """Peak learning rate."""
     weight_decay: float = state(0.01)
-    """Decoupled weight decay (for `sgd`: the L2 penalty of torch.optim.SGD)."""
-    betas: list[float] = state([0.9, 0.999], counts=lambda own: own.name != "sgd")
+    """Decoupled weight decay (for `sgd`: the L2 penalty of torch.optim.SGD; for others: what they make of it)."""
+    betas: list[float] = state([0.9, 0.999], counts=lambda own: own.name in ("adamw", "muon"))
     """AdamW: decay rates of the first and second moment."""
-    eps: float = state(1e-8, counts=lambda own: own.name != "sgd")
+    eps: float = state(1e-8, counts=lambda own: own.name in ("adamw", "muon"))
     """AdamW: added to the denominator."""
-    momentum: float = state(0.9, counts=lambda own: own.name != "adamw")
+    momentum: float = state(0.9, counts=lambda own: own.name in ("sgd", "muon"))
     """SGD and Muon: momentum."""
     decay_embeddings: bool = state(True, counts=lambda own: own.weight_decay)
     """Whether embedding tables (input, output, positions) are decayed."""
@@ -87,8 +94,9 @@ class OptimizerConfig:
     """Factor on the learning rate of the output embedding once it is untied."""
     clip_grad_norm: float | None = state(None)
     """Gradients are scaled down to this total L2 norm; null leaves them alone."""
-    schedule: str = decay("constant")
-    """Learning rate over steps after warmup: `constant`, `cosine`, `linear`, or `wsd` (constant, then linear)."""
+    schedule: str = decay("constant", choices=SCHEDULES, registered=plugins.SCHEDULES)
+    """Learning rate over steps after warmup: `constant`, `cosine`, `linear`, `wsd` (constant, then linear), or the name
+    of one that a plugin has registered."""
     warmup_steps: int = state(0)
     """Steps over which the learning rate rises linearly from 0 to its peak."""
     final_lr_fraction: float = decay(0.0, counts=lambda own: own.schedule != "constant")
@@ -97,8 +105,7 @@ class OptimizerConfig:
     """`wsd`: the last part of training, as a fraction of all steps, over which the learning rate falls."""
 
     def __post_init__(self) -> None:
-        limits.choice("optimizer.name", self.name, ("adamw", "sgd", "muon"))
-        limits.choice("optimizer.schedule", self.schedule, ("constant", "cosine", "linear", "wsd"))
+        limits.choices("optimizer.", self)
         limits.positive("optimizer", self, "lr", "eps")
         limits.at_least(0, "optimizer", self, "weight_decay", "warmup_steps")
         limits.at_least(0, "optimizer", self, "input_lr_multiplier", "output_lr_multiplier")
@@ -109,36 +116,49 @@ class OptimizerConfig:
         limits.check(ok, "optimizer.betas", self.betas, "two numbers, each at least 0 and below 1")
         if self.clip_grad_norm is not None:
             limits.positive("optimizer", self, "clip_grad_norm")
+        if self.name not in OPTIMIZERS:
+            self._check_no_others()
+
+    def _check_no_others(self) -> None:
+        for name, default in {"betas": [0.9, 0.999], "eps": 1e-8, "momentum": 0.9}.items():
+            value = getattr(self, name)
+            if value != default:
+                raise TutError(
+                    f"optimizer.{name}={value}: means something to {', '.join(OPTIMIZERS)} alone; with optimizer.name="
+                    f"{self.name} write 'optimizer.arguments={{{name}: {value}}}' if it takes that"
+                )
 
 
 @dataclass
 class DataConfig:
     """Which text, how it becomes tokens, and how tokens become rows."""
 
-    source: str = state("pydocs", known_by=KnownBy.TEXT)
+    source: str = state("pydocs", known_by=KnownBy.TEXT, choices=tuple(SOURCES), registered=plugins.SOURCES)
     """`pydocs` (the documentation inside this Python), `text` (files), `huggingface` (a data set), `shards` (files of
-    tokens: see tut/data/shards.py), or `alignment` (made up, so that one knows what tying assumes: see
-    tut/data/alignment.py)."""
+    tokens: see tut/data/shards.py), `alignment` (made up, so that one knows what tying assumes: see
+    tut/data/alignment.py), or the name of one that a plugin has registered, to which keys here mean what it makes of
+    them."""
     files: Any = state(None, known_by=KnownBy.TEXT)
     """`text` and `shards`: a path, a glob, or a list of them."""
     validation_files: Any = state(None, known_by=KnownBy.TEXT)
     """`text` and `shards`: files to validate on; null holds out a share of `files`."""
     test_files: Any = state(None, known_by=KnownBy.TEXT)
     """`text` and `shards`: files to test on; null holds out a share of `files`."""
-    document: str = state("auto", known_by=KnownBy.TEXT)
+    document: str = state("auto", known_by=KnownBy.TEXT, choices=("auto", "file", "blank_lines", "line", "title"))
     """`text`: one document per `file`, one per `line`, split at `blank_lines`, or from each `title` on (an article: see
     tut/data/articles.py); `auto` splits at blank lines when there are under 20 files, and takes no CSV or JSON for
     text. `huggingface`: a row each (`auto`), or from each `title` on."""
     path: str | None = state(None, known_by=KnownBy.TEXT)
-    """`huggingface`: a data set's name on the hub, or a local folder."""
+    """`huggingface`: a data set's name on the hub, a local folder, or a file: .csv, .tsv, .json, .jsonl, .parquet."""
     name: str | None = state(None, known_by=KnownBy.TEXT)
     """`huggingface`: which configuration of the data set, where it has several."""
     train_split: str = state("train", known_by=KnownBy.TEXT)
-    """`huggingface`: the split to train on."""
+    """`huggingface`: the split to train on, or a part: `train[:80%]`."""
     validation_split: str | None = state("validation", known_by=KnownBy.TEXT)
-    """`huggingface`: the split to validate on."""
+    """`huggingface`: the split to validate on, or a part. null holds 5% out of the one to train on, by their text; so
+    does `validation`, where a data set has no split of that name and no other that could be meant."""
     test_split: str | None = state("test", known_by=KnownBy.TEXT)
-    """`huggingface`: the split to test on."""
+    """`huggingface`: the split to test on, likewise."""
     column: str = state("text", known_by=KnownBy.TEXT)
     """`huggingface`: the column that holds the text."""
     alignment: float = state(1.0, known_by=KnownBy.TEXT)
@@ -158,22 +178,20 @@ class DataConfig:
     """`alignment`: tokens to train on, at least; validation and test each have a twentieth of them."""
     text_seed: int = state(0, known_by=KnownBy.TEXT)
     """`alignment`: decides the text; never a run's own seed, for all runs of a sweep are to read one text."""
-    tokenizer: str = state(TRAINED, known_by=KnownBy.TEXT)
+    tokenizer: str = state(TRAINED, known_by=KnownBy.TEXT, words=(TRAINED, NUMBERS))
     """`trained` (on the training split, then cached; with `model.pretrained`, that model's own), or the name or folder
     of a Hugging Face tokenizer. `shards`: the one that made them, or `numbers`, of which there are `vocab_size`."""
     vocab_size: int = state(8192, known_by=KnownBy.TEXT)
     """Size of the vocabulary of a `trained` tokenizer, or of `numbers`; with `alignment` it follows from `words`."""
     seq_len: int = state(128)
     """Tokens in a row."""
-    packing: str = state("blocks")
+    packing: str = state("blocks", choices=("blocks", "lines"))
     """`blocks` (documents joined and cut: no padding, nothing lost) or `lines` (a line a row: cut, padded)."""
     max_rows: int | None = state(None)
     """Train on so many of the training split's rows, drawn once and for all: the same in every run; null: on all."""
 
     def __post_init__(self) -> None:
-        limits.choice("data.source", self.source, tuple(SOURCES))
-        limits.choice("data.packing", self.packing, ("blocks", "lines"))
-        limits.choice("data.document", self.document, ("auto", "file", "blank_lines", "line", "title"))
+        limits.choices("data.", self)
         self._check_other_sources()
         limits.at_least(4, "data", self, "seq_len")
         limits.at_least(1, "data", self, "max_rows")
@@ -187,9 +205,10 @@ class DataConfig:
             raise TutError(f"data.tokenizer={NUMBERS}: means something to data=shards alone")
         if self.source == "huggingface":
             limits.choice("data.document", self.document, ("auto", "title"))
-            limits.check(bool(self.path), "data.path", self.path, "a data set's name or folder with data=huggingface")
+            limits.check(bool(self.path), "data.path", self.path, "a data set's name, folder or file")
             for name in ("train_split", "validation_split", "test_split"):
-                limits.check(bool(getattr(self, name)), f"data.{name}", getattr(self, name), "the name of a split")
+                value = getattr(self, name)
+                limits.check(value != "", f"data.{name}", "''", "the name of a split")
         if self.source == "alignment":
             self._check_alignment()
         for name in ("files", "validation_files", "test_files"):
@@ -214,6 +233,8 @@ class DataConfig:
         limits.check(self.vocab_size == usual, "data.vocab_size", self.vocab_size, "left out: data.words decides it")
 
     def _check_other_sources(self) -> None:
+        if self.source in plugins.SOURCES:
+            return
         defaults = {one.name: one.default for one in fields(self)}
         for key in dict.fromkeys(key for keys in SOURCES.values() for key in keys):
             value = getattr(self, key)
@@ -233,16 +254,15 @@ def _is_list_of_text(value: object) -> bool:
 class ObjectiveConfig:
     """Which tokens the model predicts."""
 
-    name: str = state("mlm")
+    name: str = state("mlm", choices=("mlm", "clm"))
     """`mlm` (masked tokens, from both sides) or `clm` (each next token, from the left)."""
     probability: float = state(0.25, counts=lambda own: own.name == "mlm")
     """`mlm`: share of a row's tokens that are predicted."""
-    masking: str = state("fixed", counts=lambda own: own.name == "mlm")
+    masking: str = state("fixed", counts=lambda own: own.name == "mlm", choices=("fixed", "bernoulli"))
     """`mlm`: `fixed` (exactly that share of every row) or `bernoulli` (each token by its own coin)."""
 
     def __post_init__(self) -> None:
-        limits.choice("objective.name", self.name, ("mlm", "clm"))
-        limits.choice("objective.masking", self.masking, ("fixed", "bernoulli"))
+        limits.choices("objective.", self)
         limits.check(0 < self.probability < 1, "objective.probability", self.probability, "above 0 and below 1")
 
 
@@ -270,14 +290,14 @@ class UntieConfig:
     that are untied may be so by degrees, from fresh values, with a pull.
     """
 
-    epoch: int | str | None = change(None, known_by=KnownBy.UNTIE_POINT)
+    epoch: int | str | None = change(None, known_by=KnownBy.UNTIE_POINT, words=(NEVER,))
     """Untie after this many epochs. 0 is untied from the start, where U begins as a copy of E; with values of its own
     for each, as an untied model begins, it is `untie=start` (`init=fresh`). `never` (or all null) stays tied."""
-    step: int | str | None = change(None, known_by=KnownBy.UNTIE_POINT)
+    step: int | str | None = change(None, known_by=KnownBy.UNTIE_POINT, words=(NEVER,))
     """Untie after this many optimizer steps; or `never`."""
-    fraction: int | float | str | None = change(None, known_by=KnownBy.UNTIE_POINT)
+    fraction: int | float | str | None = change(None, known_by=KnownBy.UNTIE_POINT, words=(NEVER,))
     """Untie after this fraction of all steps; or `never`."""
-    trigger: str | None = change(None, known_by=KnownBy.UNTIE_POINT)
+    trigger: str | None = change(None, known_by=KnownBy.UNTIE_POINT, choices=(*TRIGGERS, NEVER))
     """Untie where training itself says so. `plateau`: validation loss has not improved by more than `threshold` in the
     last `patience` evaluations. `conflict`: the cosine of the two roles' gradients, averaged over the last `patience`
     rows of train.jsonl, is below `threshold`. `never`: no point may be given beside it."""
@@ -298,16 +318,16 @@ class UntieConfig:
     min_count: int = change(0)
     """Rows are parted by how often their token occurs in the training split: at least this often is common, else rare,
     as the mask is, which does not occur there. 0: all rows untie."""
-    rows: str = change("common", counts=lambda own: own.min_count)
+    rows: str = change("common", counts=lambda own: own.min_count, choices=("common", "rare", "random"))
     """With `min_count`, which rows untie: `common`, `rare`, or `random`, as many as are common, drawn by the seed from
     those that occur. The others stay tied, equal to the end, at the input embedding's learning rate and decay."""
     pull: float = change(0.0)
     """Pull on E - U: at each step both matrices move towards each other by their learning rates times this times E - U,
     which is the gradient of half its squared norm, apart from the optimizer's moments, as AdamW's decay is."""
-    init: str = change("copy")
+    init: str = change("copy", choices=("copy", "fresh", "zero"))
     """The untied rows of the output embedding at the untie point: a `copy` of the shared ones, `fresh` random ones, or
     `zero`."""
-    optimizer_state: str = change("copy")
+    optimizer_state: str = change("copy", choices=("copy", "zero"))
     """The output embedding's optimizer state at the untie point: a `copy` of the shared one, or `zero`."""
     input_lr_multiplier: float = change(1.0)
     """Further factor on the input embedding's learning rate after the untie point."""
@@ -319,17 +339,15 @@ class UntieConfig:
     """Factor on the output embedding's weight decay after the untie point."""
 
     def __post_init__(self) -> None:
+        limits.choices("untie.", self)
         self._check_point()
         self._check_ramp()
         factors = ("lr_multiplier", "weight_decay")
         limits.at_least(0, "untie", self, *(f"{role}_{name}" for name in factors for role in ("input", "output")))
         limits.at_least(0, "untie", self, "min_count", "pull")
         limits.check(0 <= self.coupling <= 1, "untie.coupling", self.coupling, "from 0 (untied) to 1 (tied)")
-        limits.choice("untie.rows", self.rows, ("common", "rare", "random"))
         ok = self.rows == "common" or self.min_count > 0
         limits.check(ok, "untie.rows", self.rows, "common as long as untie.min_count=0")
-        limits.choice("untie.init", self.init, ("copy", "fresh", "zero"))
-        limits.choice("untie.optimizer_state", self.optimizer_state, ("copy", "zero"))
 
     def _check_point(self) -> None:
         for name, allowed in POINTS.items():
@@ -340,8 +358,6 @@ class UntieConfig:
                 limits.at_least(0, "untie", self, name)
         if not isinstance(self.fraction, str | None):
             limits.check(self.fraction < 1, "untie.fraction", self.fraction, "at least 0 and below 1")
-        if self.trigger is not None:
-            limits.choice("untie.trigger", self.trigger, (*TRIGGERS, NEVER))
         if self.trigger in TRIGGERS:
             for name in ("threshold", "patience"):
                 value = getattr(self, name)
@@ -396,17 +412,17 @@ class TrainerConfig:
     """Equal parts in which a device's share of a batch goes through the model, to save memory."""
     evaluation_batch_size: int = record(64)
     """Rows at a time in evaluation; it never changes a result's meaning, only speed and memory."""
-    device: str = state("auto", known_by=KnownBy.ENVIRONMENT)
+    device: str = state("auto", known_by=KnownBy.ENVIRONMENT, words=DEVICES)
     """`auto` (the best there is), `cpu`, `mps`, `cuda`, or `cuda:N`."""
     devices: int = state(1, known_by=KnownBy.ENVIRONMENT)
     """Devices of a node that train the run together, a process each, every one on its share of each batch."""
     nodes: int = state(1, known_by=KnownBy.ENVIRONMENT)
     """Machines that train the run together, with as many devices each."""
-    sharding: str = state("ddp", known_by=KnownBy.ENVIRONMENT)
+    sharding: str = state("ddp", known_by=KnownBy.ENVIRONMENT, choices=("ddp", "fsdp"))
     """What each of several processes holds: the whole model (`ddp`), or a part of every parameter, gradient and moment
     (`fsdp`: fully_shard), for a model too large for one device. The embeddings and all else outside of the layers are
     gathered for a whole step, layers one at a time; with bf16 in bf16, save for their norms. It trains the same."""
-    precision: str = state("auto", known_by=KnownBy.PRECISION)
+    precision: str = state("auto", known_by=KnownBy.PRECISION, choices=("auto", "fp32", "tf32", "bf16"))
     """`fp32`, `tf32` (products of fp32 matrices on CUDA's tensor cores, from 10 bits of mantissa), `bf16` (autocast;
     weights stay fp32), or `auto`: bf16 where the device is good at it."""
     compile: bool = state(False)
@@ -429,10 +445,9 @@ class TrainerConfig:
     def __post_init__(self) -> None:
         names = [name for name, kind in TrainerConfig.__annotations__.items() if kind in (int, int | None)]
         limits.at_least(1, "trainer", self, *names)
-        limits.choice("trainer.precision", self.precision, ("auto", "fp32", "tf32", "bf16"))
-        limits.choice("trainer.sharding", self.sharding, ("ddp", "fsdp"))
+        limits.choices("trainer.", self)
         device, colon, index = self.device.partition(":")
-        limits.choice("trainer.device", device, ("auto", "cpu", "mps", "cuda"))
+        limits.choice("trainer.device", device, DEVICES)
         ok = not colon or (device == "cuda" and index.isdecimal())
         limits.check(ok, "trainer.device", self.device, "auto, cpu, mps, cuda or cuda:N")
         parts, rows = self.gradient_accumulation, self.batch_size
@@ -464,7 +479,7 @@ class WandbConfig:
     What is null here is what W&B's own environment variables say: see `tut.tracking.wandb_environment`.
     """
 
-    mode: str | None = nothing(None)
+    mode: str | None = nothing(None, choices=WANDB_MODES)
     """`online`, `offline` (written to the run folder; `wandb sync` uploads it), `disabled`, or `auto`: online where
     there is a login, else offline. null: WANDB_MODE (or WANDB_DISABLED=true), or else `auto`."""
     project: str | None = nothing(None)
@@ -486,8 +501,7 @@ class WandbConfig:
     there wherever it is started again. A sweep gives each run its own."""
 
     def __post_init__(self) -> None:
-        if self.mode is not None:
-            limits.choice("wandb.mode", self.mode, WANDB_MODES)
+        limits.choices("wandb.", self)
 
 
 @dataclass
@@ -524,18 +538,24 @@ class Config:
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     wandb: WandbConfig = field(default_factory=WandbConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
+    plugins: list[str] = state([], known_by=KnownBy.PLUGINS)
+    """Modules of your own that are imported first, from the current folder or the environment: see `tut.plugins`."""
     seed: int = state(0)
     """Decides initial weights, order of rows, masks and dropout. Runs of one seed see the same of each."""
-    tracker: Any = nothing("wandb")
+    tracker: Any = nothing("wandb", words=TRACKERS)
     """What shows the record while it grows: `wandb`, `tensorboard` (in the run folder's `tensorboard/`), `trackio` (a
     local dashboard: `trackio show`), a list of these, or `none`."""
-    resume: str = nothing("auto")
+    resume: str = nothing("auto", words=RESUME_WORDS)
     """`auto` (go on from the run folder's newest checkpoint), `never` (start over), or the path of a
     checkpoint, or of a run folder, to fork from."""
 
     def __post_init__(self) -> None:
         limits.check(0 <= self.seed < 2**63, "seed", self.seed, "at least 0 and below 2**63")
         self._check_trackers()
+        limits.choices("", self)
+        plugins.check_named("data.source", self.data.source, plugins.SOURCES, self.plugins)
+        plugins.check_named("optimizer.name", self.optimizer.name, plugins.OPTIMIZERS, self.plugins)
+        plugins.check_named("optimizer.schedule", self.optimizer.schedule, plugins.SCHEDULES, self.plugins)
         untie, trainer = self.untie, self.trainer
         if trainer.max_steps is not None:
             ok = not isinstance(untie.step, int) or untie.step < trainer.max_steps
@@ -600,10 +620,13 @@ class Config:
     def from_hydra(cls, composed: DictConfig) -> "Config":
         """Turn a composed Hydra config, with or without its `hydra` node, into plain dataclasses.
 
+        Its plugins are imported first, so that what they register is known.
+
         Raises:
-            TutError: a value is out of its limits, or two values cannot go together.
+            TutError: a value is out of its limits, or two values cannot go together, or a plugin cannot be imported.
         """
         values = {name: composed[name] for name in cls.__annotations__}
+        plugins.load(values["plugins"])
         sections = {name: OmegaConf.to_object(node) for name, node in values.items() if OmegaConf.is_config(node)}
         return cls(**values | sections)
 

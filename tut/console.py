@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from tut import __version__
 from tut.errors import TutError, did_you_mean
 from tut.splits import Split
 from tut.system.files import told
@@ -19,6 +20,8 @@ from tut.system.streams import open_streams
 if TYPE_CHECKING:
     from rich.console import Console
 
+VERSION = f"TUT {__version__}"
+"""What every command answers to --version."""
 _WIDTH_OF_A_FILE = 160  # columns
 
 
@@ -34,6 +37,7 @@ class Options(ArgumentParser):
 
     def __init__(self, command: str, doc: str | None) -> None:
         super().__init__(prog=f"python -m {command}", description=doc, formatter_class=RawDescriptionHelpFormatter)
+        self.add_argument("--version", action="version", version=VERSION)
 
     def parse_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
         asked, unknown = self.parse_known_args(args, namespace)

@@ -10,6 +10,7 @@ from typing import Any
 
 from tut.console import Options, ends_for_people, split_among
 from tut.errors import TutError
+from tut.plugins import METRICS
 from tut.splits import Split
 from tut.system.background import work_dropped_at_exit
 from tut.words import counted
@@ -55,7 +56,7 @@ def score_again(folder: Path, split: Split) -> dict[str, Any]:
     model = PredictsAt(to_device(load_model(record.final, config.objective.name), device, precision))
     objective = Objective(config.objective, tokenizer)
     batches = evaluation_batches(corpus.rows[split], objective, config.trainer.evaluation_batch_size)
-    return evaluate(model, batches, device, precision).row()
+    return evaluate(model, batches, device, precision).row(config.plugins)
 
 
 @work_dropped_at_exit()
@@ -76,6 +77,7 @@ def main() -> None:
     print(
         f"{asked.split.words} loss {result['loss']:.6f}, perplexity {result['perplexity']:.3f}, "
         f"accuracy {result['acc']:.6f}, {counted(result['predictions'], 'prediction')}"
+        + "".join(f", {name} {value}" for name, value in result.items() if name in METRICS)
     )
 
 

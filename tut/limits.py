@@ -1,6 +1,17 @@
 """What the value of a key may be: each check raises a TutError that names the key, its value, and what is allowed."""
 
+from dataclasses import fields
+from typing import Any
+
 from tut.errors import TutError, did_you_mean
+
+
+def choices(prefix: str, section: Any) -> None:
+    """Check that every field of a section whose mark names choices is null or one of them."""
+    for one in fields(section):
+        mark, value = one.metadata.get("mark"), getattr(section, one.name)
+        if mark is not None and mark.choices and value is not None:
+            choice(f"{prefix}{one.name}", value, (*mark.choices, *mark.registered))
 
 
 def choice(key: str, value: str, choices: tuple[str, ...]) -> None:

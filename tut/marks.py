@@ -9,9 +9,12 @@
 Whoever asks whether two runs may share a stage, go on from a checkpoint, or be compared reads these marks; there is no
 second list anywhere. A key may count only beside certain others (`counts`: momentum means nothing to AdamW). And where
 its value says too little, what it comes to stands for it (`known_by`: a file's name does not say what is in it).
+
+A mark also says which words a key may be (`choices`; `tut.limits` checks them), or which mean something beside whatever
+else it may be (`words`). Completion offers them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from copy import deepcopy
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from enum import StrEnum
@@ -42,6 +45,7 @@ class KnownBy(StrEnum):
     TRIGGER = "the step at which the run unties, once that is found"
     RAMP = "the steps over which coupling falls"
     EVALUATIONS = "the steps between evaluations"
+    PLUGINS = "the meaning of the code of plugins"
 
 
 Counts = Callable[[Any], bool]
@@ -60,35 +64,40 @@ class Mark:
     counts: Counts = _always
     """Whether the key has any meaning, given the other values of its section."""
     known_by: KnownBy | None = None
+    choices: Collection[str] = ()
+    """All words that it may be; none if it may be anything of its type."""
+    words: Collection[str] = ()
+    """Words that mean something, beside whatever else it may be."""
+    registered: Collection[str] = ()
+    """Further words, of what plugins have registered: see `tut.plugins`."""
 
 
-def state(default: Any, counts: Counts = _always, known_by: KnownBy | None = None) -> Any:
+def state(default: Any, counts: Counts = _always, known_by: KnownBy | None = None, **words: Any) -> Any:
     """Declare a key that decides the weights from step 0 on; see `Mark` for the arguments."""
-    return _marked(default, Decides.STATE, counts, known_by)
+    return _marked(default, Mark(Decides.STATE, counts, known_by, **words))
 
 
-def change(default: Any, counts: Counts = _always, known_by: KnownBy | None = None) -> Any:
+def change(default: Any, counts: Counts = _always, known_by: KnownBy | None = None, **words: Any) -> Any:
     """Declare a key that decides nothing up to the untie point, and the weights from there on."""
-    return _marked(default, Decides.CHANGE, counts, known_by)
+    return _marked(default, Mark(Decides.CHANGE, counts, known_by, **words))
 
 
-def decay(default: Any, counts: Counts = _always, known_by: KnownBy | None = None) -> Any:
+def decay(default: Any, counts: Counts = _always, known_by: KnownBy | None = None, **words: Any) -> Any:
     """Declare a key that decides nothing while the learning rate rises and stands, and the weights from there on."""
-    return _marked(default, Decides.DECAY, counts, known_by)
+    return _marked(default, Mark(Decides.DECAY, counts, known_by, **words))
 
 
-def record(default: Any, counts: Counts = _always, known_by: KnownBy | None = None) -> Any:
+def record(default: Any, counts: Counts = _always, known_by: KnownBy | None = None, **words: Any) -> Any:
     """Declare a key that decides which metric rows there are, or their last digits, but never the weights."""
-    return _marked(default, Decides.RECORD, counts, known_by)
+    return _marked(default, Mark(Decides.RECORD, counts, known_by, **words))
 
 
-def nothing(default: Any) -> Any:
+def nothing(default: Any, **words: Any) -> Any:
     """Declare a key that decides neither weights nor rows."""
-    return _marked(default, Decides.NOTHING, _always, None)
+    return _marked(default, Mark(Decides.NOTHING, **words))
 
 
-def _marked(default: Any, decides: Decides, counts: Counts, known_by: KnownBy | None) -> Any:
-    mark = Mark(decides, counts, known_by)
+def _marked(default: Any, mark: Mark) -> Any:
     if isinstance(default, list | dict):
         return field(default_factory=lambda: deepcopy(default), metadata={"mark": mark})
     return field(default=default, metadata={"mark": mark})

@@ -50,9 +50,21 @@ def hand_over(optimizers: list[Optimizer], e: nn.Parameter, u: nn.Parameter, nam
         group["params"].append(u)
         if "param_names" in group:
             group["param_names"].append(name)
-    of_output.state.pop(u, None)
+    if u in of_output.state:
+        of_output.state.pop(u)
+        _begin(of_output, u)
     if copied and e in of_input.state:
         of_output.state[u] = {key: _copy(value) for key, value in of_input.state[e].items()}
+
+
+def _begin(optimizer: Optimizer, parameter: nn.Parameter) -> None:
+    """Give an optimizer the state of a Parameter that it begins with: most have none until a step, Adagrad has some."""
+    try:
+        new = type(optimizer)([parameter], **optimizer.defaults)
+    except TypeError:  # its class takes other arguments, and is left to make the state itself
+        return
+    if parameter in new.state:
+        optimizer.state[parameter] = new.state[parameter]
 
 
 def _check_alike(of_input: Optimizer, of_output: Optimizer) -> None:

@@ -19,8 +19,9 @@ with ended_by_signals(), under_way("starts"):  # as in `main`: this takes a seco
     from hydra.types import RunMode
     from omegaconf import DictConfig
 
+    from tut.cli.configs import register_schema
     from tut.cli.hydra_versions import MAIN
-    from tut.cli.preflight import preflight, register_schema
+    from tut.cli.preflight import preflight
     from tut.config import Config
     from tut.console import command_to_go_on, complain, ends_for_people
     from tut.errors import TutError

@@ -36,7 +36,7 @@ import torch
 from benchmarks.faults.commands import adopt_orphans
 from benchmarks.faults.subjects import SUBJECTS, Place
 from benchmarks.faults.tries import EQUAL, REFUSED, Fault, Outcome, Tries
-from tut.cli.preflight import register_schema
+from tut.cli.configs import register_schema
 
 _FAULTS: dict[Fault, int] = {Tries.damage: 4, Tries.kill: 2, Tries.kill_in_write: 3, Tries.two_at_once: 1}
 """How often each is tried, beside the others."""

@@ -6,10 +6,14 @@ import shutil
 import signal
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 from conftest import SHARED, TEXT, UNREPORTED, command
+from omegaconf import OmegaConf
+
+import tut
 
 TRAIN = "tut.train"
 SMALL_TEXT = ("data=text", f"data.files={TEXT}", "data.vocab_size=500")
@@ -61,9 +65,11 @@ BAD = [
     ("data=text data.files=/nowhere/*.txt", ["data.files=/nowhere/*.txt: no such file"]),
     (f"data=text data.files={SHARED}/topic.txt", ["did you mean 'topics.txt'?"]),
     ("data=text data.files=3", ["data.files=3: must be a path"]),
-    ("data=huggingface", ["data.path=null", "a data set's name or folder"]),
-    ("data=huggingface data.path=./nowhere", ["data.path=./nowhere: no such folder"]),
-    ("data=huggingface data.path=x data.validation_split=null", ["data.validation_split=null", "the name of a split"]),
+    ("data=huggingface", ["data.path=null", "a data set's name, folder or file"]),
+    ("data=huggingface data.path=./nowhere", ["data.path=./nowhere: no such file or folder"]),
+    ("data=huggingface data.path=nowhere.csv", ["data.path=nowhere.csv: no such file (seen from "]),
+    ("data=huggingface data.path=SAVED data.train_split=trian[:80%]", ["data.train_split=trian: the data", "'train'?"]),
+    ("data=huggingface data.path=FILE", ["must end with one of .csv, .tsv", "text is read by data=text"]),
     ("data=huggingface data.path=SAVED data.validation_split=valid", ["data.validation_split=valid", "'validation'?"]),
     ("data.tokenizer=/nowhere", ["data.tokenizer=/nowhere: no such folder"]),
     ("data.seq_len=513", ["data.seq_len=513: the model has 512 positions"]),
@@ -129,7 +135,7 @@ BAD = [
     ("hydra.hydra_logging.handlers.console.class=logging.No", ["hydra.hydra_logging: ", "'console' (", "'logging.No'"]),
     ("hydra.run.dir=/proc/x", ["hydra.run.dir=/proc/x: nothing may be written in /proc"]),
     ("-m hydra.sweep.dir=/sys/kernel/x", ["hydra.sweep.dir=/sys/kernel/x: nothing may be written in /sys/kernel"]),
-    ("data.files=ok.txt", ["data.files=ok.txt: means something to data=text alone", "data.source=pydocs"]),
+    ("data.files=ok.txt", ["data.files=ok.txt: means something to data=text", "data.source=pydocs"]),
     ("-m data.column=a,b", ["data.column=a: means something to data=huggingface alone", "data.source=pydocs"]),
     ("-m hydra.sweep.dir=FILE", ["hydra.sweep.dir=", "is no folder"]),
     ("-m seed=0,1 hydra.sweep.dir=sw/${seed}", ["seed=0,1: hydra.sweep.dir would be sw/1, and sw/0 for all"]),
@@ -158,7 +164,7 @@ BAD = [
     ("untie.epoch=1e3", ["untie.epoch=1000: must be before the end of training"]),
     ("untie.epoch=1,2", ["untie.epoch=1,2: several values make a sweep; start it with -m"]),
     ("-m untie.epoch=1,2,99", ["untie.epoch=99", "before the end of training"]),
-    ("-m --cfg job", ["--multirun and --cfg: only one of these"]),
+    ("-m --cfg hydra", ["--multirun and --cfg: only one of these"]),
     ("--mulitrun", ["--mulitrun: no such option; did you mean '--multirun'?"]),
     ("--cfg jobs", ["--cfg", "jobs"]),
     ("--config-dir /nowhere", ["--config-dir /nowhere: no such folder"]),
@@ -420,13 +426,29 @@ def loaded_by(*words: str, cwd: Path) -> tuple[set[str], str]:
 
 
 def test_help_is_ours_and_loads_nothing_heavy(tmp_path: Path) -> None:
-    loaded, said = loaded_by(TRAIN, "--help", cwd=tmp_path)
+    own = {
+        "model/tiny": "# Electra. Small.\narchitecture: electra",
+        "sweeps/mine": "# python -m tut.train +sweeps=mine",
+    }
+    for name, written in own.items():
+        (tmp_path / "my_conf" / name).parent.mkdir(parents=True)
+        (tmp_path / "my_conf" / f"{name}.yaml").write_text(written)
+    loaded, said = loaded_by(TRAIN, "--help", "--config-dir", "my_conf", cwd=tmp_path)
     assert "tut.train" not in loaded  # it is __main__
     assert "tut.cli.preflight" in loaded
     assert not {"torch", "transformers", "wandb", "datasets", "submitit", "numpy"} & loaded
-    data = "data: alignment, huggingface, pydocs, shards, text, wikitext"
-    for group in (data, "model: bert", "optimizer: adamw", "experiment: blog"):
-        assert group in said
+    options = [line.split(maxsplit=1) for line in said.partition("+sweeps=NAME:")[2].splitlines()]
+    assert [line[0] for line in options if line and line[0].endswith("=")] == [
+        *("+sweeps=", "data=", "experiment=", "model=", "objective=", "optimizer=", "untie=")
+    ]
+    for option in (
+        ["blog", "Does untying help, and when?"],  # the comments of a named sweep begin with its command
+        ["mini", "The demo's: `bert` at 2 layers x 128, which trains on a laptop in a minute."],
+        ["tiny", "Electra."],
+        ["mine"],
+        ["gpt", "GPT-2's architecture, 6 layers x 512."],  # before it stands what Hydra reads
+    ):
+        assert option in options
     for key in (
         "untie.epoch=",
         "untie.init=",
@@ -441,6 +463,18 @@ def test_help_is_ours_and_loads_nothing_heavy(tmp_path: Path) -> None:
     ):
         assert key in said
     assert max(map(len, said.splitlines())) <= 120
+
+
+def test_the_version_is_tut_s_and_a_help_text_loads_next_to_nothing(monkeypatch, capsys, tmp_path: Path) -> None:
+    assert preflight(["--version"], capsys)[:2] == (0, f"TUT {tut.__version__}\n")
+    for program in ("tut.evaluate", "tut.report.__main__", "tut.store.__main__", "tut.sweep.__main__"):
+        monkeypatch.setattr(sys, "argv", [program, "--version"])
+        with pytest.raises(SystemExit):
+            import_module(program).main()
+        assert capsys.readouterr().out == f"TUT {tut.__version__}\n"
+    loaded, said = loaded_by("tut.evaluate", "--help", cwd=tmp_path)
+    assert "RUN_DIR" in said
+    assert not {"torch", "transformers", "hydra", "omegaconf", "numpy", "rich"} & loaded
 
 
 def test_nothing_that_is_used_of_hydra_is_deprecated(tmp_path: Path) -> None:
@@ -467,14 +501,64 @@ def test_tab_completion(tmp_path: Path) -> None:
     assert program is not None
     install = subprocess.run([program, "-sc", "install=bash"], capture_output=True, text=True, check=True)
     assert "complete" in install.stdout
+    line = "tut-train model=b"
     query = subprocess.run(
         [program, "-sc", "query=bash"],
-        env={**os.environ, "COMP_LINE": "tut-train model=b", "COMP_POINT": "17"},
+        env={**os.environ, "COMP_LINE": line, "COMP_POINT": str(len(line))},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert "model=bert" in query.stdout
+    assert query.stdout.split() == ["model=bert"]
+
+
+def test_cfg_job_of_a_sweep_shows_what_varies_and_what_does_not(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    typed = "-m untie.epoch=0,3,never seed=4,5 model=mini,bert optimizer.lr=3e-4 --cfg job"
+    code, out, _ = preflight(typed.split(), capsys)
+    assert code == 0
+    varies = [line for line in out.splitlines() if line.startswith("#")]
+    assert varies[0] == "# 12 runs, which differ in:"
+    assert "#   untie.epoch: 0, 3, never" in varies
+    assert "#   seed: 4, 5" in varies
+    assert "#   model.config.hidden_size: 128, 512" in varies
+    common = OmegaConf.create(out)
+    assert common.optimizer.lr == 3e-4
+    assert "seed" not in common and "epoch" not in common.untie and "hidden_size" not in common.model.config
+    assert (common.untie.init, common.model.architecture) == ("copy", "tut_bert")
+    code, out, _ = preflight(["+sweeps=demo", "--cfg", "job", "--package", "untie"], capsys)
+    assert "#   untie.min_count: 0, 1000" in out
+    assert "optimizer_state: copy" in out and "seed" not in out
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("untie.init=", {"untie.init=copy", "untie.init=fresh", "untie.init=zero"}),
+        ("model=bert untie.init=f", {"untie.init=fresh"}),
+        ("-m untie.epoch=0,n", {"untie.epoch=0,never"}),
+        ("-m untie.epoch=0,3 untie.optimizer_state=copy,z", {"untie.optimizer_state=copy,zero"}),
+        ("optimizer.schedule=", {f"optimizer.schedule={name}" for name in ("constant", "cosine", "linear", "wsd")}),
+        ("trainer.deterministic=", {"trainer.deterministic=true", "trainer.deterministic=false"}),
+        ("trainer.epochs=", {"trainer.epochs=9"}),
+        ("hydra.launcher.keep=e", {"hydra.launcher.keep=ends"}),
+        ("hydra.launcher.dry_run=t", {"hydra.launcher.dry_run=true"}),
+        ("untie.opt", {"untie.optimizer_state="}),
+        ("+sweeps=s", {"+sweeps=seeds", "+sweeps=state"}),
+        ("swee", {"+sweeps="}),
+        ("--config-dir my_conf model=ti", {"model=tiny"}),
+        ("--mul", {"--multirun"}),
+        ("--config-dir nowhere model=", set()),
+    ],
+)
+def test_completion_offers_values(typed: str, offered: set[str], tmp_path: Path, monkeypatch, capsys) -> None:
+    (tmp_path / "my_conf/model").mkdir(parents=True)
+    (tmp_path / "my_conf/model/tiny.yaml").write_text("architecture: electra")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COMP_LINE", f"tut-train {typed}")
+    code, out, _ = preflight(["-sc", "query=bash"], capsys)
+    assert code == 0
+    assert {*out.split()} == offered
 
 
 def test_any_architecture_starts_from_its_own_sizes(tmp_path: Path) -> None:

@@ -33,6 +33,10 @@ NEEDS_MORE = ("pip", "make", "eval")
 """What is typed in the docs besides TUT's commands, and is not run here: it would install, or is tested elsewhere."""
 
 
+NAMES_A_FILE = re.compile(r"# (\S+\.(?:yaml|py))\n")
+"""What a block begins with that is the text of a file."""
+
+
 def blocks(page: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", PAGES[page], re.MULTILINE | re.DOTALL)
 
@@ -54,6 +58,8 @@ def typed(page: str) -> Iterator[list[str]]:
 
 def of_tut(words: list[str]) -> list[str] | None:
     """Return a command's module and what follows; None if it is none of TUT's."""
+    if words[0] == "python" and words[1].endswith(".py"):
+        return words[1:]
     if "-m" in words and words[0] in ("python", "torchrun"):
         return words[words.index("-m") + 1 :]
     assert words[0] in NEEDS_MORE, words
@@ -84,11 +90,10 @@ def train(words: list[str], folder: Path) -> None:
 
 def prepare(page: str, folder: Path) -> Path:
     """Write what a page takes for granted, and return the folder that is its SWEEP_DIR."""
-    for number, text in enumerate(blocks(page, "yaml")):
-        assert number == 0
-        own = folder / "my_conf/model/tiny.yaml"
-        own.parent.mkdir(parents=True)
-        own.write_text(text)
+    for text in (*blocks(page, "yaml"), *blocks(page, "python")):
+        if name := NAMES_A_FILE.match(text):
+            (folder / name[1]).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name[1]).write_text(text)
     if page == "pretrained":
         data = make_config(*SMALL_TEXT).data
         tokenizer = load_tokenizer(data, ObjectiveConfig(name="clm"), open_source(data))
@@ -117,14 +122,17 @@ def test_commands(page: str, tmp_path: Path) -> None:
     commands = list(filter(None, map(of_tut, typed(page))))
     assert commands
     for module, *words in commands:
-        if module == "tut.train":
+        if module.endswith(".py"):
+            extra = [*SMALL_TEXT, *SHORT[:2], *SMALL_MODEL]
+            subprocess.run([sys.executable, module, *words, *extra], cwd=tmp_path, check=True)
+        elif module == "tut.train":
             train(words, tmp_path)
         elif "cancel" not in words:  # there is nothing in a queue here
             done = command(module, *(word.replace("SWEEP_DIR", str(sweep)) for word in words), cwd=tmp_path)
             assert done.returncode == 0, (words, done.stderr[-2000:])
             assert done.stdout
     for code in blocks(page, "python"):
-        if page != "loop":  # whose code needs names of the reader's own
+        if page != "loop" and not NAMES_A_FILE.match(code):  # the former needs names of the reader's own
             subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
 
 

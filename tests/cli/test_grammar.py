@@ -191,3 +191,9 @@ def test_a_tilde_is_somebodys_home(monkeypatch: pytest.MonkeyPatch) -> None:
         "resume=/home/me/runs/${seed}",
         "wandb.project='~'",
     ]
+
+
+def test_a_part_of_a_split_is_typed_as_it_is() -> None:
+    whole, parts = "data.train_split=train[:80%]", "data.test_split=train[:10%],test+train[90%:]"
+    quoted = ["data.train_split='train[:80%]'", "data.test_split='train[:10%]','test+train[90%:]'"]
+    assert normalise([whole, parts, "data.validation_split='a[:1%]'"]) == [*quoted, "data.validation_split='a[:1%]'"]

@@ -2,11 +2,13 @@
 
 import io
 import json
+import logging
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import SMALL, TEXT, make_config
 from transformers import ByT5Tokenizer, PreTrainedTokenizerBase
@@ -15,7 +17,8 @@ from transformers.models.bert.tokenization_bert_legacy import BertTokenizerLegac
 from tut.config import DataConfig, ObjectiveConfig
 from tut.data import sources
 from tut.data.corpus import Corpus, open_corpus
-from tut.data.sources import check_folder, check_source, open_source, split_by_name
+from tut.data.held_out import split_by_name
+from tut.data.sources import check_folder, check_source, open_source
 from tut.data.tokenizer import load_tokenizer, separator_id
 from tut.errors import TutError
 from tut.splits import Split
@@ -356,7 +359,7 @@ def test_a_home_folder_is_found_by_its_sign(tmp_path: Path, monkeypatch: pytest.
     check_folder("data.tokenizer", saved.tokenizer)
     assert len(opened(saved)[0].rows[Split.TRAIN]) > 0
     assert list(open_source(text(validation_files="~/v.txt", test_files=["~/v.txt"])).documents(Split.TEST))
-    with pytest.raises(TutError, match=r"^data.path=~/other: no such folder"):
+    with pytest.raises(TutError, match=r"^data.path=~/other: no such file or folder"):
         check_source(text(source="huggingface", files=None, path="~/other"))
 
 
@@ -366,6 +369,99 @@ def test_hugging_face_data_files_in_a_folder(tmp_path: Path) -> None:
         (tmp_path / f"{split}.jsonl").write_text("\n".join(lines))
     source = open_source(text(source="huggingface", files=None, path=str(tmp_path)))
     assert list(source.documents(Split.TEST)) == TEXT.read_text().split("\n\n")
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl", "json", "parquet", "csv.gz"])
+def test_a_single_file_is_a_data_set_of_which_some_is_held_out(ending: str, tmp_path: Path, caplog) -> None:
+    """Equal texts in one split, whatever their place; and every text in one of them."""
+    documents = [f"{part} of {number}" for number, part in enumerate(TEXT.read_text().split("\n\n"))] * 2
+    table, path = pd.DataFrame({"id": range(len(documents)), "body": documents}), tmp_path / f"all.{ending}"
+    if ending.startswith("json"):
+        table.to_json(path, orient="records", lines=ending == "jsonl")
+    elif ending == "parquet":
+        table.to_parquet(path)
+    else:
+        table.to_csv(path, sep="\t" if ending == "tsv" else ",", index=False)
+    config = text(source="huggingface", files=None, path=str(path), column="body")
+    check_source(config)
+    source = open_source(config)
+    with caplog.at_level(logging.INFO):
+        split = {split: list(source.documents(split)) for split in Split}
+    (said,) = caplog.messages
+    assert "validation and test held out of train, 5% of its documents each, by their text" in said
+    assert sorted(each for part in split.values() for each in part) == sorted(documents)
+    assert not {*split[Split.TRAIN]} & {*split[Split.VALID]} and not {*split[Split.VALID]} & {*split[Split.TEST]}
+    assert 0.01 < len(split[Split.VALID]) / len(documents) < 0.12
+    assert open_source(config).fingerprint == source.fingerprint
+
+
+def in_splits(folder: Path, **counts: int) -> DataConfig:
+    from datasets import Dataset, DatasetDict
+
+    tables = {name: Dataset.from_dict({"text": [f"{name} {n}" for n in range(counts[name])]}) for name in counts}
+    DatasetDict(tables).save_to_disk(folder)
+    return text(source="huggingface", files=None, path=str(folder))
+
+
+def test_parts_of_splits(tmp_path: Path) -> None:
+    config = replace(in_splits(tmp_path, train=100, extra=10), test_split="extra")
+    parts = {"train_split": "train[:80%]", "validation_split": "train[80%:90]+extra[:-8]"}
+    source = open_source(replace(config, **parts))
+    assert list(source.documents(Split.TRAIN)) == [f"train {n}" for n in range(80)]
+    assert list(source.documents(Split.VALID)) == [*(f"train {n}" for n in range(80, 90)), "extra 0", "extra 1"]
+    prints = {source.fingerprint}
+    for other in ({**parts, "train_split": "train[:79%]"}, {**parts, "validation_split": None}):
+        prints.add(open_source(replace(config, **other)).fingerprint)
+    assert len(prints) == 3
+    held_out = open_source(replace(config, train_split="train[:50]", validation_split=None))
+    assert {*held_out.documents(Split.TRAIN), *held_out.documents(Split.VALID)} == {f"train {n}" for n in range(50)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "data.validation_split=validation: the data set has train, test, dev; null holds a part of train out"),
+        (
+            {"validation_split": "train[90%:]"},
+            "train[90%:]: shares rows with data.train_split=train; what",
+        ),
+        (
+            {"validation_split": "dev", "test_split": "train"},
+            "data.test_split=train: shares rows with",
+        ),
+        ({"validation_split": "dev[:x]"}, "data.validation_split=dev[:x]: "),
+        ({"validation_split": "dve[:9]"}, "data.validation_split=dve: the data set has train, test, dev; did"),
+        (
+            {"validation_split": "dev", "train_split": "trian"},
+            "data.train_split=trian: the data set has train",
+        ),
+    ],
+)
+def test_splits_that_are_not_there_or_not_apart(changes: dict, said: str, tmp_path: Path) -> None:
+    config = replace(in_splits(tmp_path, train=20, test=9, dev=9), **changes)
+    with pytest.raises(TutError) as refused:
+        check_source(config)
+        _ = open_source(config).fingerprint
+    assert said in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_of_what_a_data_set_lacks_only_that_is_held_out(tmp_path: Path) -> None:
+    source = open_source(in_splits(tmp_path, train=300, test=9))
+    assert list(source.documents(Split.TEST)) == [f"test {n}" for n in range(9)]
+    assert len([*source.documents(Split.TRAIN), *source.documents(Split.VALID)]) == 300
+    assert 3 < len([*source.documents(Split.VALID)]) < 40
+
+
+def test_a_file_that_is_no_table_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("text")
+    (tmp_path / "a.csv").write_text("text")
+    for path, name, said in (
+        ("a.txt", None, "must end with one of .csv"),
+        ("a.csv", "b", "data.name=b: data.path"),
+    ):
+        with pytest.raises(TutError, match=said):
+            check_source(text(source="huggingface", files=None, path=str(tmp_path / path), name=name))
 
 
 def test_a_split_too_small_for_a_row_is_said(tmp_path: Path) -> None:

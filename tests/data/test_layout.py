@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import TEXT, make_config
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from tut.config import DataConfig
 from tut.data.corpus import told
@@ -55,6 +56,7 @@ def test_tables_are_recognised(name: str, text: str, kind: str, column: str, tmp
     said = refusal(config(tmp_path / name))
     assert f"{tmp_path / name} looks like {kind}" in said
     assert f"data.column={column};" in said
+    assert (f"write data=huggingface data.path={tmp_path / name} " in said) == (name != "a.txt")
     said = refusal(config(TEXT, test_files=str(tmp_path / name)))
     assert said.startswith(f"data.test_files: {tmp_path / name} looks like {kind}")
 
@@ -69,18 +71,20 @@ def test_a_table_with_another_separator_is_written_with_commas(
     Path(name).write_text("\n".join(lines))
     said = refusal(config(Path(name)))
     assert f"{name} looks like CSV with {delimiter} for a comma, not like text" in said
-    python, flag, code, *_ = shlex.split(said.partition("by ")[2].replace(", put a", " put a"))
-    assert (python, flag) == ("python", "-c")
-    Path("FOLDER").mkdir()
+    python, flag, code, *_, path, column = shlex.split(said.partition("by ")[2].partition("; or ")[0])
+    assert (python, flag, column) == ("python", "-c", "data.column=text")
     exec(code, {})
-    with Path("FOLDER/train.csv").open() as file:
+    named = OverridesParser.create().parse_override(path).value()
+    with Path(named).open() as file:
         assert list(csv.DictReader(file))[7] == {"id": "7", "text": "one, two 7"}
 
 
 def test_the_kind_of_a_table_is_what_it_holds(tmp_path: Path) -> None:
     path = tmp_path / "tabs.csv"
     path.write_text("id\ttext\n" + "".join(f"{number}\twords\n" for number in range(9)))
-    assert "looks like TSV, not like text; name it FOLDER/train.tsv" in refusal(config(path))
+    assert f"looks like TSV, not like text; copy it to {tmp_path}/tabs-table.tsv and write data=hugg" in refusal(
+        config(path)
+    )
 
 
 def test_a_table_can_be_trained_on_as_it_is(tmp_path: Path) -> None:
@@ -170,7 +174,7 @@ def test_what_is_no_file_is_called_what_it_is(tmp_path: Path) -> None:
     for name in ("b.txt", "*.txt"):
         assert refusal(config(folder / name)).endswith("b.txt is a dangling link: gone.txt is not there")
     of_a_data_set = DataConfig(source="huggingface", path=str(folder / "a.txt"))
-    assert refusal(of_a_data_set) == f"data.path={folder}/a.txt: is a file, not a folder"
+    assert refusal(of_a_data_set).startswith(f"data.path={folder}/a.txt: must end with one of .csv, ")
     assert "is a dangling link" in refusal(replace(of_a_data_set, path=str(folder / "b.txt")))
 
 

@@ -13,8 +13,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from small_sweeps import TINY, sweep
 
+from tut.cli.configs import register_schema
 from tut.cli.hydra_versions import VERSION_BASE
-from tut.cli.preflight import register_schema
 from tut.sweep import composition
 from tut.sweep.composition import Composer, be_current
 from tut.system.provenance import CONF_DIR

@@ -1,4 +1,6 @@
+import copy
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,10 +10,11 @@ from hypothesis import strategies as st
 from tiny_models import tiny_bert
 
 import tut
-from tut.config import Config, ModelConfig, OptimizerConfig, UntieConfig
+from tut.config import Config, ModelConfig, OptimizerConfig, TrainerConfig, UntieConfig
 from tut.errors import TutError
 from tut.training.inputs import Inputs
-from tut.training.optimizer import build_optimizers, decay_start, learning_rate, set_rates
+from tut.training.optimizer import build_optimizers, decay_start, learning_rate, make, parameter_groups, set_rates
+from tut.training.optimizer_trial import check_optimizer
 
 
 def config(**settings) -> OptimizerConfig:
@@ -77,6 +80,80 @@ def test_every_parameter_is_in_exactly_one_group(name: str) -> None:
     assert len(grouped) == len({id(p) for p in grouped}) == len(list(model.parameters()))
     kinds = [type(optimizer).__name__ for optimizer in optimizers]
     assert kinds == {"adamw": ["AdamW"], "sgd": ["SGD"], "muon": ["Muon", "AdamW"]}[name]
+
+
+OF_TORCH = [
+    name
+    for name, kind in vars(torch.optim).items()
+    if isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer) and kind is not torch.optim.Optimizer
+]
+
+
+@pytest.mark.parametrize("name", OF_TORCH)
+def test_every_optimizer_of_torch_trains_tied_as_shared_and_unties_or_is_refused(name: str) -> None:
+    own = {"AdamW": "adamw", "SGD": "sgd", "Muon": "muon"}.get(name, name)
+    settings = OptimizerConfig(name=own, lr=0.01, weight_decay=0.0 if name == "Rprop" else 0.01)
+    if name in ("LBFGS", "SparseAdam"):
+        with pytest.raises(TutError, match=f"^optimizer.name={name}: it (says: .*per-parameter|cannot step: .*dense)"):
+            check_optimizer(settings, TrainerConfig())
+        return
+    check_optimizer(settings, TrainerConfig())
+    model, shared = tiny_bert(), tiny_bert()
+    pair = tut.tie(model)
+    optimizers = build_optimizers(settings, model, pair)
+    only = SimpleNamespace(input=shared.get_input_embeddings().weight, output=None)
+    of_shared = make(settings, parameter_groups(settings, shared, only))
+    for step in range(3):
+        train(model, optimizers, step)
+        train(shared, of_shared, step)
+    assert torch.equal(pair.input, only.input) and torch.equal(pair.output, only.input)
+    for state in ("copy", "zero"):
+        one, others = copy.deepcopy((model, optimizers))
+        parted = tut.untie(one, others, optimizer_state=state)
+        train(one, others, 3)
+        assert not torch.equal(parted.input, parted.output)
+        assert torch.isfinite(parted.output).all()
+
+
+def train(model, optimizers, step: int) -> None:
+    ids = torch.arange(3 + step, 11 + step)[None]
+    torch.nn.functional.cross_entropy(model(input_ids=ids).logits[0], ids[0].flip(0)).backward()
+    for optimizer in optimizers:
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"name": "nadam"}, "optimizer.name=nadam: choose from adamw, .*; did you mean 'NAdam'?"),
+        ({"name": "RMSProp"}, "did you mean 'RMSprop'?"),
+        ({"name": "AdamW"}, "optimizer.name=AdamW: write adamw"),
+        ({"name": "NAdam", "arguments": {"beta": 1}}, "optimizer.arguments.beta=1: NAdam takes betas, .*'betas'?"),
+        ({"name": "NAdam", "arguments": {"betas": [2.0, 0.9]}}, "optimizer.arguments.betas=.2.0, 0.9.: Invalid beta"),
+        ({"name": "Adagrad", "arguments": {"lr": 1}}, "optimizer.arguments.lr=1: write optimizer.lr=1"),
+        ({"arguments": {"eps": 1e-6}}, "optimizer.arguments.eps=1e-06: write optimizer.eps=1e-06"),
+        ({"name": "sgd", "momentum": 0.0, "arguments": {"nesterov": True}}, "optimizer.arguments.nesterov=True: Nest"),
+        ({"name": "Rprop"}, "optimizer.weight_decay=0.01: Rprop has none; set it to 0"),
+    ],
+)
+def test_what_an_optimizer_does_not_take_is_said(settings: dict, said: str) -> None:
+    with pytest.raises(TutError, match=said.replace("?", "[?]")):
+        check_optimizer(OptimizerConfig(**settings), TrainerConfig())
+
+
+def test_a_key_that_means_nothing_to_an_optimizer_is_refused() -> None:
+    with pytest.raises(TutError, match=r"optimizer.betas=.*: means something to adamw, sgd, muon alone; .*NAdam write"):
+        OptimizerConfig(name="NAdam", betas=[0.8, 0.9])
+    check_optimizer(OptimizerConfig(name="sgd", arguments={"nesterov": True}), TrainerConfig())
+    check_optimizer(OptimizerConfig(arguments={"amsgrad": True}), TrainerConfig())
+
+
+def test_state_of_another_shape_is_not_divided() -> None:
+    both = TrainerConfig(sharding="fsdp", devices=2)
+    check_optimizer(OptimizerConfig(name="RAdam"), both)
+    with pytest.raises(TutError, match="optimizer.name=Adafactor: its state is not of its parameters' shapes"):
+        check_optimizer(OptimizerConfig(name="Adafactor"), both)
 
 
 def test_muon_takes_hidden_matrices_alone() -> None:

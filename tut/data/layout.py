@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from tut.console import as_override
 from tut.errors import TutError
 
 _CHARACTERS_SEEN = 2**16
@@ -33,18 +34,21 @@ def check_no_table(key: str, files: Sequence[Path]) -> None:
             delimiter, _ = _table(lines)
             parted = f" with {delimiter} for a comma" if delimiter in _UNREAD else ""
             raise TutError(
-                f"{key}: {path} looks like {kind}{parted}, not like text; {_moved(path, kind, delimiter)}, put a "
-                "validation and a test beside it, and write data=huggingface data.path=FOLDER "
+                f"{key}: {path} looks like {kind}{parted}, not like text; {_as_data_set(path, kind, delimiter)} "
                 f"data.column={_column_of_text(lines)}; or data.document=line, to train on it as it is, marks and all"
             )
 
 
-def _moved(path: Path, kind: str, delimiter: str) -> str:
-    """Say how a table comes to be one that `datasets` reads, which takes each separator for text but two."""
-    if delimiter not in _UNREAD:
-        return f"name it FOLDER/train.{kind.lower()}"
-    code = f"import pandas; pandas.read_csv({str(path)!r}, sep={delimiter!r}).to_csv('FOLDER/train.csv', index=False)"
-    return f"write it with commas, by python -c {shlex.quote(code)}"
+def _as_data_set(path: Path, kind: str, delimiter: str) -> str:
+    """Say how a table is given to `datasets`, which takes each separator for text but two and goes by names."""
+    is_unread = delimiter in _UNREAD
+    is_named_so = _TABLES.get(path.suffix.lower()) == kind and not is_unread
+    named = path if is_named_so else path.with_name(f"{path.stem}-table.{kind.lower()}")
+    done_first = "" if is_named_so else f"copy it to {named} and "
+    if is_unread:
+        code = f"import pandas; pandas.read_csv({str(path)!r}, sep={delimiter!r}).to_csv({str(named)!r}, index=False)"
+        done_first = f"write it with commas, by python -c {shlex.quote(code)} and "
+    return f"{done_first}write data=huggingface {shlex.quote(as_override('data.path', str(named)))}"
 
 
 def is_sentence_a_line(path: Path) -> bool:

@@ -6,14 +6,13 @@
     data=huggingface data.path=NAME_OR_FOLDER data.name=...  any Hugging Face data set
     data=shards data.files='tokens/*.bin' data.tokenizer=... no text, but tokens: see `tut.data.shards`
     data=alignment data.alignment=0.5                        made-up text: see `tut.data.alignment`
+    data=huggingface data.path=FILE.csv                      a table in a file: CSV, JSON lines, parquet
 
-To add a source, write a class with the two members of `Source`, and name it in `open_source` and in
-`tut.config.DataConfig.source`.
+For one of your own, register a class with the two members of `Source`: see `tut.plugins`.
 """
 
 import ast
 import glob
-import hashlib
 import os
 import platform
 import re
@@ -25,10 +24,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol, TextIO
 
+from tut import plugins
 from tut.config import DataConfig
 from tut.data.alignment import Alignment
 from tut.data.articles import articles
-from tut.data.huggingface import HuggingFace, check_saved_splits
+from tut.data.held_out import split_by_name
+from tut.data.huggingface import FILES, HuggingFace, check_file, check_saved_splits
 from tut.data.layout import check_no_table, is_sentence_a_line
 from tut.data.shards import Shards
 from tut.errors import TutError, one_line
@@ -36,7 +37,6 @@ from tut.splits import Split
 from tut.system.files import digest, file_digest
 from tut.words import counted
 
-_HELD_OUT = 0.05  # the share of documents that goes to validation, and again to test
 _CHARACTERS_AT_ONCE = 2**20  # of a file
 # The end of a line, and after it one or more blank lines. A blank line is white space up to a line's end or to the end
 # of the text.
@@ -70,7 +70,17 @@ def open_source(config: DataConfig) -> Source | Shards:
         return HuggingFace(config)
     if config.source == "alignment":
         return Alignment(config)
+    if config.source in plugins.SOURCES:
+        return _of_plugin(config)
     return PythonDocumentation()
+
+
+def _of_plugin(config: DataConfig) -> Source:
+    made: Source = plugins.SOURCES[config.source](config)
+    for member in ("fingerprint", "documents"):
+        if not hasattr(type(made), member):
+            raise TutError(f"data.source={config.source}: its class has no `{member}`; see tut.data.sources.Source")
+    return made
 
 
 def name_of(config: DataConfig) -> str:
@@ -81,6 +91,8 @@ def name_of(config: DataConfig) -> str:
         return " ".join(filter(None, (config.path, config.name)))
     if config.source == "alignment":
         return f"made-up text with data.alignment={config.alignment:g}"
+    if config.source in plugins.SOURCES:
+        return config.source
     return f"the documentation inside Python {platform.python_version()}"
 
 
@@ -95,11 +107,19 @@ def check_source(config: DataConfig) -> None:
     if config.source == "shards":
         Shards(files_of(config)).check(config.seq_len)
     if config.source == "huggingface" and config.path is not None:
-        check_folder("data.path", config.path)
-        check_saved_splits(config)
+        path = Path(os.path.expanduser(config.path))
+        if path.suffix.lower() in FILES and not path.exists():
+            raise TutError(f"data.path={config.path}: {_absent(path, 'file')}")
+        if path.is_file():
+            check_file(config)
+        else:
+            check_folder("data.path", config.path, "file or folder")
+            check_saved_splits(config)
+    if config.source in plugins.SOURCES:
+        open_source(config)
 
 
-def check_folder(key: str, name: str) -> None:
+def check_folder(key: str, name: str, what: str = "folder") -> None:
     """Check that a name is a folder, if it can be nothing else: names on the hub do not start like a path.
 
     Raises:
@@ -107,7 +127,7 @@ def check_folder(key: str, name: str) -> None:
     """
     path = Path(os.path.expanduser(name))
     if name.startswith((".", "/", "~")) and not path.is_dir():
-        raise TutError(f"{key}={name}: {'is a file, not a folder' if path.exists() else _absent(path, 'folder')}")
+        raise TutError(f"{key}={name}: {'is a file, not a folder' if path.exists() else _absent(path, what)}")
 
 
 def _absent(path: Path, what: str) -> str:
@@ -115,18 +135,6 @@ def _absent(path: Path, what: str) -> str:
     if path.is_symlink():
         return f"is a dangling link: {path.readlink()} is not there"
     return f"no such {what} (seen from {Path.cwd()})"
-
-
-def split_by_name(name: str) -> Split:
-    """Assign a document to a split by its name alone.
-
-    A hash of the name, as a number from 0 to 1, is as good as a random draw: the shares come out as wanted, and a
-    document stays where it is whatever other documents come or go.
-    """
-    draw = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64
-    if draw < _HELD_OUT:
-        return Split.TEST
-    return Split.VALID if draw < 2 * _HELD_OUT else Split.TRAIN
 
 
 class PythonDocumentation:

@@ -9,9 +9,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForMaskedLM, BertConfig, BertModel, PreTrainedConfig, PreTrainedModel
+from transformers import BertConfig, BertModel, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput, MaskedLMOutput
 from transformers.models.bert.modeling_bert import BertPreTrainedModel
+
+from tut.plugins import network
 
 
 class TutBertConfig(BertConfig):
@@ -121,6 +123,5 @@ class TutTransformerForMaskedLM(TutTransformerPreTrainedModel):
         return MaskedLMOutput(logits=self.lm_head(self.model(input_ids, attention_mask)[0]))
 
 
-for _config, _model in ((TutBertConfig, TutBertForMaskedLM), (TutTransformerConfig, TutTransformerForMaskedLM)):
-    AutoConfig.register(_config.model_type, _config, exist_ok=True)
-    AutoModelForMaskedLM.register(_config, _model, exist_ok=True)
+network(TutBertConfig, TutBertForMaskedLM, "mlm")
+network(TutTransformerConfig, TutTransformerForMaskedLM, "mlm")

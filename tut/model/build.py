@@ -1,7 +1,7 @@
 """From a config to a network: any Hugging Face architecture with a masked or a causal language model head.
 
-To add a model, write conf/model/NAME.yaml with an `architecture` and its `config`; for a new network, register it
-with transformers as tut/model/architectures.py does.
+To add a model, write conf/model/NAME.yaml with an `architecture` and its `config`; for a network of your own, see
+`tut.plugins`.
 """
 
 from pathlib import Path
@@ -9,11 +9,12 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from tut import plugins
 from tut.config import TRAINED, Config, DataConfig, ModelConfig, ObjectiveConfig
 from tut.distributed import collectives
 from tut.errors import TutError
 from tut.model import pretrained
-from tut.model.configuration import AUTO, Tokens, key, network_config
+from tut.model.configuration import AUTO, Tokens, key, kind_of, network_config
 from tut.model.fitness import Asked, check_fitness
 from tut.model.quiet import quiet
 from tut.model.trial import new_network
@@ -38,6 +39,17 @@ def check_model(model: ModelConfig, objective: ObjectiveConfig, data: DataConfig
     check_fitness(Asked.of(model, objective.name, data, tokens))
     if model.pretrained is not None:
         pretrained.check_weights(model.pretrained, AUTO[objective.name], config)
+
+
+def check_origin(model: ModelConfig, names: list[str]) -> None:
+    """Check that a network which neither transformers nor TUT has is of one of the plugins that a run names.
+
+    Raises:
+        TutError: it is not.
+    """
+    kind = type(kind_of(model))
+    if kind.__module__.partition(".")[0] not in ("transformers", "tut"):
+        plugins.check_module(f"model.architecture={kind.model_type}", kind.__module__, names)
 
 
 def build_model(config: Config, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.multiprocessing.reductions import StorageWeakRef
-from torch.optim import SGD, AdamW, Optimizer
+from torch.optim import SGD, Muon, Optimizer
 
 from tut.data.objective import Batch
 from tut.distributed.sharding import layers
@@ -72,7 +72,7 @@ def describe(terms: dict[str, int]) -> str:
 
 def _moments(optimizer: Optimizer) -> int:
     """Return the size of what an optimizer keeps beside the weights."""
-    copies = 2 if isinstance(optimizer, AdamW) else 1
+    copies = 1 if isinstance(optimizer, SGD | Muon) else 2
     groups = [group for group in optimizer.param_groups if not (isinstance(optimizer, SGD) and not group["momentum"])]
     sizes: list[int] = [parameter.nbytes for group in groups for parameter in group["params"]]
     return copies * sum(sizes)

@@ -38,6 +38,7 @@ def facts_of(state: dict[str, Any]) -> dict[KnownBy, Any]:
     return {
         KnownBy.TEXT: None if fingerprint is None else (fingerprint, str(special_tokens or "unknown")),
         KnownBy.WEIGHTS: state.get("result", {}).get("model.pretrained"),
+        KnownBy.PLUGINS: state.get("result", {}).get("plugins"),
         KnownBy.PRECISION: (state.get("hardware") or {}).get("precision"),
         KnownBy.LENGTH: state.get("total_steps"),
     }

@@ -5,7 +5,9 @@ from typing import Any, ClassVar
 
 from omegaconf import MISSING
 
-from tut.errors import TutError, did_you_mean
+from tut import limits
+from tut.errors import TutError
+from tut.marks import nothing
 
 KEEPS = ("forks", "ends", "all")
 _NOT_OF_A_JOB = ("array", "dependency", "signal", "wrap", "wait", "test_only", "help", "usage", "version")
@@ -23,7 +25,7 @@ class LauncherConfig:
 
     _target_: str = MISSING
     """The class by which Hydra finds the launcher."""
-    keep: str = "forks"
+    keep: str = nothing("forks", choices=KEEPS)
     """Which checkpoints stay in the store: `forks` (where stages end and, for runs whose length is in epochs, the end
     of every tied epoch, so that a later sweep can untie there), `ends` (only where stages end) or `all` (every one that
     a run writes on its way)."""
@@ -143,9 +145,7 @@ def check_settings(settings: LauncherConfig) -> None:
     Raises:
         TutError: a value is out of its limits, or does not go with another.
     """
-    if settings.keep not in KEEPS:
-        near = did_you_mean(settings.keep, KEEPS)
-        raise TutError(f"hydra.launcher.keep={settings.keep}: choose from {', '.join(KEEPS)}{near}")
+    limits.choices("hydra.launcher.", settings)
     for name, value in vars(settings).items():
         if name not in _LIMITS or value is None:
             continue

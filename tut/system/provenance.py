@@ -13,10 +13,9 @@ if TYPE_CHECKING:
 
 CODE = Path(__file__).parents[1]
 """The package itself."""
-_ROOT = CODE if (CODE / "conf").is_dir() else CODE.parent
-CONF_DIR = _ROOT / "conf"
-"""The folder of config groups: inside the package if it was built into a wheel, beside it in a checkout."""
-SWEEPS_DIR = _ROOT / "sweeps"
+CONF_DIR = CODE / "conf"
+"""The folder of config groups, to Hydra `pkg://tut.conf`. In a checkout it is a link to the one beside the package."""
+SWEEPS_DIR = CODE / "sweeps"
 """The folder of named sweeps, likewise."""
 REVISION_FILE = "git_revision"
 """In a copy of the package: the commit that the copy was made from."""

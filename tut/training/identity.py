@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from tut import plugins
 from tut.config import TRAINED
 from tut.data.tokenizer import vocabulary_size
 from tut.marks import Decides
@@ -129,6 +130,8 @@ def determinants(inputs: "Inputs", step: int) -> dict[str, Any]:
         "data.vocabulary": vocabulary_size(inputs.tokenizer),
         "trainer.precision": inputs.precision,
     }
+    if config.plugins:
+        known["plugins"] = _meaning_of_plugins(tuple(config.plugins))
     if config.model.pretrained is not None:
         known["model.architecture"] = pretrained.config_of(config.model.pretrained).model_type
         known["model.pretrained"] = pretrained.digest_of(config.model.pretrained)
@@ -261,6 +264,12 @@ def code_digest(package: Path = CODE) -> str:
     is said in it, and another as soon as it does something else.
     """
     return digest(sorted(digest(_meaning(path)) for path in _modules(package)))
+
+
+@lru_cache(maxsize=8)  # as they are when they are imported: a notebook may outlive that
+def _meaning_of_plugins(names: tuple[str, ...]) -> str:
+    """Return a digest of what the code of plugins means, as of TUT's own."""
+    return digest(sorted(digest(_meaning(path)) for path in plugins.files_of(names).values()))[:16]
 
 
 def _modules(package: Path) -> Iterator[Path]:

@@ -1,17 +1,21 @@
 """How weights are updated: parameter groups, optimizers, and the learning rate of each step.
 
-To add a schedule, add its name to `tut.config.OptimizerConfig.schedule`, its formula to `learning_rate`, and where it
-leaves the peak to `decay_start`: up to there, runs of all schedules are one.
+For a schedule or an optimizer of your own, see `tut.plugins`. Up to where a schedule leaves the peak, which
+`decay_start` knows, runs of all schedules are one.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import nn
 from torch.optim import SGD, AdamW, Muon, Optimizer
 from transformers import PreTrainedModel
 
+from tut import plugins
 from tut.config import Config, OptimizerConfig
+from tut.errors import TutError, did_you_mean
 from tut.tying import TiedPair
 
 
@@ -21,18 +25,67 @@ def build_optimizers(config: OptimizerConfig, model: PreTrainedModel, pair: Tied
     Both embeddings have a group of their own from the start. While tied, the output embedding has no gradient, so
     no optimizer touches it; untying changes nothing here.
     """
-    groups = parameter_groups(config, model, pair)
+    return make(config, parameter_groups(config, model, pair))
+
+
+def make(
+    config: OptimizerConfig, groups: list[dict[str, Any]], arguments: dict[str, Any] | None = None
+) -> list[Optimizer]:
+    """Return the optimizers of some groups of parameters, each with its `role` and `weight_decay`.
+
+    Args:
+        config: names them.
+        groups: as `parameter_groups` returns them.
+        arguments: in place of those that the config has.
+    """
+    own = config.arguments if arguments is None else arguments
     b1, b2 = config.betas
-    if config.name == "sgd":
-        return [SGD(groups, lr=config.lr, momentum=config.momentum)]
+    adamw: dict[str, Any] = {"lr": config.lr, "betas": (b1, b2), "eps": config.eps, "fused": True}
     if config.name == "adamw":
-        return [AdamW(groups, lr=config.lr, betas=(b1, b2), eps=config.eps, fused=True)]
+        return [AdamW(groups, **adamw | own)]
+    if config.name == "sgd":
+        return [SGD(groups, lr=config.lr, momentum=config.momentum, **own)]
+    if config.name != "muon":
+        return [class_of(config.name)(groups, lr=config.lr, **own)]
     hidden = [group for group in groups if group["role"] == "hidden"]
     rest = [group for group in groups if group["role"] != "hidden"]
     # With this adjustment an update has the size of AdamW's, so that one learning rate serves both
     # (Liu et al., 2025, "Muon is scalable for LLM training", section 2.2).
-    muon = Muon(hidden, lr=config.lr, momentum=config.momentum, adjust_lr_fn="match_rms_adamw")
-    return [muon, AdamW(rest, lr=config.lr, betas=(b1, b2), eps=config.eps, fused=True)]
+    usual = {"adjust_lr_fn": "match_rms_adamw"}
+    muon = Muon(hidden, lr=config.lr, momentum=config.momentum, **usual | own)
+    return [muon, AdamW(rest, **adamw)]
+
+
+def class_of(name: str) -> Callable[..., Optimizer]:
+    """Return the class of optimizers that a config names; of `muon`, that of the hidden matrices.
+
+    Raises:
+        TutError: there is none.
+    """
+    classes = {"adamw": AdamW, "sgd": SGD, "muon": Muon}
+    if name in classes:
+        return classes[name]
+    if name in plugins.OPTIMIZERS:
+        return plugins.OPTIMIZERS[name]
+    others = {
+        other: kind
+        for other, kind in vars(torch.optim).items()
+        if isinstance(kind, type) and issubclass(kind, Optimizer) and kind is not Optimizer
+    }
+    for own, kind in classes.items():
+        if others.pop(kind.__name__) and name == kind.__name__:
+            raise TutError(f"optimizer.name={name}: write {own}")
+    if name in others:
+        return others[name]
+    there = [*classes, *plugins.OPTIMIZERS, *others]
+    alike = [other for other in there if other.lower() == name.lower()]
+    near = f"; did you mean '{alike[0]}'?" if alike else did_you_mean(name, there)
+    raise TutError(f"optimizer.name={name}: choose from {', '.join(there)}{near}")
+
+
+def set_by_keys(name: str) -> tuple[str, ...]:
+    """Return the arguments of an optimizer that have keys of their own, beside its learning rate and weight decay."""
+    return {"adamw": ("betas", "eps"), "sgd": ("momentum",), "muon": ("momentum",)}.get(name, ())
 
 
 def parameter_groups(config: OptimizerConfig, model: PreTrainedModel, pair: TiedPair) -> list[dict[str, Any]]:
@@ -92,9 +145,21 @@ def learning_rate(config: OptimizerConfig, step: int, total_steps: int) -> float
     start = decay_start(config, total_steps)
     if start is None:
         return config.lr
+    if config.schedule in plugins.SCHEDULES:
+        return _own_rate(config, step, total_steps)
     done = min(1.0, max(0.0, (step - start) / max(1, total_steps - start)))
     left = (1 + math.cos(math.pi * done)) / 2 if config.schedule == "cosine" else 1 - done
     return config.lr * (config.final_lr_fraction + (1 - config.final_lr_fraction) * left)
+
+
+def _own_rate(config: OptimizerConfig, step: int, total_steps: int) -> float:
+    """Return the learning rate of a step by a schedule that a plugin has registered."""
+    factor = plugins.SCHEDULES[config.schedule](step, total_steps, config)
+    if not isinstance(factor, int | float) or not 0 <= factor < math.inf:
+        raise TutError(
+            f"optimizer.schedule={config.schedule}: gives {factor!r} at step {step}; must be a number, at least 0"
+        )
+    return config.lr * factor
 
 
 def decay_start(config: OptimizerConfig, total_steps: int) -> int | None:

@@ -129,7 +129,7 @@ class RecordedRun(Replica):
             targets = targets_of(self.inputs.corpus, split, self.inputs.objective)
             tokens = TokenScores(**vars(targets), loss=scored.loss, rank=scored.rank)
             tokens.save(self.record.tokens_file(split))
-        return scored.row()
+        return scored.row(self.config.plugins)
 
     @property
     def _rules(self) -> tuple[Rule, ...]:

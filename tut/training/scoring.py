@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from tut import plugins
 from tut.data.batches import evaluation_batches
 from tut.data.corpus import Corpus
 from tut.data.objective import IGNORED, Batch, Objective
 from tut.distributed import collectives
+from tut.errors import TutError, one_line
 from tut.model.numerics import autocast
 from tut.model.predict import PredictsAt
 from tut.splits import Split
@@ -32,8 +34,11 @@ class Evaluation:
     """Rank of the target among all logits; 1 is the highest."""
     tokens_per_second: float
 
-    def row(self) -> dict[str, Any]:
+    def row(self, names: Sequence[str] = ()) -> dict[str, Any]:
         """Return the mean over all predictions.
+
+        Args:
+            names: of the plugins whose metrics are wanted as well.
 
         Returns:
             `loss` (cross-entropy in nats), `perplexity` (its exponential), `acc` (share of predictions whose highest
@@ -46,7 +51,35 @@ class Evaluation:
             "acc": float((self.rank == 1).mean()) if self.rank.size else 0.0,
             "predictions": self.loss.size,
             "tokens_per_second": self.tokens_per_second,
+            **own_metrics(names, self.loss, self.rank),
         }
+
+
+def own_metrics(
+    names: Sequence[str], loss: npt.NDArray[np.float32], rank: npt.NDArray[np.uint32]
+) -> dict[str, float | None]:
+    """Return the metrics that plugins have registered, of a value for each prediction; None where one is not finite.
+
+    Raises:
+        TutError: one fails, or returns no number.
+    """
+    found: dict[str, float | None] = {}
+    for name, metric in plugins.metrics_of(names).items():
+        try:
+            value = float(metric(loss, rank))
+        except Exception as error:  # it is the user's own, and may raise anything
+            raise TutError(f"plugins={list(names)}: the metric {name} fails: {one_line(error)}") from error
+        found[name] = value if math.isfinite(value) else None
+    return found
+
+
+def check_metrics(names: Sequence[str]) -> None:
+    """Check on three predictions that the metrics of plugins return numbers.
+
+    Raises:
+        TutError: one does not.
+    """
+    own_metrics(names, np.array([0.5, 2.0, 7.0], np.float32), np.array([1, 2, 300], np.uint32))
 
 
 @torch.no_grad()  # not in inference mode, whose tensors nothing else may use: those of a sharded model are kept

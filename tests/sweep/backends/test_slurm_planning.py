@@ -102,7 +102,7 @@ def test_the_copy_of_the_code_knows_its_commit(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(slurm_submission, "git_revision", lambda: revisions[0])
     copies = []
     while revisions:
-        copies.append(slurm_submission._snapshot(tmp_path))
+        copies.append(slurm_submission._snapshot(tmp_path, []))
         assert git_revision(copies[-1] / "tut") == revisions.pop(0)
     assert copies[0] == copies[1]
     assert len(set(copies)) == 3

@@ -16,6 +16,7 @@ from typing import Any
 import submitit
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
+from tut import plugins
 from tut.errors import TutError, one_line
 from tut.sweep.backends.slurm_environment import as_outside_of_jobs
 from tut.sweep.backends.slurm_job import PYTHON, WARNING, train_in_job
@@ -42,7 +43,7 @@ class Submission:
         self._folder = folder
         self._settings = settings
         self._stop = stop
-        self._snapshot = _snapshot(folder.path)
+        self._snapshot = _snapshot(folder.path, sorted({name for item in work for name in item.config["plugins"]}))
         self._files = _folder_of_submitit(folder)
         self._largest = largest_array()
         self.jobs = _still_queued(work, folder)
@@ -241,19 +242,20 @@ def _folder_of_submitit(sweep: SweepFolder) -> Path:
     return link
 
 
-def _snapshot(sweep: Path) -> Path:
-    """Copy the code that is running, note which commit it is of, and return the folder to import it from."""
+def _snapshot(sweep: Path, names: list[str]) -> Path:
+    """Copy the code that is running, that of plugins too, note which commit it is of, and return where to import it."""
     root = CODE.parent
     folders = (CODE, root / "hydra_plugins", CONF_DIR, SWEEPS_DIR)
     files = sorted({file for folder in folders for file in folder.rglob("*") if file.suffix in (".py", ".yaml")})
     revision = git_revision()
-    digests = {str(file.relative_to(root)): file_digest(file) for file in files}
+    wanted = {str(file.relative_to(root)): file for file in files} | plugins.files_of(names)
+    digests = {name: file_digest(file) for name, file in wanted.items()}
     name = digest({**digests, REVISION_FILE: revision})[:16]
 
     def copy(to: Path) -> None:
-        for file in files:
-            (to / file.relative_to(root)).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, to / file.relative_to(root))
+        for path, file in wanted.items():
+            (to / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, to / path)
         if revision is not None:
             (to / CODE.name / REVISION_FILE).write_text(revision, encoding="utf-8")
 

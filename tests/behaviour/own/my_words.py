@@ -1,0 +1,1 @@
+NOUNS = ("house", "river", "cat", "engine", "letter")  # a helper beside it

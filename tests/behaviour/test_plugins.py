@@ -1,0 +1,133 @@
+"""A network, a source of text, a schedule, a metric and an optimizer of somebody's own, from a folder of theirs."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import command, rows
+
+from tut import plugins
+from tut.sweep.backends import slurm_submission
+
+TRAIN = "tut.train"
+OWN = Path(__file__).with_name("own")
+"""The package, `my_plugin`, and what it imports from beside it."""
+WORDS = (
+    "plugins=[my_plugin]",
+    "model.architecture=my_mixer",
+    "data.source=my_sentences",
+    "data.name=900",
+    "data.seq_len=16",
+    "data.vocab_size=300",
+    "optimizer.name=my_lion",
+    "optimizer.arguments.beta=0.8",
+    "optimizer.schedule=my_steps",
+    "trainer.max_steps=6",
+    "trainer.batch_size=8",
+    "trainer.log_every_steps=1",
+    "trainer.precision=fp32",
+    "tracker=none",
+)
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    shutil.copytree(OWN, tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def test_each_of_the_five_in_a_run(here: Path) -> None:
+    done = command(TRAIN, *WORDS, "untie.step=2", "hydra.run.dir=run", cwd=here)
+    assert done.returncode == 0, done.stderr
+    assert [row["lr"] for row in rows(here / "run", "train")] == [1e-3] * 3 + [5e-4] * 3
+    assert rows(here / "run", "valid")[-1]["one_in_five"] <= 1
+    assert json.loads((here / "run/final/config.json").read_text())["model_type"] == "my_mixer"
+    scored = command("tut.evaluate", "run", cwd=here)
+    assert f"one_in_five {rows(here / 'run', 'test')[0]['one_in_five']}" in scored.stdout
+
+    # What it means is part of what the run is, in the package and beside it; what is said in it is not.
+    edit(here / "my_plugin/__init__.py", "Mixes positions", "Says it in other words: mixes positions")
+    again = command(TRAIN, *WORDS, "untie.step=2", "hydra.run.dir=run", cwd=here)
+    assert "finished earlier, nothing to do" in again.stdout + again.stderr
+    edit(here / "my_words.py", "house", "hovel")
+    other = command(TRAIN, *WORDS, "untie.step=2", "hydra.run.dir=run", cwd=here)
+    assert other.returncode == 1
+    assert "holds a finished run with another config or text" in other.stderr
+    assert "plugins is " in other.stderr
+
+
+def test_the_processes_of_a_sweep_and_the_ranks_of_a_run_import_it(here: Path) -> None:
+    """Started as a script, which looks for modules in its own folder alone."""
+    script = shutil.which("tut-train", path=str(Path(sys.executable).parent))
+    assert script is not None
+    words = ("untie.step=2,never", "trainer.devices=2", "hydra.sweep.dir=sweep")
+    done = subprocess.run([script, "-m", *WORDS, *words], cwd=here, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for run in ("0", "1"):
+        assert "one_in_five" in rows(here / "sweep" / run, "test")[0]
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("plugins=[nowhere]", "plugins=[nowhere]: no such module, neither in "),
+        ("plugins=[my_plugin.py]", "must be the name of a module, as `import` takes it; write plugins=[my_plugin]"),
+        ("plugins=[broken]", "plugins=[broken]: ValueError: half-written"),
+        ("plugins=[lacking]", "plugins=[lacking]: No module named 'not_installed'"),
+        ("plugins=[twice]", "optimizer.schedule=my_steps: is registered by my_plugin and by twice"),
+        ("optimizer.schedule=my_steps", "choose from constant, cosine, linear, wsd\n"),
+        ("plugins=[my_plugin] optimizer.schedule=my_step", "linear, wsd, my_steps; did you mean 'my_steps'?"),
+        ("plugins=[my_plugin] data.source=my_sentence", "alignment, my_sentences; did you mean 'my_sentences'?"),
+        ("plugins=[my_plugin] optimizer.name=my_lio", "muon, my_lion, Adafactor"),
+        ("plugins=[my_plugin] model.architecture=my_mixr", "did you mean 'my_mixer'?"),
+        ("plugins=[my_plugin] optimizer.name=my_lion optimizer.arguments.bta=1", "my_lion takes beta; did you mean 'b"),
+        ("plugins=[odd] data.source=odd", "data.source=odd: its class has no `documents`"),
+        ("plugins=[odd] optimizer.name=forgetful", "with its state read back it goes on otherwise"),
+        ("plugins=[odd]", "plugins=['odd']: the metric odd fails: could not convert string to float"),
+    ],
+)
+def test_what_is_refused_before_anything_is_computed(typed: str, said: str, here: Path) -> None:
+    done = command(TRAIN, *typed.split(), cwd=here)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (here / "outputs").exists()
+
+
+def test_what_belongs_to_a_plugin_and_goes_with_a_job(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(here)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    assert [*plugins.files_of(["my_plugin"])] == ["my_plugin/__init__.py", "my_words.py"]
+    assert {path.partition("/")[0] for path in plugins.files_of(["submitit.core"])} == {"submitit"}  # it is installed
+    copied = slurm_submission._snapshot(here, ["my_plugin"])
+    assert (copied / "my_words.py").is_file()
+    assert (copied / "my_plugin/__init__.py").is_file()
+
+
+def test_what_a_plugin_registers_without_being_named_is_refused(here: Path) -> None:
+    """As in a notebook, where it was imported: other processes would not know of it."""
+    code = (
+        "import tut, my_plugin\n"
+        "for word in ('optimizer.schedule=my_steps', 'model.architecture=my_mixer', 'data.source=my_sentences'):\n"
+        "    try:\n        tut.run([word], folder='run')\n"
+        "    except Exception as error:\n        print(type(error).__name__, error)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(plugins.__file__).parents[1]), str(here)])}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=here, env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines() == [
+        "TutError optimizer.schedule=my_steps: is of the module my_plugin; add it: plugins=[my_plugin]",
+        "TutError model.architecture=my_mixer: is of the module my_plugin; add it: plugins=[my_plugin]",
+        "TutError data.source=my_sentences: is of the module my_plugin; add it: plugins=[my_plugin]",
+    ]

@@ -1,0 +1,98 @@
+"""Runs and sweeps from Python: in a notebook, and in somebody else's app of Hydra."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbclient
+import nbformat
+import pytest
+from conftest import SMALL, TEXT
+
+import tut
+from tut.errors import TutError
+
+PAGE = Path(tut.__file__).parents[1] / "docs/python.md"
+APP = """
+import hydra, tut
+
+tut.register_configs()
+
+@hydra.main(version_base=None, config_path=".", config_name="app")
+def main(config):
+    run = tut.run(config, folder="run")
+    print("scored", run.scores["test"]["loss"], run.state["config"]["model"]["config"]["num_hidden_layers"])
+
+main()
+"""
+DEFAULTS = "defaults: [tut, _self_]\ntracker: none\ntrainer: {max_steps: 4}\nuntie: {step: 2}\n"
+
+
+@pytest.mark.processes
+def test_the_page_about_it_as_a_notebook(tmp_path: Path) -> None:
+    (tmp_path / "corpus.txt").write_text(TEXT.read_text())
+    shown = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    looks = [
+        "run",
+        "print(sorted(run.scores), run.state['untie_step'], len(run.rows[run.rows.split == 'train']), run.model.name)",
+        "print(len(sweep.runs), list(sweep.compare().arm), type(model).__name__)",
+        "of_run = sweep.runs[(sweep.runs.arm == 'step=10') & (sweep.runs.seed == 0)].test_loss.iloc[0]\n"
+        "print(float(of_run) == run.scores['test']['loss'])",
+        "try:\n    tut.sweep([*small, 'untie.step=2,99'])\nexcept Exception as error:\n    print(repr(error))",
+        "print(tut.run([*small, 'untie.step=10'], folder='runs/ten').scores == run.scores)",
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code) for code in [*shown, *looks]])
+    nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    printed = ["".join(out.get("text", "") for out in cell.outputs) for cell in notebook.cells]
+    assert "step 10: untied" in printed[0]  # what the command says, line by line
+    assert "6 runs in " in printed[3]
+    for marks in ("\r", "\x1b", "Warning"):
+        assert marks not in printed[0] + printed[3]
+    assert "verdict" in notebook.cells[3].outputs[-1].data["text/html"]
+    look = len(shown)
+    assert "perplexity" in notebook.cells[look].outputs[-1].data["text/html"]
+    assert printed[look + 1] == "['test', 'validation'] 10 2 final\n"
+    assert printed[look + 2] == "6 ['never', 'step=0', 'step=10'] TutBertForMaskedLM\n"
+    assert printed[look + 3] == "True\n"
+    assert "TutError('untie.step=99: must be below trainer.max_steps=20')" in printed[look + 4]
+    assert printed[look + 5].endswith("True\n")
+
+
+def test_what_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for words, said in (
+        (["untie.step=2,never"], "several values make a sweep"),
+        (["-m", "untie.step=2"], "is a sweep; call tut.sweep"),
+        ("+sweeps=demo", "is a sweep; call tut.sweep"),
+        (["untie.epoc=3"], "did you mean 'untie.epoch'?"),
+        (["hydra.run.dir=there"], "give it as folder='there'"),
+        ("data=text data.files=nowhere.txt", "data.files=nowhere.txt"),
+    ):
+        with pytest.raises(TutError, match=said.replace("?", "[?]")):
+            tut.run(words, folder="run")
+    assert not [*tmp_path.iterdir()]
+
+
+def test_in_an_app_of_somebody_else(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(APP)
+    (tmp_path / "app.yaml").write_text(DEFAULTS)
+    words = [word for word in SMALL if not word.startswith("model.config")]
+    done = subprocess.run(
+        [sys.executable, "app.py", *words, "model=transformer", "model.config.num_hidden_layers=1"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].endswith(" 1")
+    (tmp_path / "groups.yaml").write_text("defaults: [model: mini]\nhydra: {searchpath: ['pkg://tut.conf']}\n")
+    shown = subprocess.run(
+        [sys.executable, "app.py", "--config-name", "groups", "model=bert", "--cfg", "job"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "hidden_size: 512" in shown.stdout

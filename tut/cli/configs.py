@@ -1,0 +1,205 @@
+"""From a command line to the configs of its runs, as Hydra composes them."""
+
+import re
+from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hydra import initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl  # private: the public one hides where options are
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.types import Override, ValueType
+from hydra.errors import HydraException, MissingConfigException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from tut.cli.arguments import check_folders, only_shows
+from tut.cli.grammar import parse_overrides, quoted_form
+from tut.cli.hydra_settings import check_hydra, check_job
+from tut.cli.hydra_versions import REPLACE, VERSION_BASE
+from tut.cli.jobs import chooses_values, decides_seeds, jobs_of
+from tut.cli.output_folder import check_output, check_own
+from tut.cli.overrides import check_override, check_sweep, explain, no_such_option, wrong_plus
+from tut.config import Config
+from tut.console import remark
+from tut.errors import TutError
+from tut.sweep.composition import Composer, be_current, plain
+from tut.sweep.config import LauncherConfig, settings_of
+from tut.sweep.hydra_jobs import labels
+from tut.system.imports import heavy_imports
+from tut.system.provenance import CONF_DIR, SWEEPS_DIR
+
+_PACKAGE = re.compile(r"^# @package (\S+)", re.MULTILINE)
+DEFAULT_LAUNCHER = "local"
+"""As conf/config.yaml has it."""
+
+
+def register_schema() -> None:
+    """Make the schema known to Hydra, under the name that conf/config.yaml starts from, and the named sweeps.
+
+    The `arms` of a sweep called S are options of the group `untie`, called S/ARM: to Hydra, a sweep is all combinations
+    of some values, and arms mostly are not.
+    """
+    store = ConfigStore.instance()
+    store.store(name="schema", node=Config, **REPLACE)
+    for path in SWEEPS_DIR.glob("*.yaml"):
+        sweep = OmegaConf.load(path)
+        assert isinstance(sweep, DictConfig)
+        for arm, how in sweep.pop("arms", {}).items():
+            store.store(group=f"untie/{path.stem}", name=arm, node=how, package="untie", **REPLACE)
+        store.store(group="sweeps", name=path.stem, node=sweep, package="_global_", **REPLACE)
+
+
+def register_configs() -> None:
+    """Make TUT's schema, its groups with all their options, and its named sweeps known to any app of Hydra.
+
+    Such an app's config then has `tut` in its defaults; the groups are chosen from as in `python -m tut.train`:
+
+        defaults:
+          - tut
+          - _self_
+
+    Call it before the function that `hydra.main` wraps is called; what that is given, `tut.run` takes.
+    """
+    register_schema()
+    store = ConfigStore.instance()
+    for path in CONF_DIR.glob("*/*.yaml"):
+        package = _PACKAGE.search(path.read_text(encoding="utf-8"))
+        place = None if package is None else package[1]
+        store.store(group=path.parent.name, name=path.stem, node=OmegaConf.load(path), package=place, **REPLACE)
+    defaults = OmegaConf.to_container(OmegaConf.load(CONF_DIR / "config.yaml"))["defaults"]  # type: ignore[index,call-overload]
+    own = [one for one in defaults if not str(next(iter(one))).startswith("override hydra/")]
+    store.store(name="tut", node={"defaults": own}, **REPLACE)
+
+
+@contextmanager
+def config_loader(asked: Namespace) -> Iterator[ConfigLoaderImpl]:
+    """Look for configs where a command line says, for the length of a block."""
+    check_folders(asked)
+    folder = Path(asked.config_path or CONF_DIR).absolute()
+    with initialize_config_dir(str(folder), job_name="train", **VERSION_BASE):
+        loader = GlobalHydra.instance().config_loader()
+        assert isinstance(loader, ConfigLoaderImpl)
+        yield loader
+
+
+def name_of(asked: Namespace) -> str:
+    """Return the name of the config that a command line starts from."""
+    return asked.config_name or "config"
+
+
+def searched(asked: Namespace) -> list[str]:
+    """Return the override that has configs looked for in the user's own folder, too, if a command line names one."""
+    return [f"hydra.searchpath=[file://{Path(asked.config_dir).absolute()}]"] if asked.config_dir else []
+
+
+def configs_of(asked: Namespace) -> Iterator[tuple[Config, type[LauncherConfig] | None]]:
+    """Yield the config of every run that a command line asks for, and the launcher of TUT's that is to start it."""
+    name, extra = name_of(asked), searched(asked)
+    with config_loader(asked) as loader:
+        overrides = parse_overrides(asked.overrides, loader)
+        for override in overrides:
+            check_override(override, loader, _launcher(overrides))
+        several = [override for override in overrides if override.is_sweep_override()]
+        for override in several:
+            check_sweep(override, loader)
+        # An override with several values cannot be composed as a single run, not even to see whether it is one.
+        mode = RunMode.MULTIRUN if asked.multirun or several else RunMode.RUN
+        if asked.multirun and not any(override.key_or_group == "hydra.mode" for override in overrides):
+            extra.append("hydra.mode=MULTIRUN")  # as Hydra itself does
+        with _told(name, asked.overrides):
+            base = loader.load_configuration(name, [*asked.overrides, *extra], run_mode=mode)
+        is_sweep = asked.multirun or base.hydra.mode == RunMode.MULTIRUN
+        if several and not is_sweep:
+            raise _no_sweep(several[0], loader)
+        check_hydra(base)
+        if not is_sweep:
+            if not only_shows(asked):
+                check_output("hydra.run.dir", base.hydra.run.dir)
+            yield _typed(base), None
+            return
+        yield from _configs_of_sweep(base, loader, asked, [str(override.input_line) for override in several])
+
+
+def _configs_of_sweep(
+    base: DictConfig, loader: ConfigLoaderImpl, asked: Namespace, several: list[str]
+) -> Iterator[tuple[Config, type[LauncherConfig] | None]]:
+    """Yield the same of a sweep, given what is composed for all of it, and the overrides that have several values."""
+    if not only_shows(asked):
+        check_output("hydra.sweep.dir", base.hydra.sweep.dir)
+    launcher = settings_of(base.hydra.launcher._target_)
+    composer = Composer(loader, base)
+    # Whether Hydra will write into a folder before anybody has looked; TUT's own launchers look first.
+    is_written_first = launcher is None and not chooses_values(base)
+    jobs = jobs_of(base, loader)
+    names = labels(jobs, plain(base.hydra.overrides.task))
+    folders: dict[tuple[str, Path], str] = {}  # of each run, which may be asked for twice, and what it is called
+    configs = []
+    for number, (job, label) in enumerate(zip(jobs, names, strict=True)):
+        with _told(base.hydra.job.config_name, job):
+            composed = composer.compose(job, number, is_check=launcher is not None)
+        be_current(composed)
+        folder = check_job(composed, base, several or job)
+        config = _typed(composed)
+        if not folder.is_symlink():  # to an equal run's, as `tut.sweep.launcher` leaves it, which looks by itself
+            folders.setdefault((repr(config), folder), label)
+        configs.append(config)
+        yield config, launcher
+        if is_written_first and not only_shows(asked):
+            check_own(folder, config)
+    if decides_seeds(base):
+        from tut.sweep import decide
+
+        decide.check_arms(configs)
+        sweeper = base.hydra.sweeper
+        plan = decide.plan_of(sweeper.seeds, sweeper.max_seeds)
+        remark(decide.what_it_does(plan, dict(sweeper.get("params") or {})))
+    if not only_shows(asked):
+        _check_apart([(label, folder) for (_, folder), label in folders.items()])
+
+
+def _check_apart(runs: list[tuple[str, Path]]) -> None:
+    with heavy_imports():
+        from tut.sweep.folder import check_apart
+
+    check_apart(runs)
+
+
+def _no_sweep(override: Override, loader: ConfigLoaderImpl) -> TutError:
+    line = str(override.input_line)
+    is_group = loader.repository.group_exists(override.key_or_group)
+    is_simple = not is_group and override.value_type == ValueType.SIMPLE_CHOICE_SWEEP and not {"'", '"'} & {*line}
+    form = quoted_form(line) if is_simple else None
+    as_text = "" if form is None else f"; as one text, it is {form}"
+    return TutError(f"{line}: several values make a sweep; start it with -m{as_text}")
+
+
+def _launcher(overrides: list[Override]) -> str:
+    """Return the launcher that a command line chooses, or else conf/config.yaml."""
+    chosen = [override.value() for override in overrides if override.key_or_group == "hydra/launcher"]
+    return str(chosen[-1]) if chosen else DEFAULT_LAUNCHER
+
+
+def _typed(composed: DictConfig) -> Config:
+    try:
+        return Config.from_hydra(composed)
+    except OmegaConfBaseException as error:
+        raise TutError(explain(error)) from error
+
+
+@contextmanager
+def _told(name: str, overrides: list[str]) -> Iterator[None]:
+    """Say in one line what Hydra cannot compose from the config of that name and a command line."""
+    try:
+        yield
+    except MissingConfigException as error:
+        group, slash, choice = (error.missing_cfg_file or name).rpartition("/")
+        if slash and error.options:
+            raise no_such_option(group, choice, list(error.options)) from error
+        raise TutError(f"--config-name {choice}: no such config") from error
+    except (HydraException, OmegaConfBaseException) as error:
+        cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+        raise wrong_plus(str(error), overrides) or TutError(explain(cause)) from error
