@@ -8,9 +8,9 @@ from small_sweeps import TINY
 
 from tut import store
 from tut.errors import TutError
-from tut.sweep.estimate import Speeds
 from tut.sweep.lineage import path_of
 from tut.sweep.plan import plan
+from tut.sweep.speeds import Speeds
 from tut.sweep.todo import Run, Todo
 from tut.training.identity import environment
 from tut.training.inputs import Inputs

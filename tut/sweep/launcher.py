@@ -40,13 +40,13 @@ from tut.sweep.backends.base import Backend, Outcome
 from tut.sweep.composition import Composer, be_current, plain
 from tut.sweep.config import LauncherConfig, check_settings
 from tut.sweep.display import print_failures
-from tut.sweep.estimate import Speeds
 from tut.sweep.folder import SweepFolder, check_apart
 from tut.sweep.hydra_jobs import labels, pack, result
 from tut.sweep.index import write_index
 from tut.sweep.lineage import paths_of
 from tut.sweep.plan import Priority, Stage, plan
 from tut.sweep.preview import announce, preview
+from tut.sweep.speeds import Speeds
 from tut.sweep.todo import Run, Todo, steps_left
 from tut.sweep.tracked import Tracked, check_told
 from tut.sweep.work import Open, Work

@@ -9,9 +9,10 @@ from tut.data.corpus import told
 from tut.sweep import disk
 from tut.sweep.backends.base import Backend
 from tut.sweep.display import print_tree
-from tut.sweep.estimate import Speeds, saving
+from tut.sweep.estimate import saving
 from tut.sweep.folder import SweepFolder
 from tut.sweep.plan import makespan
+from tut.sweep.speeds import Speeds
 from tut.sweep.todo import Todo, steps_left
 from tut.sweep.work import Task
 from tut.words import counted

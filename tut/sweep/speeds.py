@@ -1,0 +1,38 @@
+"""What a step of a run costs, as earlier ones of its kind have shown."""
+
+from typing import Any
+
+from tut import store
+from tut.sweep.work import Cost
+from tut.system.files import digest
+from tut.training.identity import determinants
+from tut.training.inputs import Inputs
+
+_FREE = ("seed", "data.fingerprint", "optimizer.", "tie.", "untie.", "trainer.total_steps")
+"""How the determinants start that say nothing of what a step costs."""
+
+
+class Speeds:
+    """What a step takes, by the kind of run, as the newest stages in the store have shown."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, float] = {}
+        for entry in store.entries():  # the oldest first
+            if entry.manifest.get("step"):
+                kind = _kind(entry.manifest["determinants"], entry.manifest.get("environment", {}))
+                self._seconds[kind] = entry.manifest["seconds"] / entry.manifest["step"]
+
+    def cost(self, inputs: Inputs, steps: int) -> Cost:
+        """Return what is known of the time that some optimizer steps of a run will take."""
+        environment = {"device": inputs.device.type, "processes": inputs.config.trainer.processes}
+        kind = _kind(determinants(inputs, step=0), environment)
+        return Cost(steps, kind, self._seconds.get(kind))
+
+
+def _kind(determinants: dict[str, Any], environment: dict[str, Any]) -> str:
+    """Name what decides the cost of a step."""
+    kind = {key: value for key, value in determinants.items() if not key.startswith(_FREE)}
+    kind["optimizer.name"] = determinants.get("optimizer.name")
+    kind["device"] = environment.get("device")
+    kind["processes"] = environment.get("processes")
+    return digest(kind)
