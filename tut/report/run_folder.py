@@ -38,7 +38,7 @@ def expanded(folders: Iterable[Path | str]) -> list[Path]:
             found.append(folder)
             continue
         matches = [Path(path) for path in glob(str(folder), recursive=True)]
-        with_runs = [path for path in matches if path.is_dir() and next(path.rglob("state.json"), None) is not None]
+        with_runs = [path for path in matches if not _is_of_links(path) and next(path.rglob("state.json"), None)]
         if not with_runs:
             raise TutError(f"{folder}: {'no run in what matches' if matches else 'nothing matches'}")
         found += sorted(with_runs, key=_in_order_of_numbers)
@@ -53,11 +53,22 @@ def find_runs(folders: Iterable[Path]) -> list[Record]:
     """
     found: set[Path] = set()
     for folder in folders:
-        runs = {path.parent.resolve() for path in folder.rglob("state.json")}
+        states = (path for path in folder.rglob("state.json") if not _is_among_links(path, folder))
+        runs = {path.parent.resolve() for path in states}
         if not runs:
             raise TutError(f"{folder}: {'no run in this folder' if folder.is_dir() else 'no such folder'}")
         found |= runs
     return [Record(run) for run in sorted(found, key=_in_order_of_numbers)]
+
+
+def _is_of_links(folder: Path) -> bool:
+    """Return whether a folder is that of a sweep's links to its runs. In a copy they may be runs a second time."""
+    return folder.name == "arms" and (folder.parent / "sweep.json").exists()
+
+
+def _is_among_links(state: Path, within: Path) -> bool:
+    """Return whether a file is in such a folder below another one."""
+    return any(_is_of_links(parent) for parent in state.parents if within in parent.parents)
 
 
 def _in_order_of_numbers(folder: Path) -> list[tuple[int, str]]:
