@@ -157,7 +157,7 @@ def _of_shards(config: DataConfig, shards: Shards, tokenizer: PreTrainedTokenize
     """Return the rows of tokens that others have made."""
     known = shards.known(separator_id(tokenizer), vocabulary_size(tokenizer))
     rows = {}
-    for split, tokens in shards.open().items():
+    for split, tokens in shards.splits().items():
         rows[split] = Rows(tokens, config.seq_len, None, None, np.load(known / f"{split.words}.documents.npy"))
     manifest = json.loads((known / "known.json").read_text(encoding="utf-8"))
     return Corpus(manifest["fingerprint"], rows, np.load(known / "counts.npy"), {})

@@ -108,7 +108,7 @@ class Shards:
         """Take the files of each split; none of what is to be held out of the training split."""
         self._files = files
 
-    def open(self) -> dict[Split, Pieces]:
+    def splits(self) -> dict[Split, Pieces]:
         """Return the tokens of each split.
 
         Raises:
@@ -138,7 +138,7 @@ class Shards:
         return built_once(home() / "corpora" / key[:16], lambda to: self._look(separator, vocab_size, to))
 
     def _look(self, separator: int | None, vocab_size: int, folder: Path) -> None:
-        for split, pieces in self.open().items():
+        for split, pieces in self.splits().items():
             counts, starts = _counted(pieces, separator, vocab_size)
             np.save(folder / f"{split.words}.documents.npy", starts)
             if split is Split.TRAIN:
@@ -154,7 +154,7 @@ class Shards:
         Raises:
             TutError: they are not, or it has not.
         """
-        for split, pieces in self.open().items():
+        for split, pieces in self.splits().items():
             if len(pieces) < seq_len:
                 raise TutError(
                     f"data.files: the {split.words} split has {counted(len(pieces), 'token')}, and one row needs "
