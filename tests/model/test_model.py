@@ -148,18 +148,6 @@ def test_initial_weights_are_a_function_of_the_seed(tokenizers) -> None:
     del before
 
 
-def test_the_layers_of_the_transformer_start_apart() -> None:
-    model = TutTransformerForMaskedLM(
-        TutTransformerConfig(
-            vocab_size=53, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32
-        )
-    )
-    first, second = model.model.encoder.layers
-    assert not torch.equal(first.linear1.weight, second.linear1.weight)
-    assert not torch.equal(first.self_attn.in_proj_weight, second.self_attn.in_proj_weight)
-    assert first.self_attn.in_proj_weight.std().item() == pytest.approx(0.02, rel=0.1)
-
-
 @pytest.mark.parametrize(
     ("architecture", "values", "said"),
     [
