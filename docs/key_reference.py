@@ -21,8 +21,9 @@ from tut.sweep.config import LauncherConfig, LocalConfig, SlurmConfig
 
 INTRODUCTION = """# Keys
 
-Every key that a run can be given, as `key=value` on the command line, with its default. What a key decides, and so what
-runs with different values of it may [share](sharing.md), is said of each; the *state* is weights and optimizer.
+Every key that a run can be given, as `key=value` on the command line, with what it is as long as no group says
+otherwise (`model=mini`, `optimizer=adamw` and the like do). What a key decides, and so what runs with different values
+of it may [share](sharing.md), is said of each; the *state* is weights and optimizer.
 `python -m tut.train --cfg job` prints all keys with the values of a run.
 """
 

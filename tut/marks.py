@@ -155,7 +155,7 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if isinstance(value, list):
         return [_plain(one) for one in value]
-    is_whole = isinstance(value, float) and value.is_integer()
+    is_whole = isinstance(value, float) and value.is_integer() and abs(value) < 1e15  # above, as it is typed: 1e+30
     return int(value) if is_whole else value
 
 

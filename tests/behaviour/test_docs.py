@@ -190,6 +190,7 @@ def test_the_documentation_builds(tmp_path: Path) -> None:
     assert "hydra.launcher.workers_per_device=1" in keys
     assert "Decides the state, from the untie point on" in keys
     assert "Part the embeddings of a model" in (tmp_path / "api/index.html").read_text()
+    assert not [page for page in tmp_path.rglob("*.html") if "\\|" in page.read_text()]  # a bar in a table's code
 
 
 NAMED = {key for text in PAGES.values() for key in re.findall(r"`((?:untie|trainer|optimizer|data|wandb)\.\w+)=", text)}

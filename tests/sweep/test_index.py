@@ -48,9 +48,10 @@ def test_a_table_and_links(tmp_path: Path) -> None:
     assert "never/seed=0 (3)" not in links(tmp_path)
     with (tmp_path / "runs.csv").open(encoding="utf-8", newline="") as file:
         header, *lines = csv.reader(file)
-    assert header == ["folder", "arm", "seed", "overrides"]
+    assert header == ["folder", "setting", "arm", "seed", "overrides"]
     assert [line[0] for line in lines] == list("0123456")
-    assert lines[2] == ["2", "epoch=0 init=fresh", "0", "untie=start seed=0"]
+    assert lines[2] == ["2", "", "epoch=0 init=fresh", "0", "untie=start seed=0"]
+    assert lines[3] == ["3", "data.path=a/b", "epoch=2", "0", "data.path=a/b seed=0"]
 
 
 def test_names_that_are_long_and_file_systems_without_links(
@@ -66,4 +67,4 @@ def test_names_that_are_long_and_file_systems_without_links(
     monkeypatch.setattr(Path, "symlink_to", refuse)
     write_index(tmp_path, [run(tmp_path, 1, "seed=1", "seed=1")])
     assert "no links here): see runs.csv" in caplog.text
-    assert "1,never,1,seed=1" in (tmp_path / "runs.csv").read_text()
+    assert "1,,never,1,seed=1" in (tmp_path / "runs.csv").read_text()

@@ -52,13 +52,13 @@ def _line(name: str, path: Path) -> str:
 def first_sentence(path: Path) -> str:
     """Return the first sentence of the comment that a file begins with; empty if there is none.
 
-    Commands do not count, nor does what Hydra reads there.
+    Commands do not count, nor what Hydra reads there, nor the file's own name.
     """
     prose = []
     for line in path.read_text(encoding="utf-8").splitlines():
         if not line.startswith("#"):
             break
         words = line.removeprefix("#").strip()
-        if not words.startswith(_NOT_PROSE):
+        if not words.startswith(_NOT_PROSE) and not words.endswith(path.name):
             prose.append(words)
     return _END_OF_SENTENCE.split(" ".join(prose).strip(), maxsplit=1)[0]

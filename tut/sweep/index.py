@@ -1,6 +1,6 @@
 """Which folder of a sweep is which run: a table, and links by the names of arms and seeds.
 
-SWEEP_DIR/runs.csv                      a line a run: its folder, arm, seed, and in which overrides it differs
+SWEEP_DIR/runs.csv                      a line a run: its folder, setting, arm, seed, and in what it differs
 SWEEP_DIR/arms/ARM/seed=N               a link to the run's folder
 
 Both are there from the start. Whoever lists runs by their folders finds these names in `arms`, as TensorBoard does:
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 _TABLE = "runs.csv"
 _LINKS = "arms"
-_COLUMNS = ("folder", "arm", "seed", "overrides")
+_COLUMNS = ("folder", "setting", "arm", "seed", "overrides")
 _MOST_BYTES = 200  # of a folder's name; file systems have room for 255
 
 
@@ -33,8 +33,9 @@ def write_index(sweep: Path, runs: Iterable[Run]) -> None:
     for run in runs:
         folder = os.path.relpath(run.folder, sweep)
         arm = arm_of(run.config, run.inputs.timeline.ramp_steps)
-        lines[folder] = [folder, arm, str(run.config.seed), run.label]
-        name = " ".join([*_of_setting(run.label), arm])
+        setting = " ".join(_of_setting(run.label))
+        lines[folder] = [folder, setting, arm, str(run.config.seed), run.label]
+        name = f"{setting} {arm}".strip()
         _link(sweep / _LINKS / _as_folder(name) / f"seed={run.config.seed}", run.folder)
     with write_whole(sweep / _TABLE) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([_COLUMNS, *lines.values()])

@@ -233,12 +233,13 @@ def _carry_out(
         _set_right(todo, folder)
         outcomes = backend.carry_out(work, folder, stop)
     failed = [item for item in work if not _is_well(outcomes[item.name])]
+    if not any(outcome.status == Status.QUEUED for outcome in outcomes.values()):
+        log.info("%s", disk.taken(folder.path))
     if failed:
         show(folder.path)
         print_failures(folder, failed, command)
     if all(outcome.status == Status.FINISHED for outcome in outcomes.values()):
         store.release(folder.path)
-        log.info("%s", disk.taken(folder.path))
     return outcomes
 
 
