@@ -16,7 +16,7 @@ from tut.report.baselines import choose
 from tut.report.endpoint import Endpoint
 from tut.report.look_record import NO_LOOKS, LookRecord, choices
 from tut.report.looks import Plan, look_at, notes_on, plan_of
-from tut.report.planned import not_started
+from tut.report.planned import not_started, sweeps_of
 from tut.report.pooled import dunnett_p
 from tut.report.power import Planned
 from tut.report.results import Results
@@ -95,9 +95,12 @@ def compare(results: Results, endpoint: Endpoint, baseline: str = NEVER, record:
             pairs.append((arm, own_baseline))
     plan, notes_on_plan = plan_of(results)
     selected = results.selected
-    comparisons = _comparisons(results, pairs, endpoint, plan, record.under(selected))
+    is_whole = not any(map(not_started, sweeps_of(results.runs["folder"])))
+    counted = record.beside(selected, plan, is_whole)
+    comparisons = _comparisons(results, pairs, endpoint, plan, counted, _is_running(results) and not is_whole)
     notes = [*baselines.notes, *_notes_on_comparisons(comparisons), *notes_on_plan]
     notes += notes_on(one.look for one in comparisons)
+    notes += record.unreadable
     notes += record.notes_on_changes(choices(endpoint, baselines.name, selected, plan))
     if not endpoint.is_primary:
         notes.append(f"compared on {endpoint.words}: an exploration, for the endpoint of a sweep is its test loss")
@@ -113,11 +116,15 @@ def _notes_on_comparisons(comparisons: Sequence[Comparison]) -> list[str]:
 
 
 def _comparisons(
-    results: Results, pairs: Sequence[tuple[Arm, Arm]], endpoint: Endpoint, plan: Plan | None, record: LookRecord
+    results: Results,
+    pairs: Sequence[tuple[Arm, Arm]],
+    endpoint: Endpoint,
+    plan: Plan | None,
+    record: LookRecord,
+    goes_on: bool,
 ) -> list[Comparison]:
-    """Compare each arm of some pairs to its baseline, the second of the pair."""
+    """Compare each arm of some pairs to its baseline, the second of the pair; see `look_at` for what goes on."""
     measure = Measure(endpoint.sign, endpoint.margin, _step(results, endpoint))
-    goes_on = _goes_on(results)
     evidence = [_evidence(arm, baseline, plan, record, goes_on) for arm, baseline in pairs]
     judgements = judge(evidence, measure)
     sign_flip_p = holm([one.paired.sign_flip_p for one in judgements])
@@ -163,18 +170,18 @@ def _step(results: Results, endpoint: Endpoint) -> float | None:
 
 def _evidence(arm: Arm, baseline: Arm, plan: Plan | None, record: LookRecord, goes_on: bool) -> Evidence:
     differences = {seed: arm.values[seed] - baseline.values[seed] for seed in arm.values if seed in baseline.values}
-    ended = len(({*arm.values} | {*arm.diverged}) & ({*baseline.values} | {*baseline.diverged}))
+    ended = arm.ended & baseline.ended
+    earlier = record.earlier(arm, baseline, ended)
     return Evidence(
         differences=differences,
         lost=tuple(seed for seed in arm.diverged if seed in baseline.values),
         lost_by_baseline=tuple(seed for seed in baseline.diverged if seed in arm.values),
-        look=look_at(ended, plan, record.earlier(arm, baseline, ended), goes_on),
+        look=look_at(len(ended), plan, earlier, goes_on, record_is_whole=not record.unreadable),
     )
 
 
-def _goes_on(results: Results) -> bool:
-    """Return whether runs are being trained, and their sweep has more to come."""
-    return bool((results.runs["status"] == Status.RUNNING).any()) and any(map(not_started, results.sweeps))
+def _is_running(results: Results) -> bool:
+    return bool((results.runs["status"] == Status.RUNNING).any())
 
 
 def _pooled(pairs: Sequence[tuple[Arm, Arm]]) -> dict[str, float]:

@@ -85,7 +85,8 @@ def best(runs: pd.DataFrame, keys: Sequence[str]) -> Chosen:
         label = f"{setting} {arm}" if setting else arm
         notes += [f"{label}: {words}" for words in said]
         if picked is not None:
-            kept.append(_with(own, picked))
+            # Whoever has chosen among runs has looked at them all.
+            kept.append(_with(own, picked).assign(recipe=" ".join(sorted(own["recipe"].unique()))))
     if not kept:
         raise TutError(f"--select {','.join(keys)}: {'; '.join(notes)}")
     chosen = pd.concat(kept).sort_index()
