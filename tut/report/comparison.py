@@ -35,7 +35,7 @@ class Comparison(Judgement):
     sign_flip_p: float | None
     """Of the sign flips, adjusted by Holm."""
     least_sign_flip_p: float
-    """The smallest that it can be with so many seeds and arms."""
+    """The smallest that it can be with so many arms of so many seeds each; 1 where there is none."""
     pooled_p: float | None
     """Of the comparison that takes all arms of the setting to vary alike (Dunnett), adjusted for all looks."""
     detectable: float | None
@@ -128,6 +128,7 @@ def _comparisons(
     evidence = [_evidence(arm, baseline, plan, record, goes_on) for arm, baseline in pairs]
     judgements = judge(evidence, measure)
     sign_flip_p = holm([one.paired.sign_flip_p for one in judgements])
+    least_sign_flip_p = holm([one.paired.least_sign_flip_p if one.paired.n >= 2 else None for one in judgements])
     pooled = _pooled(pairs)
     found = []
     for index, ((arm, baseline), judgement) in enumerate(zip(pairs, judgements, strict=True)):
@@ -148,7 +149,7 @@ def _comparisons(
             arm=arm,
             baseline=baseline,
             sign_flip_p=sign_flip_p[index],
-            least_sign_flip_p=min(1.0, judgement.family * test.least_sign_flip_p),
+            least_sign_flip_p=least_sign_flip_p[index] or 1.0,
             pooled_p=judgement.look.p(pooled.get(arm.label)),
             detectable=detectable,
             to_find=to_find,
