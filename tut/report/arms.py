@@ -69,6 +69,11 @@ class Arm:
         return frozenset({*self.values, *self.diverged})
 
     @property
+    def always_diverged(self) -> bool:
+        """Whether all its runs have diverged: more seeds would not make it one that can be compared."""
+        return bool(self.diverged) and not self.values and not self.unfinished
+
+    @property
     def other_runs(self) -> str:
         """How many of its runs have not finished, or not with a score, in words: `1 failed, 2 diverged`."""
         counts = self.unfinished | ({"diverged": len(self.diverged)} if self.diverged else {})
