@@ -33,12 +33,13 @@ def answer(comparisons: Comparisons) -> str:
     """Return what all arms together say: how many are better, which, and by how much."""
     compared = by_importance(comparisons.comparisons)
     lost = [one for one in compared if one.arm.always_diverged]
-    if not lost and not any(one.paired.n for one in compared):
+    others = [one for one in compared if one not in lost]
+    if not any(one.paired.n for one in others) and (others or not lost):
         return f"Nothing can be compared yet: {_what_is_missing(comparisons)}."
     form = form_of_changes(comparisons)
     parts: list[str] = []
     for verdict in _SAYS_MOST:
-        own = [one for one in compared if one.verdict == verdict and one not in lost]
+        own = [one for one in others if one.verdict == verdict]
         if own:
             verb = "is" if len(own) == 1 else "are"
             than = f"{_BEFORE_BASELINE[verdict]} {_baseline(compared, own)}"
@@ -46,8 +47,8 @@ def answer(comparisons: Comparisons) -> str:
     for n in sorted({len(one.arm.diverged) for one in lost}):
         own = [one for one in lost if len(one.arm.diverged) == n]
         in_all = "in its one seed" if n == 1 else f"in all {n} seeds"
-        names = " and ".join(what_was_done(one.arm) for one in own)
-        parts.append(f"{_count(len(own), len(compared), first=not parts)} diverged {in_all}: {names}")
+        which = f": {' and '.join(what_was_done(one.arm) for one in own)}" if len(own) <= _MOST_NAMED else ""
+        parts.append(f"{_count(len(own), len(compared), first=not parts)} diverged {in_all}{which}")
     return f"On {comparisons.endpoint.words}: {'; '.join(parts)}."
 
 
