@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from planted import plant, plant_sweep, plant_tokens
 
+from tut.errors import TutError
 from tut.report.answer import answer
 from tut.report.summary import report_on
 from tut.splits import Split
@@ -130,6 +131,58 @@ def test_an_outlier_among_equal_accuracies_proves_nothing_by_its_absence(tmp_pat
     assert any(
         one.startswith("seed 4 stands apart (−0.0200); without it the change is +0.00050 (p = 0.0") for one in remarks
     )
+
+
+def rewrite(run: Path, **changes: object) -> None:
+    """Change a run's last test row; None takes a key away."""
+    path = Record(run).rows_file(Split.TEST)
+    row = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({key: value for key, value in row.items() if value is not None}) + "\n")
+
+
+def plant_accuracies(folder: Path, more_right: list[int], predictions: dict[str, int | None] | None = None) -> Path:
+    """Write an arm that is better in loss, and has so many more predictions of 2,000 right, one for each seed."""
+    of_arm = predictions or {}
+    for seed, more in enumerate(more_right):
+        for arm, loss, right in (("never", 5.0, 400), ("epoch=3", 4.9, 400 + more)):
+            run = plant(folder / f"{arm}{seed}", arm, seed, loss + seed / 10 + 0.001 * (seed % 2) * (arm != "never"))
+            rewrite(run, acc=right / (of_arm.get(arm) or 2000), predictions=of_arm.get(arm, 2000))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "more_right, contradicts",
+    [([-3] * 6, False), ([-1, -1, -1, -2], False), ([0, -1], False), ([-100, -110, -95, -104], True)],
+)
+def test_a_few_predictions_contradict_nothing(more_right: list[int], contradicts: bool, tmp_path: Path) -> None:
+    _, remarks = only(plant_accuracies(tmp_path, more_right))
+    assert any(remark.startswith("test accuracy says the opposite") for remark in remarks) == contradicts
+
+
+def test_accuracy_moves_in_the_steps_of_the_two_that_are_compared(tmp_path: Path) -> None:
+    plant_accuracies(tmp_path, [2, 2, 1, 2], predictions={"never": 100, "epoch=3": 100})
+    for seed in range(4):  # another setting, scored on many more
+        changes = {"model.config": {"hidden_size": 64}}
+        for arm in ("never", "epoch=3"):
+            run = plant(tmp_path / f"b{arm}{seed}", arm, seed, 5.0, changes=changes, fingerprint="other")
+            rewrite(run, acc=0.4 + seed / 1000, predictions=1_000_000)
+    small, large = report_on([tmp_path], metric="acc").comparisons.comparisons
+    assert {small.step, large.step} == {1 / 100, 1 / 1_000_000}
+    assert {small.verdict, large.verdict} == {"cannot tell"}
+
+
+@pytest.mark.parametrize("missing", ["never", "epoch=3"])
+def test_accuracy_of_unknown_steps_is_refused(missing: str, tmp_path: Path) -> None:
+    plant_accuracies(tmp_path, [-100, -110, -95, -104], predictions={missing: None})
+    with pytest.raises(TutError, match=r"test accuracy of epoch=3 or never cannot be compared: a run has not recorded"):
+        report_on([tmp_path], metric="acc")
+    assert not any("accuracy" in remark for remark in only(tmp_path)[1])
+
+
+def test_accuracy_before_any_run_has_finished(tmp_path: Path) -> None:
+    for arm in ("never", "epoch=3"):
+        plant(tmp_path / arm, arm, 0, 5.0, status="running")
+    assert answer(report_on([tmp_path], metric="acc").comparisons).startswith("Nothing can be compared yet")
 
 
 def test_the_answer_names_what_is_missing_and_what_all_are_compared_to(tmp_path: Path) -> None:

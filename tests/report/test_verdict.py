@@ -28,8 +28,8 @@ def judged(
     for values in differences:
         seeds = len(values) + len(lost) + len(lost_by_baseline)
         look = look_at(seeds, Plan(max(2, seeds)), (), goes_on=False)
-        evidence.append(Evidence(dict(enumerate(values)), lost, lost_by_baseline, look))
-    return judge(evidence, Measure(sign, margin, step))
+        evidence.append(Evidence(dict(enumerate(values)), lost, lost_by_baseline, look, step))
+    return judge(evidence, Measure(sign, margin))
 
 
 def assert_rate_at_most(hits: int, rate: float) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from tut.report import sensitivity, statistics
-from tut.report.arms import values_of
+from tut.report.arms import step_of, values_of
 from tut.report.baselines import called
 from tut.report.comparison import Comparison
 from tut.report.ending import remarks_on_ending
@@ -96,13 +96,15 @@ def _contradictions(results: Results, one: Comparison, endpoint: Endpoint, other
     for other in others:
         ours, theirs = (values_of(results, arm, other.column) for arm in (one.arm, one.baseline))
         differences = [ours[seed] - theirs[seed] for seed in one.differences if seed in ours and seed in theirs]
-        p, _ = statistics.t_test(differences)
-        if p is None or p >= ALPHA:
+        step = step_of(results, (one.arm, one.baseline), other)
+        test = statistics.paired(differences, step=step)
+        if test.mean is None or test.t_p is None or test.t_p >= ALPHA:
             continue
-        change = sum(differences) / len(differences)
-        if change * other.sign * mean * endpoint.sign < 0:
-            says = number(change, other.metric, signed=True)
-            lines.append(f"{other.words} says the opposite: {says} ({p_value(p)} for this arm alone)")
+        if step is not None and test.sd == 0:
+            continue  # the very same few predictions in every seed prove nothing
+        if test.mean * other.sign * mean * endpoint.sign < 0:
+            says = number(test.mean, other.metric, signed=True)
+            lines.append(f"{other.words} says the opposite: {says} ({p_value(test.t_p)} for this arm alone)")
     return lines
 
 

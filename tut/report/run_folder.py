@@ -126,7 +126,7 @@ def read_run(record: Record, notes: Notes) -> tuple[dict[str, Any], list[Row]] |
     if about["status"] == Status.FINISHED:
         about["above_best"] = _above_best(rows)
     for split in EVALUATED:
-        about |= {f"{split}_{name}": math.nan for name in METRICS}
+        about |= {f"{split}_{name}": math.nan for name in (*METRICS, "predictions")}
         about[f"{split}_diverged"] = about["status"] == Status.FAILED and state.get("diverged", False)
         if about["status"] == Status.FINISHED:
             about |= _final_scores(split, rows, about, notes)
