@@ -74,6 +74,20 @@ def test_an_arm_may_differ_surely_and_by_less_than_the_margin() -> None:
     assert wide_low < low < high < wide_high
 
 
+# The very same
+
+
+def test_identical_takes_several_seeds_none_of_them_lost() -> None:
+    assert judged([0.0, 0.0])[0].verdict == "identical"
+    assert judged([0.0, 0.0, 0.0], lost=(7,))[0].verdict == "cannot tell"
+    assert judged([0.0, 0.0], lost_by_baseline=(3, 4))[0].verdict == "cannot tell"
+    assert judged([0.0])[0].verdict == "cannot tell"
+    assert judged([0.0], lost=(1, 2, 3, 4, 5))[0].verdict == "cannot tell"
+    assert judged([0.0, 0.0], margin=0.1, lost=(7,))[0].verdict == "cannot tell"
+    for early in (look_at(3, Plan(6), (), goes_on=False), look_at(3, None, (), goes_on=True)):
+        assert judge([Evidence({0: 0.0, 1: 0.0, 2: 0.0}, (), (), early)], Measure(-1, None))[0].verdict == "cannot tell"
+
+
 # Seeds that were lost
 
 

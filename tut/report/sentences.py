@@ -138,7 +138,7 @@ def _left_out(comparison: Comparison) -> str:
 
 def _why_not(comparison: Comparison) -> str:
     """Say why nothing may be claimed of such differences. Other reasons stand under the sentence."""
-    if not comparison.seeds_are_equal:
+    if not comparison.seeds_are_equal or comparison.step is None:
         return ""
     if not comparison.paired.mean:
         return "; as many predictions are right in every seed, which need not be the same"

@@ -118,12 +118,21 @@ def judge(evidence: Sequence[Evidence], measure: Measure) -> list[Judgement]:
 
 
 def _verdict(evidence: Evidence, direction: Literal["better", "worse"] | None, is_equivalent: bool) -> Verdict:
-    # Two models that differ may still get equally many tokens right, so accuracy cannot show that they are the same.
-    if evidence.differences and not any(evidence.differences.values()) and evidence.step is None:
+    if _is_identical(evidence):
         return "identical"
     if is_equivalent:
         return "equivalent"
     return direction or "cannot tell"
+
+
+def _is_identical(evidence: Evidence) -> bool:
+    """Return whether an arm is the same as its baseline in several seeds, and in none surely another."""
+    if len(evidence.differences) < 2 or evidence.look.kind == "early":
+        return False
+    if evidence.lost or evidence.lost_by_baseline:
+        return False
+    # Two models that differ may still get equally many tokens right, so accuracy cannot show that they are the same.
+    return evidence.step is None and not any(evidence.differences.values())
 
 
 def _direction(test: Paired, p: float | None, level: float, measure: Measure) -> Literal["better", "worse"] | None:
