@@ -171,6 +171,13 @@ def test_accuracy_moves_in_the_steps_of_the_two_that_are_compared(tmp_path: Path
     assert {small.verdict, large.verdict} == {"cannot tell"}
 
 
+def test_what_knows_no_least_variance_is_not_told_of_accuracy(tmp_path: Path) -> None:
+    plant_accuracies(tmp_path, [-1, -1, -1, -2])
+    for metric, is_told in (("loss", True), ("acc", False)):
+        (one,) = report_on([tmp_path], metric=metric).comparisons.comparisons
+        assert (one.pooled_p is not None, one.paired.bca_interval is not None) == (is_told, is_told)
+
+
 @pytest.mark.parametrize("missing", ["never", "epoch=3"])
 def test_accuracy_of_unknown_steps_is_refused(missing: str, tmp_path: Path) -> None:
     plant_accuracies(tmp_path, [-100, -110, -95, -104], predictions={missing: None})

@@ -151,6 +151,12 @@ def test_two_arms_with_one_variance_are_the_paired_t_test() -> None:
     assert p[0] == pytest.approx(paired((values[1] - values[0]).tolist()).t_p, abs=2e-4)
 
 
+def test_one_variance_from_rounding_alone_is_none() -> None:
+    for scale in (1e-3, 5.0, 1e6):
+        of_seeds = scale * np.array([1.1, 1.23, 0.97, 1.31])
+        assert dunnett_p(np.stack([of_seeds, of_seeds + 0.1 * scale, of_seeds + 0.3 * scale])) is None
+
+
 def test_one_variance_for_all_arms_finds_what_few_seeds_of_each_cannot() -> None:
     random = np.random.default_rng(2)
     own = pooled = false = 0

@@ -39,7 +39,9 @@ class Comparison(Judgement):
     least_sign_flip_p: float
     """The smallest that it can be with so many seeds and arms."""
     pooled_p: float | None
-    """Of the comparison that takes all arms of the setting to vary alike (Dunnett), adjusted for all looks."""
+    """Of the comparison that takes all arms of the setting to vary alike (Dunnett), adjusted for all looks.
+
+    None for accuracy."""
     detectable: float | None
     """The smallest true difference that would be found in 80% of such comparisons."""
     to_find: Planned | None
@@ -126,7 +128,8 @@ def _comparisons(
     ]
     judgements = judge(evidence, measure)
     sign_flip_p = holm([one.paired.sign_flip_p for one in judgements])
-    pooled = _pooled(pairs)
+    # A variance pooled over arms has no floor of its own, which a metric that moves in steps needs.
+    pooled = {} if endpoint.metric == "acc" else _pooled(pairs)
     found = []
     for index, ((arm, baseline), judgement) in enumerate(zip(pairs, judgements, strict=True)):
         # Holm holds the smallest p of a family of m to alpha / m. What can be detected is told for that level.
