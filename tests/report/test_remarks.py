@@ -62,6 +62,56 @@ def test_unequal_numbers_of_seeds(tmp_path: Path) -> None:
     assert only(tmp_path)[1] == ("it has 6 seeds and tied 8 seeds: the 6 that both have are compared",)
 
 
+def test_unequal_numbers_of_seeds_beside_lost_ones(tmp_path: Path) -> None:
+    plant_sweep(tmp_path / "a", {"epoch=3": -0.02}, SIX)
+    plant(tmp_path / "lost", "epoch=3", 6, float("nan"))
+    plant(tmp_path / "b6", "never", 6, 5.0)
+    assert not any("both have" in remark for remark in only(tmp_path)[1])
+    plant(tmp_path / "b7", "never", 7, 5.0)
+    assert only(tmp_path)[1][-1] == "it has 6 seeds and tied 8 seeds: the 6 that both have are compared"
+
+
+def test_what_is_told_of_one_arm_at_one_look_says_so(tmp_path: Path) -> None:
+    seeds(tmp_path, [-0.010, -0.011, -0.009, -0.012, 0.100, -0.010])
+    plant(tmp_path / "never6", "never", 6, 5.0)
+    plant(tmp_path / "lost", "epoch=3", 6, float("nan"))
+    outlier, lost = only(tmp_path)[1]
+    assert outlier.endswith("(p < 0.001 for this arm alone, lost seeds not counted)")
+    assert lost.endswith(" for this arm alone (trimmed means)")
+    for state in tmp_path.glob("*/state.json"):
+        config = Record(state.parent).state["config"]
+        planned = config["report"] | {"seeds": 14, "look_every": 7}
+        Record(state.parent).update_state(config=config | {"report": planned})
+    outlier, lost = only(tmp_path)[1]
+    assert outlier.endswith("(p < 0.001 for this arm alone, at a single look, lost seeds not counted)")
+    assert lost.endswith(" for this arm alone, at a single look (trimmed means)")
+
+
+NEAR = [0.0012, -0.0003, 0.0010, -0.0001, 0.0008]
+"""Differences whose 90% interval ends at 0.00116, and whose 92% interval at 0.00123."""
+
+
+def test_an_interval_within_the_margin_of_an_arm_that_is_not_equivalent(tmp_path: Path) -> None:
+    seeds(tmp_path, NEAR)
+    (one,) = report_on([tmp_path], margin=0.00125).sentences
+    assert one.verdict == "equivalent"
+    assert ", 92% CI −0.0" in one.words
+    for number in (1, 2):
+        for seed in range(len(NEAR)):
+            loss = 5.0 + seed / 10 + 0.01 * number * (-1) ** seed
+            plant(tmp_path / f"{number}-{seed}", f"epoch={number}", seed, loss)
+    of_three = report_on([tmp_path], margin=0.00125).sentences[-1]
+    assert of_three.verdict == "cannot tell"
+    assert "its 92% interval lies within the margin of ±0.0013, but 3 arms are tested" in of_three.remarks
+    plant(tmp_path / "never9", "never", 9, 5.0)
+    plant(tmp_path / "lost", "epoch=3", 9, float("nan"))
+    lost = report_on([tmp_path], margin=0.00125).sentences[-1].remarks
+    assert any(
+        "lies within the margin of ±0.0013, but one of the two diverged in seeds in which the other did not" in one
+        for one in lost
+    )
+
+
 def test_metrics_and_splits_that_contradict_each_other(tmp_path: Path) -> None:
     plant_sweep(tmp_path, {"epoch=3": -0.5}, SIX)
     for state in tmp_path.glob("*/state.json"):

@@ -60,7 +60,7 @@ class Judgement:
     equivalence_p: float | None
     """Of the two one-sided tests, adjusted as `p` is."""
     equivalence_interval: Interval | None
-    """The interval that they decide by, at a single look at this arm alone: whether it lies within the margin."""
+    """The interval that they decide by, of this arm alone: whether it lies within the margin."""
     worst_case_p: float | None
     """Of the t-test of trimmed means with lost seeds counted as worst; None if none was lost. Not adjusted."""
     direction: Literal["better", "worse"] | None
@@ -68,6 +68,11 @@ class Judgement:
     is_equivalent: bool
     """Whether it surely differs by less than the margin."""
     verdict: Verdict
+
+    @property
+    def equivalence_confidence(self) -> float:
+        """The level of `equivalence_interval`: 90% at planned looks, more where fewer claims may be false."""
+        return 1 - 2 * self.look.alpha
 
     @property
     def seeds_are_equal(self) -> bool:
@@ -159,7 +164,7 @@ def _worst_case_p(evidence: Evidence, test: Paired, measure: Measure) -> float |
 
 
 def _equivalence_interval(evidence: Evidence) -> Interval | None:
-    level = 1 - 2 * evidence.look.bound(ALPHA, sides=1)
+    level = 1 - 2 * evidence.look.bound(evidence.look.alpha, sides=1)
     _, interval = statistics.t_test(list(evidence.differences.values()), level, evidence.step)
     return interval
 
