@@ -134,7 +134,7 @@ def _sweep(situation: Situation, effects: Floats, random: np.random.Generator) -
     diverges = np.zeros(runs.shape, bool)
     if situation.lost:
         diverges[1:] = runs[1:] > stats.norm.isf(situation.lost) / np.sqrt(2) + effects[:, None]
-    measure = Measure(-1, situation.margin, situation.step)
+    measure = Measure(-1, situation.margin)
     numbers = np.full(situation.arms, 0)
     decided = np.zeros(situation.arms, bool)
     earlier: list[int] = []
@@ -148,7 +148,7 @@ def _sweep(situation: Situation, effects: Floats, random: np.random.Generator) -
             own = look_at(int(number), situation.plan, before, goes_on=False)
             kept = {seed: float(runs[arm + 1, seed] - runs[0, seed]) for seed in seeds if not diverges[arm + 1, seed]}
             lost = tuple(seed for seed in seeds if diverges[arm + 1, seed])
-            evidence.append(Evidence(kept, lost, (), own))
+            evidence.append(Evidence(kept, lost, (), own, situation.step))
         judgements = judge(evidence, measure)
         earlier.append(look)
         decided |= np.array([one.verdict != "cannot tell" for one in judgements])
@@ -186,7 +186,7 @@ def pooled_power(sweeps: int, seed: int) -> tuple[float, float, float]:
         for arm in range(1, 6):
             differences = dict(enumerate((runs[arm] - runs[0]).tolist()))
             evidence.append(Evidence(differences, (), (), look_at(3, Plan(3), (), goes_on=False)))
-        own += judge(evidence, Measure(-1, None, None))[0].direction == "worse"
+        own += judge(evidence, Measure(-1, None))[0].direction == "worse"
         p = dunnett_p(runs)
         assert p is not None
         pooled += bool(p[0] < ALPHA)

@@ -31,7 +31,7 @@ def false_claims(values: Floats, sign: int, splits: int, random: np.random.Gener
     for _ in range(splits):
         drawn = random.permutation(values)
         differences = (drawn[:half] - drawn[half : 2 * half]).tolist()
-        (judgement,) = judge([Evidence(dict(enumerate(differences)), (), (), look)], Measure(sign, None, None))
+        (judgement,) = judge([Evidence(dict(enumerate(differences)), (), (), look)], Measure(sign, None))
         claims += judgement.direction is not None
     return claims / splits
 

@@ -66,6 +66,31 @@ def test_one_seed_or_few_evaluations_say_nothing(tmp_path: Path) -> None:
         assert remarks_on_ending(report.results, report.comparisons.comparisons) == {}
 
 
+@pytest.mark.parametrize("arm, steps", [("never", 1800), ("epoch=1", 1800), ("never", 1000)])
+def test_a_gap_to_runs_of_another_length_has_no_end(arm: str, steps: int, tmp_path: Path) -> None:
+    sweep = plant_sweep(tmp_path, {"epoch=1": 0.5}, range(4), rows=18)
+    bend(sweep, lambda own, seed, step: (0.2 + 0.01 * seed) * (own != "never") * step / 1000)
+    report = report_on([sweep])
+    (said,) = remarks_on_ending(report.results, report.comparisons.comparisons).values()
+    assert said.endswith("; of arms whose gap stands still, one in twenty is said to move)")
+    for run in map(Record, sorted(sweep.iterdir())):
+        if (run.folder / "state.json").exists() and run.state["arm"] == arm:
+            lengthen(run, steps)
+    longer = report_on([sweep])
+    assert len(longer.comparisons.comparisons[0].differences) == 4
+    assert remarks_on_ending(longer.results, longer.comparisons.comparisons) == {}
+
+
+def lengthen(run: Record, steps: int) -> None:
+    """Let a run of 900 steps have gone on to so many, as far from its baseline as ever."""
+    run.update_state(total_steps=steps)
+    for name in ("valid", "test"):
+        path = run.folder / f"{name}.jsonl"
+        last = json.loads(path.read_text().splitlines()[-1])
+        rows = "" if name == "test" else path.read_text()
+        path.write_text(rows + "".join(json.dumps(last | {"step": step}) + "\n" for step in range(950, steps + 1, 50)))
+
+
 def test_the_command_line(sweep: Path, tmp_path: Path) -> None:
     done = command("tut.report", str(sweep), "--output", str(tmp_path / "there"), cwd=tmp_path)
     assert "\n  - the gap to tied still grows: " in done.stdout

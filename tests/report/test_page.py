@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from planted import plant_sweep
+from planted import plant, plant_sweep
 
 import tut
 from tut.report import lines, tables
@@ -191,11 +191,34 @@ def test_a_narrow_terminal_shows_what_is_compared(metric: str, tmp_path: Path) -
         assert {"untie", tables.score_column(comparisons.endpoint), "difference", "verdict"} <= set(shown)
 
 
+def test_methods_name_what_was_done_and_no_more(tmp_path: Path) -> None:
+    plant_sweep(tmp_path / "one", {"epoch=3": -0.02}, [0])
+    of_one = methods(report_on([tmp_path / "one"]).comparisons)
+    assert "nothing was tested" in of_one
+    for word in ("Holm", "t-test", "Dunnett", "sign-flip", "BCa", "documents", "Claims"):
+        assert word not in of_one
+    planned = {"report.seeds": 6, "report.look_every": 3}
+    plant_sweep(tmp_path / "three", {"epoch=3": -0.02}, range(3), tokens=True, changes=planned)
+    for seed in range(2):  # two arms more, of one seed and of two: one of them has no p
+        for number in range(2 - seed):
+            plant(tmp_path / f"three/{number}-{seed}", f"epoch={number}", seed, 5.0, changes=planned)
+    of_three = methods(report_on([tmp_path / "three"]).comparisons)
+    assert "by Holm's method over 2 comparisons" in of_three
+    assert "Claims take p < 0.05 at a planned look; none are made at a look that comes too early." in of_three
+    assert of_three.count("documents") == 1
+    assert "Reported beside these: sign-flip permutation tests, BCa bootstrap intervals over seeds, " in of_three
+    plant_sweep(tmp_path / "two", {"epoch=3": -0.02}, range(2))
+    of_two = methods(report_on([tmp_path / "two"], metric="acc").comparisons)
+    assert "BCa" not in of_two
+    assert "Equivalence" not in of_two
+
+
 def test_methods_and_citation(report: Report) -> None:
     said = methods(report.comparisons)
     assert said.startswith("Arms of 4 seeds were compared to the model that stays tied on test loss")
     assert "over 5 comparisons" in said
     assert "The number of seeds was not fixed in advance." in said
+    assert "Claims take p < 0.04 at a first look that was not planned." in said
     cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert f"title = {{{cited['title']}}}" in CITATION
     assert f"author = {{{{{cited['authors'][0]['name']}}}}}" in CITATION

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from planted import plant, plant_sweep, plant_tokens
 
+from tut.errors import TutError
 from tut.report.answer import answer
 from tut.report.summary import report_on
 from tut.splits import Split
@@ -60,6 +61,56 @@ def test_unequal_numbers_of_seeds(tmp_path: Path) -> None:
     for seed in (7, 8):
         plant(tmp_path / f"b{seed}", "never", seed, 5.0)
     assert only(tmp_path)[1] == ("it has 6 seeds and tied 8 seeds: the 6 that both have are compared",)
+
+
+def test_unequal_numbers_of_seeds_beside_lost_ones(tmp_path: Path) -> None:
+    plant_sweep(tmp_path / "a", {"epoch=3": -0.02}, SIX)
+    plant(tmp_path / "lost", "epoch=3", 6, float("nan"))
+    plant(tmp_path / "b6", "never", 6, 5.0)
+    assert not any("both have" in remark for remark in only(tmp_path)[1])
+    plant(tmp_path / "b7", "never", 7, 5.0)
+    assert only(tmp_path)[1][-1] == "it has 6 seeds and tied 8 seeds: the 6 that both have are compared"
+
+
+def test_what_is_told_of_one_arm_at_one_look_says_so(tmp_path: Path) -> None:
+    seeds(tmp_path, [-0.010, -0.011, -0.009, -0.012, 0.100, -0.010])
+    plant(tmp_path / "never6", "never", 6, 5.0)
+    plant(tmp_path / "lost", "epoch=3", 6, float("nan"))
+    outlier, lost = only(tmp_path)[1]
+    assert outlier.endswith("(p < 0.001 for this arm alone, lost seeds not counted)")
+    assert lost.endswith(" for this arm alone (trimmed means)")
+    for state in tmp_path.glob("*/state.json"):
+        config = Record(state.parent).state["config"]
+        planned = config["report"] | {"seeds": 14, "look_every": 7}
+        Record(state.parent).update_state(config=config | {"report": planned})
+    outlier, lost = only(tmp_path)[1]
+    assert outlier.endswith("(p < 0.001 for this arm alone, at a single look, lost seeds not counted)")
+    assert lost.endswith(" for this arm alone, at a single look (trimmed means)")
+
+
+NEAR = [0.0012, -0.0003, 0.0010, -0.0001, 0.0008]
+"""Differences whose 90% interval ends at 0.00116, and whose 92% interval at 0.00123."""
+
+
+def test_an_interval_within_the_margin_of_an_arm_that_is_not_equivalent(tmp_path: Path) -> None:
+    seeds(tmp_path, NEAR)
+    (one,) = report_on([tmp_path], margin=0.00125).sentences
+    assert one.verdict == "equivalent"
+    assert ", 92% CI −0.0" in one.words
+    for number in (1, 2):
+        for seed in range(len(NEAR)):
+            loss = 5.0 + seed / 10 + 0.01 * number * (-1) ** seed
+            plant(tmp_path / f"{number}-{seed}", f"epoch={number}", seed, loss)
+    of_three = report_on([tmp_path], margin=0.00125).sentences[-1]
+    assert of_three.verdict == "cannot tell"
+    assert "its 92% interval lies within the margin of ±0.0013, but 3 arms are tested" in of_three.remarks
+    plant(tmp_path / "never9", "never", 9, 5.0)
+    plant(tmp_path / "lost", "epoch=3", 9, float("nan"))
+    lost = report_on([tmp_path], margin=0.00125).sentences[-1].remarks
+    assert any(
+        "lies within the margin of ±0.0013, but one of the two diverged in seeds in which the other did not" in one
+        for one in lost
+    )
 
 
 def test_metrics_and_splits_that_contradict_each_other(tmp_path: Path) -> None:
@@ -136,6 +187,65 @@ def test_an_outlier_among_equal_accuracies_proves_nothing_by_its_absence(tmp_pat
     assert any(
         one.startswith("seed 4 stands apart (−0.0200); without it the change is +0.00050 (p = 0.0") for one in remarks
     )
+
+
+def rewrite(run: Path, **changes: object) -> None:
+    """Change a run's last test row; None takes a key away."""
+    path = Record(run).rows_file(Split.TEST)
+    row = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({key: value for key, value in row.items() if value is not None}) + "\n")
+
+
+def plant_accuracies(folder: Path, more_right: list[int], predictions: dict[str, int | None] | None = None) -> Path:
+    """Write an arm that is better in loss, and has so many more predictions of 2,000 right, one for each seed."""
+    of_arm = predictions or {}
+    for seed, more in enumerate(more_right):
+        for arm, loss, right in (("never", 5.0, 400), ("epoch=3", 4.9, 400 + more)):
+            run = plant(folder / f"{arm}{seed}", arm, seed, loss + seed / 10 + 0.001 * (seed % 2) * (arm != "never"))
+            rewrite(run, acc=right / (of_arm.get(arm) or 2000), predictions=of_arm.get(arm, 2000))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "more_right, contradicts",
+    [([-3] * 6, False), ([-1, -1, -1, -2], False), ([0, -1], False), ([-100, -110, -95, -104], True)],
+)
+def test_a_few_predictions_contradict_nothing(more_right: list[int], contradicts: bool, tmp_path: Path) -> None:
+    _, remarks = only(plant_accuracies(tmp_path, more_right))
+    assert any(remark.startswith("test accuracy says the opposite") for remark in remarks) == contradicts
+
+
+def test_accuracy_moves_in_the_steps_of_the_two_that_are_compared(tmp_path: Path) -> None:
+    plant_accuracies(tmp_path, [2, 2, 1, 2], predictions={"never": 100, "epoch=3": 100})
+    for seed in range(4):  # another setting, scored on many more
+        changes = {"model.config": {"hidden_size": 64}}
+        for arm in ("never", "epoch=3"):
+            run = plant(tmp_path / f"b{arm}{seed}", arm, seed, 5.0, changes=changes, fingerprint="other")
+            rewrite(run, acc=0.4 + seed / 1000, predictions=1_000_000)
+    small, large = report_on([tmp_path], metric="acc").comparisons.comparisons
+    assert {small.step, large.step} == {1 / 100, 1 / 1_000_000}
+    assert {small.verdict, large.verdict} == {"cannot tell"}
+
+
+def test_what_knows_no_least_variance_is_not_told_of_accuracy(tmp_path: Path) -> None:
+    plant_accuracies(tmp_path, [-1, -1, -1, -2])
+    for metric, is_told in (("loss", True), ("acc", False)):
+        (one,) = report_on([tmp_path], metric=metric).comparisons.comparisons
+        assert (one.pooled_p is not None, one.paired.bca_interval is not None) == (is_told, is_told)
+
+
+@pytest.mark.parametrize("missing", ["never", "epoch=3"])
+def test_accuracy_of_unknown_steps_is_refused(missing: str, tmp_path: Path) -> None:
+    plant_accuracies(tmp_path, [-100, -110, -95, -104], predictions={missing: None})
+    with pytest.raises(TutError, match=r"test accuracy of epoch=3 or never cannot be compared: a run has not recorded"):
+        report_on([tmp_path], metric="acc")
+    assert not any("accuracy" in remark for remark in only(tmp_path)[1])
+
+
+def test_accuracy_before_any_run_has_finished(tmp_path: Path) -> None:
+    for arm in ("never", "epoch=3"):
+        plant(tmp_path / arm, arm, 0, 5.0, status="running")
+    assert answer(report_on([tmp_path], metric="acc").comparisons).startswith("Nothing can be compared yet")
 
 
 def test_the_answer_names_what_is_missing_and_what_all_are_compared_to(tmp_path: Path) -> None:

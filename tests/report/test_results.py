@@ -15,6 +15,7 @@ from tut.errors import TutError
 from tut.report.export import formatted
 from tut.report.planned import sharing
 from tut.report.summary import report_on
+from tut.report.wandb_report import summary_of
 from tut.splits import Split
 from tut.tracking.record import Record
 from tut.tracking.token_scores import TokenScores, load_token_scores
@@ -80,6 +81,27 @@ def test_results_compare_themselves_as_the_command_does(asked: dict[str, Any], t
     assert compared["verdict"].tolist() == [finding.verdict for finding in report.sentences]
     assert compared["sentence"].tolist() == [finding.words for finding in report.sentences]
     assert table.astype({"arm": "str"}).to_csv(index=False) == formatted(report, "csv")
+
+
+def test_what_is_held_against_a_claim_travels_with_it(tmp_path: Path) -> None:
+    sweep = plant_sweep(tmp_path / "sweep", {"epoch=3": -0.02}, range(6))
+    for seed in (6, 7):
+        plant(sweep / f"never{seed}", "never", seed, 5.0)
+    plant(sweep / "lost", "epoch=3", 6, float("nan"))
+    results = tut.report.load(sweep)
+    table = results.compare()
+    report = report_on([sweep])
+    (finding,) = report.sentences
+    assert len(finding.remarks) >= 1
+    assert table["remarks"].tolist() == ["", " | ".join(finding.remarks)]
+    notes = table.attrs["notes"]
+    assert any("diverged" in note for note in notes)
+    assert any("was not planned" in note for note in notes)
+    assert table[["arm", "verdict"]].attrs["notes"] == notes
+    summary = summary_of(report)
+    assert "**Notes**" in summary
+    assert all(f"- {note}\n" in summary for note in report.notes)
+    assert all(f"  - {remark}\n" in summary for remark in finding.remarks)
 
 
 def test_what_results_cannot_compare(tmp_path: Path) -> None:

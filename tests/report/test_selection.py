@@ -1,5 +1,6 @@
 """Each arm at its own best: what is chosen by validation loss, what is said of it, and what is refused."""
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -54,8 +55,8 @@ def test_each_arm_is_compared_at_its_own_best(grid: Path) -> None:
         "0.0100 nats above"
     )
     assert [note for note in report.notes if "warning" in note] == [
-        f"epoch=0: warning: {LR}=0.002 is the largest that was tried; a larger one may be better still",
-        f"epoch=0: warning: {OUTPUT}=0.5 is the smallest that was tried; a smaller one may be better still",
+        "warning: the best is at the edge of what was tried; one beyond may be better still: epoch=0 at "
+        f"{LR}=0.002 (the largest) and {OUTPUT}=0.5 (the smallest)"
     ]
     each = f"the arms are compared each at its own best: never at {LR}=0.001; epoch=0 at {LR}=0.002 {OUTPUT}=0.5"
     assert each in report.notes
@@ -94,7 +95,7 @@ def test_it_is_chosen_by_validation_and_compared_on_test(tmp_path: Path) -> None
     results = at_their_best(tut.report.load(tmp_path), [LR])
     assert results.runs["test_loss"].tolist() == [5.2]
     assert set(results.rows["folder"]) == {str(tmp_path / "0.001")}
-    assert "is the smallest that was tried" in results.notes[1]
+    assert results.notes[1].endswith(f"may be better still: never at {LR}=0.001 (the smallest)")
     on_validation = at_their_best(tut.report.load(tmp_path), [LR], Split.VALID)
     assert "was chosen on validation, and arms are compared on it too" in on_validation.notes[-1]
 
@@ -128,11 +129,51 @@ def test_what_diverged_is_not_chosen_and_what_is_not_there_is_told() -> None:
     runs.loc[5, ["status", "valid_loss", "valid_diverged"]] = ["failed", None, True]
     chosen = best(runs, [LR])
     assert set(chosen.runs["chosen"]) == {f"{LR}=0.1"}
-    assert chosen.notes[:3] == (
+    assert chosen.notes == (
         f"never: {LR}=0.2 diverged in seed 1",
         f"never: {LR}=0.4 has no finished run",
         f"never: {LR}=0.05 diverged in seed 0",
+        f"never: {LR}=0.1 has the lowest validation loss, 5.0000, the only one that has finished a run and never "
+        f"diverged; {LR}=0.2, which is left out, lies 1.0000 nats below it in seed 0",
     )
+
+
+def test_among_how_many_it_was_chosen() -> None:
+    stable = ((0.1, 0, 5.0), (0.1, 1, 5.0), (0.2, 0, 5.5), (0.2, 1, 5.5))
+    assert (
+        best(table(*stable), [LR]).notes[0].startswith(f"never: {LR}=0.1 has the lowest validation loss, 5.0000, of 2")
+    )
+    of_left = best(table(*stable, (0.4, 0, 4.5), (0.4, 1, 1e10), (0.8, 0, 6.0), (0.8, 1, 1e10)), [LR]).notes[2]
+    assert "5.0000, of the 2 that never diverged; " in of_left
+    assert of_left.endswith(f"; {LR}=0.4, which is left out, lies 0.5000 nats below it in seed 0")
+    unfinished = best(table(*stable, (0.4, 0, None)), [LR]).notes[1]
+    assert "of the 2 that have finished a run and never diverged; " in unfinished
+    every = best(table((0.1, 0, 5.0), (0.1, 1, 1e10), (0.2, 0, 6.0), (0.2, 1, 1e10), (0.4, 0, None)), [LR]).notes[3]
+    assert "of the 2 that have finished a run; " in every
+
+
+def test_an_arm_that_had_fewer_values_to_choose_from_is_told_so(tmp_path: Path) -> None:
+    tried = {"never": (1e-3,), "epoch=1": (5e-4, 1e-3), "epoch=2": (5e-4, 1e-3, 2e-3), "epoch=3": (5e-4, 1e-3, 2e-3)}
+    for arm, rates in tried.items():
+        for lr in rates:
+            plant(tmp_path / f"{arm}{lr}", arm, 0, 5.0 + abs(lr - 1e-3), changes={LR: lr})
+    notes = report_on([tmp_path], select=[LR]).notes
+    assert [note for note in notes if "warning" in note] == [
+        "warning: the best is at the edge of what was tried; one beyond may be better still: epoch=1 at "
+        f"{LR}=0.001 (the largest)",
+        f"warning: of {LR} not all arms had the 3 values that others had: never had only 0.001, which was not chosen; "
+        "epoch=1 had 2",
+    ]
+
+
+def test_runs_of_many_columns_are_selected_from_without_a_warning() -> None:
+    runs = table((0.1, 0, 5.0), (0.2, 0, 5.1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for number in range(150):
+            runs.insert(len(runs.columns), f"key{number}", number)
+        warnings.simplefilter("error")
+        best(runs, [LR])
 
 
 def test_an_arm_without_a_seed_that_all_values_have_is_left_out() -> None:

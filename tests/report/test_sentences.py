@@ -206,7 +206,7 @@ def test_the_numbers_of_a_sentence_have_one_precision(tmp_path: Path) -> None:
         for arm, loss in {"never": 5.0, "epoch=3": 5.0 + difference}.items():
             plant(tmp_path / f"a/{arm}{seed}", arm, seed, loss, rows=1)
     words = only(report_on([tmp_path / "a"]))[1]
-    assert "larger than ±0.0020 to tied (equivalence p < 0.001, 90% CI −" in words
+    assert "larger than ±0.0020 to tied (equivalence p < 0.001, 92% CI −" in words
     assert "change +1.5e−06, 95% CI −2.7e−06 to +5.7e−06, 4 seeds, p = 0.34)" in words
     apart = plant_sweep(tmp_path / "b", {"epoch=0": 0.05, "epoch=3": 0.0}, range(4), noise=6e-6)
     report = report_on([apart])

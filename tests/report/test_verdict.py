@@ -28,8 +28,8 @@ def judged(
     for values in differences:
         seeds = len(values) + len(lost) + len(lost_by_baseline)
         look = look_at(seeds, Plan(max(2, seeds)), (), goes_on=False)
-        evidence.append(Evidence(dict(enumerate(values)), lost, lost_by_baseline, look))
-    return judge(evidence, Measure(sign, margin, step))
+        evidence.append(Evidence(dict(enumerate(values)), lost, lost_by_baseline, look, step))
+    return judge(evidence, Measure(sign, margin))
 
 
 def assert_rate_at_most(hits: int, rate: float) -> None:
@@ -72,6 +72,20 @@ def test_an_arm_may_differ_surely_and_by_less_than_the_margin() -> None:
     low, high = found.equivalence_interval
     wide_low, wide_high = found.paired.t_interval or (0, 0)
     assert wide_low < low < high < wide_high
+
+
+# The very same
+
+
+def test_identical_takes_several_seeds_none_of_them_lost() -> None:
+    assert judged([0.0, 0.0])[0].verdict == "identical"
+    assert judged([0.0, 0.0, 0.0], lost=(7,))[0].verdict == "cannot tell"
+    assert judged([0.0, 0.0], lost_by_baseline=(3, 4))[0].verdict == "cannot tell"
+    assert judged([0.0])[0].verdict == "cannot tell"
+    assert judged([0.0], lost=(1, 2, 3, 4, 5))[0].verdict == "cannot tell"
+    assert judged([0.0, 0.0], margin=0.1, lost=(7,))[0].verdict == "cannot tell"
+    for early in (look_at(3, Plan(6), (), goes_on=False), look_at(3, None, (), goes_on=True)):
+        assert judge([Evidence({0: 0.0, 1: 0.0, 2: 0.0}, (), (), early)], Measure(-1, None))[0].verdict == "cannot tell"
 
 
 # Seeds that were lost
@@ -135,6 +149,12 @@ def test_two_arms_with_one_variance_are_the_paired_t_test() -> None:
     p = dunnett_p(values)
     assert p is not None
     assert p[0] == pytest.approx(paired((values[1] - values[0]).tolist()).t_p, abs=2e-4)
+
+
+def test_one_variance_from_rounding_alone_is_none() -> None:
+    for scale in (1e-3, 5.0, 1e6):
+        of_seeds = scale * np.array([1.1, 1.23, 0.97, 1.31])
+        assert dunnett_p(np.stack([of_seeds, of_seeds + 0.1 * scale, of_seeds + 0.3 * scale])) is None
 
 
 def test_one_variance_for_all_arms_finds_what_few_seeds_of_each_cannot() -> None:

@@ -118,6 +118,7 @@ def test_the_command_line(tmp_path: Path, server: Server, monkeypatch: pytest.Mo
     (finding,) = results(tmp_path)["sentences"]
     assert f"- {finding['sentence']}\n" in markdown
     assert "| never | 3 |" in markdown
+    assert all(f"- {note}\n" in markdown for note in results(tmp_path)["notes"])
     ((run_id, run),) = server.runs.items()
     assert run.upsert["groupName"] == "the sweep"
     assert_workspace(server, said.err.split()[-1], run_id, ["arm.value"])

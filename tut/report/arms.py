@@ -1,5 +1,7 @@
 """Arms, the runs of a sweep that differ only in seed, and what is known of each."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -185,6 +187,22 @@ def values_of(results: Results, arm: Arm, column: str) -> dict[int, float]:
     """Return what each finished seed of an arm has in a column of `Results.runs`, unless that is missing."""
     own = _finished(results, arm).set_index("seed")[column]
     return {int(str(seed)): float(value) for seed, value in own.dropna().items()}
+
+
+def step_of(results: Results, arms: Sequence[Arm], endpoint: Endpoint) -> float | None:
+    """Return what an endpoint moves in between some arms: an accuracy in one prediction, of the fewest that any has.
+
+    Returns:
+        None for a metric that takes any value; infinity where a run has not recorded how many predictions it made.
+    """
+    if endpoint.metric != "acc":
+        return None
+    step = 0.0
+    for arm in arms:
+        done = _finished(results, arm)
+        for predictions in done.loc[done[endpoint.column].notna(), f"{endpoint.split}_predictions"]:
+            step = max(step, 1 / predictions if predictions > 0 else math.inf)
+    return step or None
 
 
 def tokens_of(results: Results, arm: Arm, seed: int, split: Split) -> TokenScores | None:

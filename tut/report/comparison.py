@@ -4,14 +4,16 @@ Arms are paired by seed: runs of one seed share initial weights, batches and mas
 one run. The seed is the unit of all that is said about an arm.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from tut.config import NEVER
+from tut.errors import TutError
 from tut.report import document_bootstrap, power
-from tut.report.arms import Arm, arms_of, tokens_of
+from tut.report.arms import Arm, arms_of, step_of, tokens_of
 from tut.report.baselines import choose
 from tut.report.endpoint import Endpoint
 from tut.report.look_record import NO_LOOKS, LookRecord, choices
@@ -37,7 +39,9 @@ class Comparison(Judgement):
     least_sign_flip_p: float
     """The smallest that it can be with so many arms of so many seeds each; 1 where there is none."""
     pooled_p: float | None
-    """Of the comparison that takes all arms of the setting to vary alike (Dunnett), adjusted for all looks."""
+    """Of the comparison that takes all arms of the setting to vary alike (Dunnett), adjusted for all looks.
+
+    None for accuracy."""
     detectable: float | None
     """The smallest true difference that would be found in 80% of such comparisons."""
     to_find: Planned | None
@@ -124,12 +128,16 @@ def _comparisons(
     goes_on: bool,
 ) -> list[Comparison]:
     """Compare each arm of some pairs to its baseline, the second of the pair; see `look_at` for what goes on."""
-    measure = Measure(endpoint.sign, endpoint.margin, _step(results, endpoint))
-    evidence = [_evidence(arm, baseline, plan, record, goes_on) for arm, baseline in pairs]
+    measure = Measure(endpoint.sign, endpoint.margin)
+    evidence = [
+        _evidence(arm, baseline, plan, record, goes_on, _step(results, arm, baseline, endpoint))
+        for arm, baseline in pairs
+    ]
     judgements = judge(evidence, measure)
     sign_flip_p = holm([one.paired.sign_flip_p for one in judgements])
     least_sign_flip_p = holm([one.paired.least_sign_flip_p if one.paired.n >= 2 else None for one in judgements])
-    pooled = _pooled(pairs)
+    # A variance pooled over arms has no floor of its own, which a metric that moves in steps needs.
+    pooled = {} if endpoint.metric == "acc" else _pooled(pairs)
     found = []
     for index, ((arm, baseline), judgement) in enumerate(zip(pairs, judgements, strict=True)):
         # Holm holds the smallest p of a family of m to alpha / m. What can be detected is told for that level.
@@ -162,14 +170,24 @@ def _comparisons(
     return found
 
 
-def _step(results: Results, endpoint: Endpoint) -> float | None:
-    """Return what an accuracy moves in; None for a metric that takes any value."""
-    if endpoint.metric != "acc":
-        return None
-    return 1 / float(results.finished[f"{endpoint.split}_predictions"].max())
+def _step(results: Results, arm: Arm, baseline: Arm, endpoint: Endpoint) -> float | None:
+    """Return what the endpoint of two arms moves in; None for a metric that takes any value.
+
+    Raises:
+        TutError: it moves in steps of a size that is not recorded, so that nothing can be told from it.
+    """
+    step = step_of(results, (arm, baseline), endpoint)
+    if step is not None and math.isinf(step):
+        raise TutError(
+            f"{endpoint.words} of {arm.label} or {baseline.label} cannot be compared: a run has not recorded on how "
+            "many predictions it is, and so how small a difference may be chance; compare its loss"
+        )
+    return step
 
 
-def _evidence(arm: Arm, baseline: Arm, plan: Plan | None, record: LookRecord, goes_on: bool) -> Evidence:
+def _evidence(
+    arm: Arm, baseline: Arm, plan: Plan | None, record: LookRecord, goes_on: bool, step: float | None
+) -> Evidence:
     differences = {seed: arm.values[seed] - baseline.values[seed] for seed in arm.values if seed in baseline.values}
     ended = arm.ended & baseline.ended
     earlier = record.earlier(arm, baseline, ended)
@@ -178,6 +196,7 @@ def _evidence(arm: Arm, baseline: Arm, plan: Plan | None, record: LookRecord, go
         lost=tuple(seed for seed in arm.diverged if seed in baseline.values),
         lost_by_baseline=tuple(seed for seed in baseline.diverged if seed in arm.values),
         look=look_at(len(ended), plan, earlier, goes_on, record_is_whole=not record.unreadable),
+        step=step,
     )
 
 

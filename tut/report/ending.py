@@ -50,12 +50,17 @@ def trend(ours: pd.DataFrame, theirs: pd.DataFrame) -> Trend | None:
         theirs: of its baseline's.
 
     Returns:
-        None where no seed has three evaluations there that both runs were evaluated at.
+        None where no seed has three evaluations there that both runs were evaluated at, and ends at one step in both:
+        where one of the two is longer, the end of the shorter one is no end of the gap.
     """
-    both = _validation(ours).merge(_validation(theirs), on=["seed", "step"], suffixes=("", "_of_baseline"))
+    of_arm, of_baseline = _validation(ours), _validation(theirs)
+    ends, ends_of_baseline = _last_steps(of_arm), _last_steps(of_baseline)
+    both = of_arm.merge(of_baseline, on=["seed", "step"], suffixes=("", "_of_baseline"))
     slopes = {}
     gaps = []
     for seed, own in both.groupby("seed"):
+        if ends[seed] != ends_of_baseline[seed]:
+            continue
         end = own[own["step"] >= _END_BEGINS * own["step"].max()]
         if len(end) < _FEWEST_POINTS:
             continue
@@ -73,7 +78,7 @@ def trend(ours: pd.DataFrame, theirs: pd.DataFrame) -> Trend | None:
 def remarks_on_ending(results: Results, comparisons: Sequence[Comparison]) -> dict[str, str]:
     """Return a remark on each arm whose gap to its baseline surely still moves at the end, by the arm's label.
 
-    Each is sure by itself: of twenty arms whose gaps stand still, one will be said to move.
+    Each is sure by itself, and says so: of twenty arms whose gaps stand still, one will be said to move.
     """
     remarks = {}
     for one in comparisons:
@@ -84,7 +89,8 @@ def remarks_on_ending(results: Results, comparisons: Sequence[Comparison]) -> di
         remarks[one.arm.label] = (
             f"the gap to {called(one.baseline, one.arm)} still {'grows' if moves.mean * moves.gap > 0 else 'shrinks'}: "
             f"over the last third of training the difference in validation loss changes by "
-            f"{as_text(moves.mean, form, signed=True)} nats in 1,000 steps (95% CI {interval(moves.interval, form)})"
+            f"{as_text(moves.mean, form, signed=True)} nats in 1,000 steps (95% CI {interval(moves.interval, form)}; "
+            "of arms whose gap stands still, one in twenty is said to move)"
         )
     return remarks
 
@@ -98,3 +104,8 @@ def _rows_of(results: Results, arm: Arm) -> pd.DataFrame:
 
 def _validation(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[(rows["split"] == Split.VALID) & np.isfinite(rows["loss"])][["seed", "step", "loss"]]
+
+
+def _last_steps(rows: pd.DataFrame) -> "pd.Series[int]":
+    """Return the last step that each seed was evaluated at."""
+    return rows.groupby("seed")["step"].max()

@@ -4,6 +4,7 @@ import tut
 from tut.report.baselines import called
 from tut.report.comparison import Comparison, Comparisons
 from tut.report.endpoint import Endpoint
+from tut.report.looks import Kind
 from tut.report.sentences import seeds_each
 from tut.report.statistics import ALPHA
 
@@ -27,13 +28,10 @@ def methods(comparisons: Comparisons) -> str:
         said.append(
             "Of the values that were tried for some keys, each arm has those with the lowest mean validation loss."
         )
-    if comparisons.endpoint.margin is not None:
+    if any(one.equivalence_p is not None for one in compared):
         margin = f"±{comparisons.endpoint.margin:g}"
         said.append(f"Equivalence was tested by two one-sided t-tests against a margin of {margin}, adjusted likewise.")
-    said.append(
-        "Dunnett's test with a variance pooled over arms, sign-flip permutation tests and BCa bootstrap intervals over "
-        "seeds are reported beside these; intervals for other documents resample the documents of the split."
-    )
+    said += [*_levels(compared), *_beside(compared)]
     if not comparisons.endpoint.is_primary:
         said.append("This comparison is an exploration: the endpoint of a sweep is its test loss.")
     said.append(f"Computed with TUT {tut.__version__}.")
@@ -72,8 +70,10 @@ def _pairs(compared: list[Comparison]) -> str:
 
 def _tests(compared: list[Comparison]) -> list[str]:
     """Return how differences were tested, and what was done about steps of a metric and about lost seeds."""
+    if all(one.p is None for one in compared):
+        return ["One seed was compared of each arm, so that nothing was tested."]
     looks = any(len(one.look.looks) > 1 for one in compared)
-    family = len(compared)
+    family = compared[0].family
     adjusted = [
         *(["for all looks by one bound for all of them (Pocock)"] if looks else []),
         *([f"by Holm's method over {family} comparisons"] if family > 1 else []),
@@ -95,3 +95,32 @@ def _tests(compared: list[Comparison]) -> list[str]:
             "also tested by trimmed means in which they count as worst (Tukey and McLaughlin)."
         )
     return said
+
+
+_CLAIMS: dict[Kind, str] = {
+    "planned": "p < {alpha:g} at a planned look",
+    "first": "p < {alpha:g} at a first look that was not planned",
+    "later": "p < {alpha:g} at a later look that was not planned",
+    "early": "none are made at a look that comes too early",
+}
+
+
+def _levels(compared: list[Comparison]) -> list[str]:
+    """Return at which level claims were made, for each kind of look that there was."""
+    tested = [one.look for one in compared if one.p is not None]
+    if not tested:
+        return []
+    each = dict.fromkeys(_CLAIMS[look.kind].format(alpha=look.alpha) for look in tested)
+    return [f"Claims take {'; '.join(sorted(each, reverse=True))}."]
+
+
+def _beside(compared: list[Comparison]) -> list[str]:
+    """Return what else was computed, each only if it was."""
+    methods = {
+        "Dunnett's test with a variance pooled over arms": any(one.pooled_p is not None for one in compared),
+        "sign-flip permutation tests": any(one.sign_flip_p is not None for one in compared),
+        "BCa bootstrap intervals over seeds": any(one.paired.bca_interval is not None for one in compared),
+        "intervals that resample the documents of the split": any(one.documents_interval for one in compared),
+    }
+    used = [name for name, is_used in methods.items() if is_used]
+    return [f"Reported beside these: {', '.join(used)}."] if used else []

@@ -61,6 +61,7 @@ def page(report: Report, figures: dict[str, str], frequency: pd.DataFrame, downl
         folders={run: quote(os.path.relpath(run, folder.resolve())) for run in runs["folder"]},
         sharing=" ".join(sharing(report.results.sweeps)),
         downloads=downloads,
+        many_looks=any(len(one.look.looks) > 1 for one in comparisons.comparisons),
         methods=methods(comparisons),
         citation=CITATION,
         commands=sorted({str(command) for command in runs["command"].dropna()}),

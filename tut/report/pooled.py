@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tut.report.statistics import Floats
+from tut.report.statistics import RESOLUTION, Floats
 
 
 def dunnett_p(values: Floats) -> Floats | None:
@@ -16,7 +16,8 @@ def dunnett_p(values: Floats) -> Floats | None:
         values: the endpoint of each arm and seed, the baseline's first, (arms, seeds).
 
     Returns:
-        (arms - 1,); None for fewer than 2 seeds or 2 arms, the baseline included, or where nothing varies.
+        (arms - 1,); None for fewer than 2 seeds or 2 arms, the baseline included, or where nothing varies by more than
+        rounding.
     """
     from scipy import stats
 
@@ -26,7 +27,7 @@ def dunnett_p(values: Floats) -> Floats | None:
     residuals = values - values.mean(axis=0) - values.mean(axis=1, keepdims=True) + values.mean()
     freedom = (n_arms - 1) * (n_seeds - 1)
     variance = float((residuals**2).sum()) / freedom
-    if variance == 0:
+    if np.sqrt(variance) <= RESOLUTION * max(1.0, float(np.abs(values).max())):
         return None
     t = (values[1:] - values[0]).mean(axis=1) / np.sqrt(2 * variance / n_seeds)
     # Differences to one shared baseline are correlated by a half.

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from tut.report import sensitivity, statistics
-from tut.report.arms import values_of
+from tut.report.arms import step_of, values_of
 from tut.report.baselines import called
 from tut.report.comparison import Comparison
 from tut.report.ending import remarks_on_ending
@@ -27,6 +27,7 @@ def remarks(results: Results, comparisons: Sequence[Comparison], endpoint: Endpo
     for one in comparisons:
         lines = [
             _why_not(one),
+            _why_not_equivalent(one, endpoint),
             _outlier(one, endpoint),
             _lost(one),
             _unequal(one),
@@ -52,6 +53,28 @@ def _why_not(one: Comparison) -> str:
     return f"its interval leaves out 0 ({p_value(alone)} for this arm alone), but {one.family} arms are tested"
 
 
+def _why_not_equivalent(one: Comparison, endpoint: Endpoint) -> str:
+    """Say why an arm is not called equivalent whose interval of equivalence lies within the margin."""
+    if one.is_equivalent or one.look.kind == "early" or one.equivalence_interval is None or endpoint.margin is None:
+        return ""
+    if one.step is not None and one.seeds_are_equal:
+        return ""  # the sentence says so
+    if max(map(abs, one.equivalence_interval)) >= endpoint.margin:
+        return ""
+    within = (
+        f"its {one.equivalence_confidence:.0%} interval lies within the margin of "
+        f"±{number(endpoint.margin, endpoint.metric)}"
+    )
+    if one.lost or one.lost_by_baseline:
+        return f"{within}, but one of the two diverged in seeds in which the other did not"
+    return f"{within}, but {one.family} arms are tested"
+
+
+def _alone(one: Comparison) -> str:
+    """Return what a p is of that is not adjusted."""
+    return "for this arm alone" if len(one.look.looks) == 1 else "for this arm alone, at a single look"
+
+
 def _outlier(one: Comparison, endpoint: Endpoint) -> str:
     seed = sensitivity.outlier(one.differences)
     if seed is None:
@@ -62,7 +85,9 @@ def _outlier(one: Comparison, endpoint: Endpoint) -> str:
     assert test.t_p is not None
     own = number(one.differences[seed], endpoint.metric, signed=True)
     mean = number(test.mean, endpoint.metric, signed=True)
-    return f"seed {seed} stands apart ({own}); without it the change is {mean} ({p_value(test.t_p)} for this arm alone)"
+    lost = ", lost seeds not counted" if one.lost or one.lost_by_baseline else ""
+    p = f"{p_value(test.t_p)} {_alone(one)}{lost}"
+    return f"seed {seed} stands apart ({own}); without it the change is {mean} ({p})"
 
 
 def _lost(one: Comparison) -> str:
@@ -75,15 +100,17 @@ def _lost(one: Comparison) -> str:
     for seeds_lost, arm in ((one.lost, "it"), (one.lost_by_baseline, called(one.baseline, one.arm))):
         if seeds_lost:
             lost.append(f"{seeds(seeds_lost)}, in which {arm} diverged,")
-    return f"with {' and '.join(lost)} counted as worst: {p_value(one.worst_case_p)} for this arm alone (trimmed means)"
+    return f"with {' and '.join(lost)} counted as worst: {p_value(one.worst_case_p)} {_alone(one)} (trimmed means)"
 
 
 def _unequal(one: Comparison) -> str:
     ours, theirs = len(one.arm.values), len(one.baseline.values)
-    if ours == theirs == one.paired.n or not one.paired.n or one.lost or one.lost_by_baseline:
+    n = one.paired.n
+    only_lost = ours == n + len(one.lost_by_baseline) and theirs == n + len(one.lost)  # which is told of each seed
+    if not n or only_lost:
         return ""
     baseline = called(one.baseline, one.arm)
-    both = "the one that both have is" if one.paired.n == 1 else f"the {one.paired.n} that both have are"
+    both = "the one that both have is" if n == 1 else f"the {n} that both have are"
     return f"it has {counted(ours, 'seed')} and {baseline} {counted(theirs, 'seed')}: {both} compared"
 
 
@@ -96,13 +123,15 @@ def _contradictions(results: Results, one: Comparison, endpoint: Endpoint, other
     for other in others:
         ours, theirs = (values_of(results, arm, other.column) for arm in (one.arm, one.baseline))
         differences = [ours[seed] - theirs[seed] for seed in one.differences if seed in ours and seed in theirs]
-        p, _ = statistics.t_test(differences)
-        if p is None or p >= ALPHA:
+        step = step_of(results, (one.arm, one.baseline), other)
+        test = statistics.paired(differences, step=step)
+        if test.mean is None or test.t_p is None or test.t_p >= ALPHA:
             continue
-        change = sum(differences) / len(differences)
-        if change * other.sign * mean * endpoint.sign < 0:
-            says = number(change, other.metric, signed=True)
-            lines.append(f"{other.words} says the opposite: {says} ({p_value(p)} for this arm alone)")
+        if step is not None and test.sd == 0:
+            continue  # the very same few predictions in every seed prove nothing
+        if test.mean * other.sign * mean * endpoint.sign < 0:
+            says = number(test.mean, other.metric, signed=True)
+            lines.append(f"{other.words} says the opposite: {says} ({p_value(test.t_p)} {_alone(one)})")
     return lines
 
 

@@ -77,7 +77,8 @@ class Results:
 
         Returns:
             One line for each arm, the baselines too, with the columns of the report's arms.csv: difference, ci_low,
-            ci_high, t_p_holm, verdict, ..., and `sentence`, which says it in words.
+            ci_high, t_p_holm, verdict, ..., `sentence`, which says it in words, and `remarks`, parted by `|`, that
+            a reader should hold against that. `attrs["notes"]` has what should be known of all of them.
 
         Raises:
             TutError: there is no such baseline, metric or margin, or nothing to choose of a key.

@@ -6,8 +6,7 @@ and at those it is compared. Validation is looked at to choose and test to compa
 one has no luck on the other.
 """
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +18,7 @@ from tut.errors import TutError, did_you_mean
 from tut.marks import Decides, KnownBy, flat, marks_of
 from tut.report.grouping import named, overrides_of, varying
 from tut.report.results import Results
+from tut.report.selection_warnings import Choice, Values, at_an_edge, unequal
 from tut.splits import EVALUATED, Split
 from tut.tracking.record import Status
 from tut.words import seeds
@@ -26,9 +26,6 @@ from tut.words import seeds
 _LOSS = f"{Split.VALID}_loss"
 _OF_TOKENS = ("data.", "objective.")
 """The sections whose keys decide which tokens are predicted."""
-
-Values = tuple[tuple[str, str], ...]
-"""Some of the selected keys with a value for each, as the names of settings and arms have them."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +77,7 @@ def best(runs: pd.DataFrame, keys: Sequence[str]) -> Chosen:
     _check(keys, candidates, runs)
     kept: list[pd.DataFrame] = []
     notes: list[str] = []
+    choices: list[Choice] = []
     for (setting, arm), own in candidates.groupby(["setting", "arm"], sort=False):
         picked, said = _choose(own)
         label = f"{setting} {arm}" if setting else arm
@@ -87,10 +85,13 @@ def best(runs: pd.DataFrame, keys: Sequence[str]) -> Chosen:
         if picked is not None:
             # Whoever has chosen among runs has looked at them all.
             kept.append(_with(own, picked).assign(recipe=" ".join(sorted(own["recipe"].unique()))))
+            choices.append(Choice(label, picked, tuple(dict.fromkeys(own["values"]))))
     if not kept:
         raise TutError(f"--select {','.join(keys)}: {'; '.join(notes)}")
+    notes += [*at_an_edge(choices), *unequal(choices, keys)]
     chosen = pd.concat(kept).sort_index()
-    chosen["chosen"] = [_words(picked) for picked in chosen.pop("values")]
+    words = chosen["values"].map(_words).rename("chosen")
+    chosen = pd.concat([chosen.drop(columns="values"), words], axis=1)
     return Chosen(chosen, (*notes, *_what_differs(chosen)))
 
 
@@ -98,11 +99,13 @@ def _without(runs: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
     """Return runs with settings and arms named without some keys, and the values of these in a column `values`."""
     settings = [overrides_of(setting) for setting in runs["setting"]]
     values = [{**setting, **untying(arm)} for setting, arm in zip(settings, runs["arm"], strict=True)]
-    return runs.assign(
-        setting=[named({key: setting[key] for key in setting if key not in keys}) for setting in settings],
-        arm=[without(arm, keys) for arm in runs["arm"]],
-        values=[tuple((key, own[key]) for key in keys if key in own) for own in values],
-    )
+    columns = {
+        "setting": [named({key: setting[key] for key in setting if key not in keys}) for setting in settings],
+        "arm": [without(arm, keys) for arm in runs["arm"]],
+        "values": [tuple((key, own[key]) for key in keys if key in own) for own in values],
+    }
+    renamed = pd.DataFrame(columns, index=runs.index)
+    return pd.concat([runs.drop(columns=["setting", "arm"]), renamed], axis=1)
 
 
 def _choose(own: pd.DataFrame) -> tuple[Values | None, list[str]]:
@@ -127,13 +130,34 @@ def _choose(own: pd.DataFrame) -> tuple[Values | None, list[str]]:
         return None, [*said, "there is no seed that has finished with all of its values, so that it is left out"]
     means = {values: sum(losses[values][seed] for seed in shared) / len(shared) for values in stable}
     first, *others = sorted(stable, key=means.__getitem__)
-    how = f"{_words(first)} has the lowest validation loss, {means[first]:.4f}, of {len(tried)} tried"
+    left_out = [values for values in tried if values not in stable]
+    of_which = _of_which(stable, left_out, diverged)
+    how = f"{_words(first)} has the lowest validation loss, {means[first]:.4f}, {of_which}"
     if others:
         how += f"; {_words(others[0])} comes next, {means[others[0]] - means[first]:.4f} nats above"
+    for values in left_out:
+        common = sorted(set(losses[values]) & set(losses[first]))
+        gap = sum(losses[values][seed] - losses[first][seed] for seed in common) / max(1, len(common))
+        if gap < 0:
+            how += f"; {_words(values)}, which is left out, lies {-gap:.4f} nats below it in {seeds(common)}"
     every = {seed for values in stable for seed in losses[values]}
     if missing := sorted(every.difference(shared)):
         how += f"; over {seeds(shared)} alone, for not all have finished {seeds(missing)}"
-    return first, [*said, how, *_edges(first, list(tried))]
+    return first, [*said, how]
+
+
+def _of_which(stable: Sequence[Values], left_out: Sequence[Values], diverged: Mapping[Values, Sequence[int]]) -> str:
+    """Return among how many values the best one was chosen: of those with a finished run, any that never diverged."""
+    if not left_out:
+        return f"of {len(stable)} tried"
+    have = "has" if len(stable) == 1 else "have"
+    if any(diverged[values] for values in stable):
+        which = f"that {have} finished a run"
+    elif all(diverged[values] for values in left_out):
+        which = "that never diverged"
+    else:
+        which = f"that {have} finished a run and never diverged"
+    return f"the only one {which}" if len(stable) == 1 else f"of the {len(stable)} {which}"
 
 
 def _with(own: pd.DataFrame, values: Values) -> pd.DataFrame:
@@ -150,19 +174,6 @@ def _diverged(group: pd.DataFrame) -> list[int]:
     """Return the seeds whose loss came to be no number, in training or at its end."""
     diverged = group[[f"{split}_diverged" for split in EVALUATED]].astype(bool).any(axis=1)
     return sorted(int(seed) for seed in group.loc[diverged, "seed"])
-
-
-def _edges(chosen: Values, tried: Sequence[Values]) -> list[str]:
-    """Warn of each chosen number that is the smallest or the largest of those tried: a better one may lie beyond."""
-    said = []
-    for key, value in chosen:
-        numbers = {_number(dict(values)[key]) for values in tried}
-        if len(numbers) == 1 or any(map(math.isnan, numbers)):
-            continue
-        for edge, word, beyond in ((min(numbers), "smallest", "smaller"), (max(numbers), "largest", "larger")):
-            if _number(value) == edge:
-                said.append(f"warning: {key}={value} is the {word} that was tried; a {beyond} one may be better still")
-    return said
 
 
 def _what_differs(chosen: pd.DataFrame) -> list[str]:
@@ -238,14 +249,6 @@ def _why_not(key: str, configs: Sequence[dict[str, Any]]) -> str:
     if len(values) == 1:
         return f"is {values.pop()} in all of these runs"
     return "has no second value in any arm"
-
-
-def _number(value: str) -> float:
-    """Return the number that a value is; NaN if it is none."""
-    try:
-        return float(value)
-    except ValueError:
-        return math.nan
 
 
 def _words(values: Values) -> str:

@@ -78,10 +78,14 @@ def adjusted(family: int, look: Look) -> str:
 
 
 def _interval_of_mean(comparison: Comparison, form: str) -> str:
-    """Return the interval of the mean difference and what it holds for: one arm, even where several are tested."""
+    """Return the interval of the mean difference and what it holds for."""
     assert comparison.paired.t_interval is not None
-    of_what = "95% CI" if comparison.family == 1 else "95% CI of this arm"
-    return f"{of_what} {interval(comparison.paired.t_interval, form)}"
+    return f"{_of_this_arm('95% CI', comparison)} {interval(comparison.paired.t_interval, form)}"
+
+
+def _of_this_arm(name: str, comparison: Comparison) -> str:
+    """Return the name of an interval, which holds for one arm, even where several are tested."""
+    return name if comparison.family == 1 else f"{name} of this arm"
 
 
 def _equivalent(comparison: Comparison, endpoint: Endpoint, form: str, evidence: str) -> str:
@@ -90,7 +94,8 @@ def _equivalent(comparison: Comparison, endpoint: Endpoint, form: str, evidence:
     assert comparison.equivalence_interval is not None
     change = as_text(comparison.paired.mean, form, signed=True)
     baseline = called(comparison.baseline, comparison.arm)
-    decides = f"90% CI {interval(comparison.equivalence_interval, form)}"
+    of_what = _of_this_arm(f"{comparison.equivalence_confidence:.0%} CI", comparison)
+    decides = f"{of_what} {interval(comparison.equivalence_interval, form)}"
     margin = f"±{number(endpoint.margin, endpoint.metric)}"
     said = (
         f"no difference in {endpoint.words} larger than {margin} to {baseline} "
@@ -138,7 +143,7 @@ def _left_out(comparison: Comparison) -> str:
 
 def _why_not(comparison: Comparison) -> str:
     """Say why nothing may be claimed of such differences. Other reasons stand under the sentence."""
-    if not comparison.seeds_are_equal:
+    if not comparison.seeds_are_equal or comparison.step is None:
         return ""
     if not comparison.paired.mean:
         return "; as many predictions are right in every seed, which need not be the same"

@@ -23,7 +23,8 @@ ALPHA = 0.05
 Interval = tuple[float, float]
 Floats = npt.NDArray[np.float64]
 
-_RESOLUTION = 1e-12  # in nats, and in shares of the largest difference; smaller differences come from rounding
+RESOLUTION = 1e-12
+"""In nats, and in shares of the largest difference: smaller differences come from rounding."""
 _FLIPS = 2**15  # every flip of up to 15 seeds; a random sample of as many for more
 _RESAMPLES_OF_SEEDS = 9_999
 
@@ -49,8 +50,8 @@ class Paired:
 
     @cached_property
     def bca_interval(self) -> Interval | None:
-        """See the function of this name."""
-        return bca_interval(self.differences)
+        """See the function of this name; None for a metric that moves in steps, whose least spread it cannot know."""
+        return None if self.least_sd else bca_interval(self.differences)
 
     @cached_property
     def sign_flip_p(self) -> float | None:
@@ -243,12 +244,12 @@ def _scaled(differences: Sequence[float]) -> tuple[Floats, float]:
     values = np.array(differences, dtype=np.float64)
     if not np.isfinite(values).all():
         raise ValueError(f"differences must be finite, not {values.tolist()}")
-    values[np.abs(values) <= _RESOLUTION] = 0.0
+    values[np.abs(values) <= RESOLUTION] = 0.0
     if not values.any():
         return values, 1.0
     unit = 2.0 ** (np.frexp(np.abs(values).max())[1] - 1)  # a power of two: dividing by it is exact
     values /= unit
-    if np.ptp(values) <= _RESOLUTION:
+    if np.ptp(values) <= RESOLUTION:
         values[:] = values[0]
     return values, float(unit)
 

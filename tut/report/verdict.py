@@ -25,6 +25,8 @@ class Evidence:
     lost_by_baseline: tuple[int, ...]
     """The reverse."""
     look: Look
+    step: float | None = None
+    """What the metric of these two moves in; None if it takes any value. See `statistics.paired`."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,6 @@ class Measure:
     """1 if more is better, -1 if less is."""
     margin: float | None
     """The largest difference that counts as none."""
-    step: float | None
-    """What it moves in; None if it takes any value. See `statistics.paired`."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -60,7 +60,7 @@ class Judgement:
     equivalence_p: float | None
     """Of the two one-sided tests, adjusted as `p` is."""
     equivalence_interval: Interval | None
-    """The interval that they decide by, at a single look at this arm alone: whether it lies within the margin."""
+    """The interval that they decide by, of this arm alone: whether it lies within the margin."""
     worst_case_p: float | None
     """Of the t-test of trimmed means with lost seeds counted as worst; None if none was lost. Not adjusted."""
     direction: Literal["better", "worse"] | None
@@ -68,6 +68,11 @@ class Judgement:
     is_equivalent: bool
     """Whether it surely differs by less than the margin."""
     verdict: Verdict
+
+    @property
+    def equivalence_confidence(self) -> float:
+        """The level of `equivalence_interval`: 90% at planned looks, more where fewer claims may be false."""
+        return 1 - 2 * self.look.alpha
 
     @property
     def seeds_are_equal(self) -> bool:
@@ -80,7 +85,8 @@ def judge(evidence: Sequence[Evidence], measure: Measure) -> list[Judgement]:
     values = [list(one.differences.values()) for one in evidence]
     # An interval that is looked at more than once holds what is true at all looks together (Jennison & Turnbull, 1989).
     levels = [1 - one.look.bound(ALPHA) for one in evidence]
-    tests = [statistics.paired(*each, measure.step) for each in zip(values, levels, strict=True)]
+    steps = [one.step for one in evidence]
+    tests = [statistics.paired(*each) for each in zip(values, levels, steps, strict=True)]
     worst_cases = [_worst_case_p(one, test, measure) for one, test in zip(evidence, tests, strict=True)]
     t_p = [_larger(test.t_p, worst) for test, worst in zip(tests, worst_cases, strict=True)]
     p = statistics.holm([one.look.p(each) for one, each in zip(evidence, t_p, strict=True)])
@@ -92,7 +98,7 @@ def judge(evidence: Sequence[Evidence], measure: Measure) -> list[Judgement]:
     judgements = []
     for index, one in enumerate(evidence):
         test = tests[index]
-        steps_alone = measure.step is not None and test.sd == 0
+        steps_alone = one.step is not None and test.sd == 0
         level = one.look.alpha if one.look.kind != "early" and not steps_alone else 0.0
         direction = _direction(test, p[index], level, measure)
         is_equivalent = _is_below(equivalence_p[index], level)
@@ -101,30 +107,37 @@ def judge(evidence: Sequence[Evidence], measure: Measure) -> list[Judgement]:
             lost=one.lost,
             lost_by_baseline=one.lost_by_baseline,
             look=one.look,
-            step=measure.step,
+            step=one.step,
             family=family,
             paired=test,
             p=p[index],
             equivalence_p=equivalence_p[index],
-            equivalence_interval=_equivalence_interval(values[index], one.look, measure),
+            equivalence_interval=_equivalence_interval(one),
             worst_case_p=worst_cases[index],
             direction=direction,
             is_equivalent=is_equivalent,
-            verdict=_verdict(values[index], direction, is_equivalent, measure),
+            verdict=_verdict(one, direction, is_equivalent),
         )
         judgements.append(judgement)
     return judgements
 
 
-def _verdict(
-    differences: list[float], direction: Literal["better", "worse"] | None, is_equivalent: bool, measure: Measure
-) -> Verdict:
-    # Two models that differ may still get equally many tokens right, so accuracy cannot show that they are the same.
-    if differences and not any(differences) and measure.step is None:
+def _verdict(evidence: Evidence, direction: Literal["better", "worse"] | None, is_equivalent: bool) -> Verdict:
+    if _is_identical(evidence):
         return "identical"
     if is_equivalent:
         return "equivalent"
     return direction or "cannot tell"
+
+
+def _is_identical(evidence: Evidence) -> bool:
+    """Return whether an arm is the same as its baseline in several seeds, and in none surely another."""
+    if len(evidence.differences) < 2 or evidence.look.kind == "early":
+        return False
+    if evidence.lost or evidence.lost_by_baseline:
+        return False
+    # Two models that differ may still get equally many tokens right, so accuracy cannot show that they are the same.
+    return evidence.step is None and not any(evidence.differences.values())
 
 
 def _direction(test: Paired, p: float | None, level: float, measure: Measure) -> Literal["better", "worse"] | None:
@@ -146,12 +159,13 @@ def _worst_case_p(evidence: Evidence, test: Paired, measure: Measure) -> float |
     values = list(evidence.differences.values())
     worst = -measure.sign * float("inf")  # of a seed in which the arm diverged; the reverse where its baseline did
     lost = [worst] * len(evidence.lost) + [-worst] * len(evidence.lost_by_baseline)
-    mean, p = sensitivity.trimmed_t_test(values + lost, measure.step)
+    mean, p = sensitivity.trimmed_t_test(values + lost, evidence.step)
     return p if mean * test.mean > 0 else 1.0
 
 
-def _equivalence_interval(differences: list[float], look: Look, measure: Measure) -> Interval | None:
-    _, interval = statistics.t_test(differences, 1 - 2 * look.bound(ALPHA, sides=1), measure.step)
+def _equivalence_interval(evidence: Evidence) -> Interval | None:
+    level = 1 - 2 * evidence.look.bound(evidence.look.alpha, sides=1)
+    _, interval = statistics.t_test(list(evidence.differences.values()), level, evidence.step)
     return interval
 
 
@@ -164,5 +178,5 @@ def _equivalence_p(evidence: Evidence, measure: Measure) -> float | None:
     """Return the p of the two one-sided tests; 1 where one of the two diverged in a seed: no small difference."""
     if measure.margin is None:
         return None
-    p = statistics.equivalence_p(list(evidence.differences.values()), measure.margin, measure.step)
+    p = statistics.equivalence_p(list(evidence.differences.values()), measure.margin, evidence.step)
     return p if p is None or not (evidence.lost or evidence.lost_by_baseline) else 1.0

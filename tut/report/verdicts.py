@@ -1,4 +1,4 @@
-"""What a report says of each arm, as a table: its numbers, its verdict, and the sentence that says so."""
+"""What a report says of each arm, as a table: its numbers, its verdict, its sentence, and what stands under that."""
 
 import math
 from collections.abc import Sequence
@@ -14,13 +14,19 @@ from tut.report.run_folder import METRICS
 from tut.report.summary import Report, report_of
 from tut.splits import Split
 
+_NOTHING_SAID = {"sentence": "", "remarks": ""}
+
 
 def table_of_arms(report: Report) -> list[dict[str, object]]:
     """Return a line for each arm, the baselines too; whatever tells of arms in numbers has its columns from here."""
     comparisons = report.comparisons
-    said = {finding.arm: finding.words for finding in report.sentences}
-    lines = zip(comparisons.arms, tables.numbers(comparisons), strict=True)
-    return [line | {"sentence": said.get(arm, "")} for arm, line in lines]
+    said = {finding.arm: finding for finding in report.sentences}
+    lines = []
+    for arm, line in zip(comparisons.arms, tables.numbers(comparisons), strict=True):
+        finding = said.get(arm)
+        words = {"sentence": finding.words, "remarks": " | ".join(finding.remarks)} if finding else _NOTHING_SAID
+        lines.append(line | words)
+    return lines
 
 
 def verdicts(
@@ -34,4 +40,6 @@ def verdicts(
     select = select.split(",") if isinstance(select, str) else select
     report = report_of(results, metric, Split(split), baseline, margin, select)
     add_look(report.places, report.comparisons)
-    return pd.DataFrame(table_of_arms(report)).astype({"arm": report.results.runs["arm"].dtype})
+    table = pd.DataFrame(table_of_arms(report)).astype({"arm": report.results.runs["arm"].dtype})
+    table.attrs["notes"] = list(report.notes)
+    return table

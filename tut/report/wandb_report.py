@@ -59,11 +59,17 @@ def publish_report(report: Report, folder: Path) -> list[str]:
     assert project is not None
     groups = tuple(dict.fromkeys(each.group for each in settings if each.group))
     keys = dict.fromkeys(key for setting in report.results.runs["setting"] for key in overrides_of(str(setting)))
+    return publish(folder, Places(project, entity, groups, tuple(keys)), summary_of(report), _differences(report))
+
+
+def summary_of(report: Report) -> str:
+    """Return in Markdown what is found: the answer, each arm's sentence with its remarks, the table, and the notes."""
     findings = ""
     for finding in report.sentences:
         findings += f"- {finding.words}\n" + "".join(f"  - {remark}\n" for remark in finding.remarks)
-    summary = f"**{answer(report.comparisons)}**\n\n{findings}\n{formatted(report, 'markdown')}"
-    return publish(folder, Places(project, entity, groups, tuple(keys)), summary, _differences(report))
+    notes = "".join(f"- {note}\n" for note in report.notes)
+    table = formatted(report, "markdown")
+    return f"**{answer(report.comparisons)}**\n\n{findings}\n{table}" + (f"\n\n**Notes**\n\n{notes}" if notes else "")
 
 
 def _differences(report: Report) -> pd.DataFrame:
