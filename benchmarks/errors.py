@@ -144,7 +144,8 @@ def _sweep(situation: Situation, effects: Floats, random: np.random.Generator) -
         evidence = []
         for arm, number in enumerate(numbers):
             seeds = range(number)
-            own = look_at(int(number), situation.plan, tuple(n for n in earlier if n < number), goes_on=False)
+            before = () if situation.plan else tuple(n for n in earlier if n < number)
+            own = look_at(int(number), situation.plan, before, goes_on=False)
             kept = {seed: float(runs[arm + 1, seed] - runs[0, seed]) for seed in seeds if not diverges[arm + 1, seed]}
             lost = tuple(seed for seed in seeds if diverges[arm + 1, seed])
             evidence.append(Evidence(kept, lost, (), own, situation.step))

@@ -84,9 +84,9 @@ def test_a_look_at_one_baseline_is_none_at_another_setting_s(widths: Path, tmp_p
     record = read_record([tmp_path])
     (wide,) = {one.baseline for one in report.comparisons.comparisons}
     narrow, *_ = report.comparisons.arms
-    assert record.earlier(narrow, wide, 4) == (3,)
+    assert record.earlier(narrow, wide, frozenset(range(4))) == (3,)
     other = next(arm for arm in report.comparisons.arms if arm.name == "never" and arm not in (wide, narrow))
-    assert record.earlier(narrow, other, 4) == ()
+    assert record.earlier(narrow, other, frozenset(range(4))) == ()
 
 
 def test_what_was_scored_on_other_tokens_is_not_compared(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from scipy import stats
 
 from tut.report.effect_by_key import effects_by_key
 from tut.report.interaction import interactions, sentence_on
+from tut.report.look_record import add_look
 from tut.report.summary import report_on
 
 RATE, WIDTH = "optimizer.lr", "model.config.hidden_size"
@@ -88,6 +89,36 @@ def test_what_seeds_that_are_equal_can_show(tmp_path: Path) -> None:
     never_moves = f"epoch=3: its effect on test loss is not seen to depend on {RATE}: 0.0000 with each"
     assert any(note.startswith(never_moves) for note in of_loss)  # not by what is left of rounding
     assert not any(" depends on " in note for note in of_accuracy)  # the same few predictions are no certainty
+
+
+def test_a_test_of_slopes_claims_no_more_than_the_look_at_their_points(tmp_path: Path) -> None:
+    def more(folder: Path, seeds: range, noise: float, plan: int | None = None) -> None:
+        for doublings, rate in enumerate((0.1, 0.2)):
+            for seed in seeds:
+                effect = doublings * (0.01 + noise * (-1) ** seed)
+                about = {"changes": {RATE: rate, "report.seeds": plan}, "rows": 1}
+                plant_sweep(folder / f"{rate} {seed}", {"epoch=3": effect}, [seed], noise=0.0, **about)
+
+    def said(folder: Path) -> str:
+        report = report_on([folder])
+        add_look(report.places, report.comparisons)
+        return report.notes[-1]
+
+    planned, added = tmp_path / "planned", tmp_path / "added"
+    more(planned, range(4), 0.001, plan=6)
+    assert f"is looked at too early to tell whether it depends on {RATE}: +0.0" in said(planned)
+    more(planned, range(4, 6), 0.001, plan=6)
+    assert f"depends on {RATE}: +0.0" in said(planned)
+    assert said(planned).endswith("6 seeds, as planned, p < 0.001)")  # one test alone: nothing for Holm
+    more(added, range(4), 0.007)
+    assert f"is not seen to depend on {RATE}: " in said(added)
+    more(added, range(4, 6), 0.007)
+    (one,) = interactions(report_on([added]).comparisons.comparisons)
+    assert stats.ttest_1samp(list(one.slopes.values()), 0).pvalue < 0.05
+    assert one.p is not None
+    assert one.p > 0.05
+    assert "6 seeds, an unplanned look after one at 4, p = " in said(added)
+    assert said(added).endswith(" over all looks)")
 
 
 def test_the_command_line(widths: Path, tmp_path: Path) -> None:

@@ -8,11 +8,13 @@ import pytest
 from planted import plant, plant_sweep
 
 import tut.report
+from tut.report.answer import answer
 from tut.report.export import write_report
-from tut.report.look_record import RECORD, add_look
+from tut.report.look_record import RECORD, add_look, read_record
 from tut.report.looks import FIRST, LATER, Plan, look_at
 from tut.report.statistics import ALPHA
 from tut.report.summary import Report, report_on
+from tut.tracking.record import Record
 
 PLAN = {"report.seeds": 8, "report.look_every": 4}
 
@@ -40,7 +42,8 @@ def more_seeds(folder: Path, seeds: range, effect: float, changes: dict[str, Any
     [
         (6, Plan(6), (), False, "planned", ALPHA),
         (4, Plan(8, 4), (), False, "planned", ALPHA),
-        (8, Plan(8, 4), (4,), True, "planned", ALPHA),
+        (8, Plan(8, 4), (), True, "planned", ALPHA),
+        (8, Plan(8, 4), (4,), False, "later", LATER),
         (5, Plan(8, 4), (4,), False, "early", ALPHA),
         (9, Plan(8, 4), (4, 8), False, "later", LATER),
         (6, None, (), False, "first", FIRST),
@@ -94,7 +97,7 @@ def test_looks_at_parts_of_a_plan_claim_nothing_and_cost_nothing(tmp_path: Path)
     said = look(tmp_path).sentences[0]
     assert said.verdict == "cannot tell"
     assert ": too early: the next planned look is at 8 seeds" in said.words
-    assert not (tmp_path / RECORD).exists()
+    assert [line["arms"]["epoch=3"]["look"] for line in recorded(tmp_path)] == ["early"]
     more_seeds(tmp_path, range(6, 8), -0.02, PLAN)
     said = look(tmp_path).sentences[0]
     assert said.verdict == "better"
@@ -145,13 +148,138 @@ def test_looks_on_another_metric_are_looks_as_well(tmp_path: Path) -> None:
     assert report_on([tmp_path], metric="acc").comparisons.comparisons[0].look.kind == "later"
 
 
-def test_a_record_that_is_half_written_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
+def kind_of(*folders: Path, **asked: Any) -> tuple[str, tuple[int, ...]]:
+    """Return which look the next one at the last arm is, and after which others."""
+    own = report_on(folders, **asked).comparisons.comparisons[-1].look
+    return own.kind, own.earlier
+
+
+def test_a_look_is_known_again_whatever_is_asked_and_however_arms_are_called_by_then(tmp_path: Path) -> None:
+    rate = "optimizer.lr"
+    more_seeds(tmp_path, range(4), -0.004, {rate: 0.001})
+    look(tmp_path)
+    more_seeds(tmp_path, range(4, 8), -0.004, {rate: 0.001})
+    assert kind_of(tmp_path) == ("later", (4,))
+    assert kind_of(tmp_path, baseline="epoch=3") == ("later", (4,))
+    runs = sorted(run.parent for run in tmp_path.glob("*/state.json"))
+    assert kind_of(*runs) == ("later", (4,))
+    assert kind_of(*runs[1:]) == ("later", (4,))
+    for seed in range(8):
+        plant(tmp_path / f"absurd-{seed}", "epoch=3", seed, 9.0, changes={rate: 1.0})
+    assert kind_of(tmp_path, baseline=f"{rate}=0.001 never") == ("first", ())  # the last arm is another one
+    assert kind_of(tmp_path, baseline=f"{rate}=0.001 epoch=3", metric="acc") == ("first", ())
+    by_label = {one.arm.label: one.look.earlier for one in report_on([tmp_path]).comparisons.comparisons}
+    assert by_label[f"{rate}=0.001 epoch=3"] == (4,)
+    assert kind_of(tmp_path, select=[rate]) == ("later", (4,))
+
+
+def test_looks_at_run_folders_are_recorded(tmp_path: Path) -> None:
+    more_seeds(tmp_path, range(4), -0.004)
+    report = report_on([run.parent for run in tmp_path.glob("*/state.json")])
+    add_look(report.places, report.comparisons)
+    more_seeds(tmp_path, range(4, 6), -0.004)
+    assert kind_of(tmp_path) == ("later", (4,))
+
+
+def test_other_seeds_are_another_look_and_those_that_were_seen_none(tmp_path: Path) -> None:
+    more_seeds(tmp_path, range(4), -0.004)
+    look(tmp_path)
+    more_seeds(tmp_path, range(4, 6), -0.004)
+    of_two = [run.parent for run in tmp_path.glob("*[45]/state.json")]
+    assert kind_of(*of_two) == ("later", (4,))
+    assert kind_of(*(run.parent for run in tmp_path.glob("*[012]/state.json"))) == ("first", ())
+
+
+def test_a_plan_that_is_dropped_or_made_after_looking_is_none(tmp_path: Path) -> None:
+    dropped, made = tmp_path / "dropped", tmp_path / "made"
+    for seeds in (range(4), range(4, 6)):
+        more_seeds(dropped, seeds, -0.01, {"report.seeds": 30})
+        assert "too early" in look(dropped).sentences[0].words
+        assert kind_of(dropped) == ("early", ())
+    more_seeds(dropped, range(6, 7), -0.01)
+    assert kind_of(dropped) == ("later", (4, 6))
+    more_seeds(made, range(4), -0.01)
+    look(made)
+    for path in made.glob("*/state.json"):  # as the store would give the runs of the first command to another one
+        config = Record(path.parent).state["config"]
+        config["report"]["seeds"] = 6
+        Record(path.parent).update_state(config=config)
+    assert kind_of(made) == ("early", ())
+    more_seeds(made, range(4, 6), -0.01, {"report.seeds": 6})
+    assert kind_of(made) == ("later", (4,))
+
+
+def test_looks_at_a_sweep_that_goes_on_count_if_it_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    to_come = ["seed=5"]
+    monkeypatch.setattr("tut.report.comparison.sweeps_of", lambda runs: (tmp_path,))
+    monkeypatch.setattr("tut.report.comparison.not_started", lambda sweep: to_come)
+    more_seeds(tmp_path, range(4), -0.01)
+    plant(tmp_path / "goes on", "never", 4, 5.0, status="running")
+    assert look(tmp_path).comparisons.comparisons[0].look.kind == "early"
+    more_seeds(tmp_path, range(5, 6), -0.01)
+    Record(tmp_path / "goes on").update_state(status="stopped")
+    assert kind_of(tmp_path) == ("later", (4,))
+    to_come.clear()
+    assert kind_of(tmp_path) == ("first", ())
+
+
+def test_what_cannot_be_read_of_a_record_is_told_and_no_look_beside_it_is_a_first(tmp_path: Path) -> None:
     more_seeds(tmp_path, range(4), -0.02)
     look(tmp_path)
-    with (tmp_path / RECORD).open("a") as file:
-        file.write('{"time": "2026-\n[]\n')
+    path = tmp_path / RECORD
+    whole = path.read_text()
+    line = json.loads(whole)
+    seen = line["arms"]["epoch=3"]
+    broken = [
+        '{"time": "2026-',
+        "[]",
+        json.dumps(line | {"arms": []}),
+        json.dumps(line | {"plan": 3}),
+        json.dumps({key: line[key] for key in line if key != "margin"}),
+        *(
+            json.dumps(line | {"arms": {"epoch=3": seen | change}})
+            for change in (
+                {"seeds": None},
+                {"baseline": 1},
+                {"recipes": 3},
+                {"recipes": [["a"], [[]]]},
+                {"which_seeds": [None]},
+            )
+        ),
+        *(
+            json.dumps(line | {"arms": {"epoch=3": {k: seen[k] for k in seen if k != key}}})
+            for key in ("look", "which_seeds")
+        ),
+    ]
+    for text in broken:
+        path.write_text(f"{text}\n")
+        assert read_record([tmp_path]).unreadable, text
+    assert kind_of(tmp_path) == ("later", ())
+    report = look(tmp_path)
+    assert f"{path}: 1 line cannot be read (1), so no look here is a first one" in report.notes
+    assert "4 seeds, an unplanned look after one that cannot be read, p = " in report.sentences[0].words
+    path.write_text("\n".join(broken) + "\n" + whole)
     more_seeds(tmp_path, range(4, 6), -0.02)
-    assert report_on([tmp_path]).comparisons.comparisons[0].look.earlier == (4,)
+    assert kind_of(tmp_path) == ("later", (4,))
+    assert any(f"{len(broken)} lines cannot be read (1, 2, 3, ...)" in note for note in report_on([tmp_path]).notes)
+    path.unlink()
+    path.mkdir()
+    assert kind_of(tmp_path) == ("later", ())
+
+
+def test_records_that_told_names_alone_are_read(tmp_path: Path) -> None:
+    more_seeds(tmp_path, range(4), -0.004)
+    look(tmp_path)
+    (line,) = recorded(tmp_path)
+    del line["select"]
+    for key in ("recipes", "which_seeds"):
+        del line["arms"]["epoch=3"][key]
+    (tmp_path / RECORD).write_text(json.dumps(line) + "\n")
+    assert kind_of(tmp_path) == ("first", ())
+    more_seeds(tmp_path, range(4, 6), -0.004)
+    assert kind_of(tmp_path) == ("later", (4,))
+    assert kind_of(tmp_path, baseline="epoch=3") == ("later", (4,))
+    assert not any("cannot be read" in note for note in report_on([tmp_path]).notes)
 
 
 def test_a_look_in_a_notebook_is_a_look(tmp_path: Path) -> None:
@@ -162,25 +290,29 @@ def test_a_look_in_a_notebook_is_a_look(tmp_path: Path) -> None:
     assert report_on([tmp_path]).comparisons.comparisons[0].look.earlier == (8,)
 
 
-def test_another_selection_is_another_question(tmp_path: Path) -> None:
-    def seeds(numbers: range) -> None:
-        for lr in (0.1, 0.2):
-            plant_sweep(tmp_path / f"{lr}-{numbers}", {"epoch=3": -0.01}, numbers, rows=1, changes={"optimizer.lr": lr})
+def test_whoever_chose_among_runs_has_looked_at_all_of_them(tmp_path: Path) -> None:
+    def seeds(numbers: range, best: dict[str, float]) -> None:
+        for rate in (0.1, 0.2):
+            for arm in ("never", "epoch=3"):
+                for seed in numbers:
+                    loss = 5.0 + seed / 10 + (0.0 if rate == best[arm] else 0.1)
+                    plant(tmp_path / f"{rate}-{arm}-{seed}", arm, seed, loss, changes={"optimizer.lr": rate})
 
-    seeds(range(4))
-    look(tmp_path)
-    look(tmp_path, select=["optimizer.lr"])
-    look(tmp_path, select=["optimizer.lr"])
-    assert [line["select"] for line in recorded(tmp_path)] == [None, ["optimizer.lr"]]
-    seeds(range(4, 6))
+    seeds(range(4), {"never": 0.1, "epoch=3": 0.1})
+    for _ in range(2):
+        look(tmp_path, select=["optimizer.lr"])
+    assert [line["select"] for line in recorded(tmp_path)] == [["optimizer.lr"]]
+    seeds(range(4, 12), {"never": 0.1, "epoch=3": 0.2})
     again = report_on([tmp_path], select=["optimizer.lr"])
-    assert [one.look.earlier for one in again.comparisons.comparisons] == [(4,)]
-    assert any(note.startswith("the selection is optimizer.lr; at the first look (") for note in again.notes)
-    path = tmp_path / RECORD  # as records once were, which did not tell
-    path.write_text(
-        "".join(json.dumps({k: v for k, v in line.items() if k != "select"}) + "\n" for line in recorded(tmp_path)[:1])
-    )
-    assert [one.look.kind for one in report_on([tmp_path]).comparisons.comparisons] == ["later", "later"]
-    assert [one.look.kind for one in report_on([tmp_path], select=["optimizer.lr"]).comparisons.comparisons] == [
-        "first"
-    ]
+    (found,) = again.comparisons.comparisons
+    assert found.arm.chosen == "optimizer.lr=0.2"
+    assert found.look.earlier == (4,)
+    plain = report_on([tmp_path])
+    assert [one.look.earlier for one in plain.comparisons.comparisons] == [(4,), (4,)]
+    assert any(note.startswith("the selection is not given; at the first look (") for note in plain.notes)
+
+
+def test_runs_of_which_none_has_finished_have_no_accuracy_yet(tmp_path: Path) -> None:
+    for arm in ("never", "epoch=3"):
+        plant(tmp_path / arm, arm, 0, 5.0, status="running")
+    assert answer(report_on([tmp_path], metric="acc").comparisons).startswith("Nothing can be compared yet: ")

@@ -1,6 +1,7 @@
 """What stands under a sentence: one line for each thing that a reader should hold against it."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -164,10 +165,15 @@ def test_an_arm_that_diverged_in_every_seed_is_in_the_answer(tmp_path: Path) -> 
     report = report_on([tmp_path])
     said = answer(report.comparisons)
     assert "1 of 2 arms is better than tied" in said
-    assert "1 is not yet told apart from tied" in said
+    assert said.endswith("; 1 diverged in all 3 seeds: untying at epoch 1.")
     lost, _ = report.sentences
     assert (lost.verdict, lost.remarks) == ("cannot tell", ())
     assert lost.words.endswith("untying at epoch 1 diverged in seeds 0, 1, 2, not counted here")
+    for run in tmp_path.glob("[0-9]*/state.json"):
+        if Record(run.parent).state["arm"] == "epoch=3":
+            shutil.rmtree(run.parent)
+    alone = answer(report_on([tmp_path]).comparisons)
+    assert alone == "On test loss: the one arm diverged in all 3 seeds: untying at epoch 1."
 
 
 def test_an_outlier_among_equal_accuracies_proves_nothing_by_its_absence(tmp_path: Path) -> None:

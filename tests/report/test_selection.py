@@ -107,7 +107,13 @@ def table(*runs: tuple[float, int, float | None]) -> pd.DataFrame:
         status = "running" if loss is None else "finished"
         scores = {f"{split}_diverged": loss is not None and loss > 1e9 for split in ("valid", "test")}
         valid = None if loss is None or loss > 1e9 else loss
-        about = {"setting": f"{LR}={lr}", "arm": "never", "folder": f"{lr}/{seed}", "config": {"optimizer": {"lr": lr}}}
+        about = {
+            "setting": f"{LR}={lr}",
+            "arm": "never",
+            "recipe": str(lr),
+            "folder": f"{lr}/{seed}",
+            "config": {"optimizer": {"lr": lr}},
+        }
         lines.append(about | scores | {"seed": seed, "status": status, "error": None, "valid_loss": valid, "data": "x"})
     return pd.DataFrame(lines)
 

@@ -237,3 +237,13 @@ def test_what_no_number_of_seeds_would_resolve(tmp_path: Path) -> None:
         [plant_sweep(tmp_path / "equal", {"epoch=3": 0.0}, range(3), noise=0, rows=1)]
     ).comparisons.comparisons
     assert (equal.detectable, equal.to_find) == (None, None)
+
+
+def test_the_least_p_of_sign_flips_is_by_holm_over_what_each_arm_could_come_to(tmp_path: Path) -> None:
+    for arm, seeds in {"never": 8, "epoch=3": 8, "epoch=5": 3, "epoch=7": 1}.items():
+        for seed in range(seeds):
+            effect = 0.0 if arm == "never" else -0.02 + 0.001 * (-1) ** seed
+            plant(tmp_path / f"{arm}-{seed}", arm, seed, 5.0 + effect, rows=1)
+    many, few, one = report_on([tmp_path]).comparisons.comparisons
+    assert (many.least_sign_flip_p, few.least_sign_flip_p, one.least_sign_flip_p) == (2 * 2 / 2**8, 2 / 2**3, 1.0)
+    assert (many.sign_flip_p, few.sign_flip_p) == (many.least_sign_flip_p, few.least_sign_flip_p)

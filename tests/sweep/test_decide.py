@@ -13,6 +13,7 @@ from small_sweeps import TINY, sweep
 
 from tut.cli.preflight import preflight
 from tut.errors import Diverged, TutError
+from tut.report.answer import answer
 from tut.report.look_record import RECORD
 from tut.report.looks import Plan
 from tut.report.summary import report_on
@@ -94,6 +95,24 @@ def test_a_run_that_diverges_is_a_result_and_any_other_failure_an_end(tmp_path: 
     assert "untying at epoch 3 diverged in seed 2, not counted here" in words
     with pytest.raises(TutError, match="no room"):
         decided(tmp_path / "b", {"epoch=3": -0.001}, {("epoch=3", 2): TutError("no room")})
+
+
+@pytest.mark.parametrize("lost", ["epoch=3", "never"])
+def test_what_diverges_in_every_seed_is_given_up(lost: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    ends: dict[tuple[str, int], Exception] = {(lost, seed): Diverged("the loss is nan at step 3") for seed in range(8)}
+    first, *others = decided(tmp_path, {"epoch=3": 0.0, "epoch=0": 0.003}, ends).asked
+    assert {arm for arm, _ in first} == {"never", "epoch=3", "epoch=0"}
+    assert [sorted({arm for arm, _ in batch}) for batch in others] == (
+        [["epoch=0", "never"]] if lost != "never" else []
+    )
+    assert f"epoch=3: given up, for {lost} diverged in all 4 seeds" in caplog.text
+    ending = {
+        "never": "never (4 diverged) has none. What is missing is a seed that an arm and its baseline have both "
+        "finished.",
+        "epoch=3": "; 1 diverged in all 4 seeds: untying at epoch 3.",
+    }
+    assert answer(report_on([tmp_path]).comparisons).endswith(ending[lost])
 
 
 def test_a_real_sweep(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from tut.report.numbers import as_text
 from tut.report.schedules import what_was_done
 from tut.report.tables import form_of_changes
 from tut.report.verdict import Verdict
-from tut.words import counted
+from tut.words import counted, seeds
 
 _SAYS_MOST: tuple[Verdict, ...] = get_args(Verdict)
 """Claims come first, and of these what helps."""
@@ -32,16 +32,23 @@ def by_importance(comparisons: Sequence[Comparison]) -> list[Comparison]:
 def answer(comparisons: Comparisons) -> str:
     """Return what all arms together say: how many are better, which, and by how much."""
     compared = by_importance(comparisons.comparisons)
-    if not any(one.paired.n for one in compared):
+    lost = [one for one in compared if one.arm.always_diverged]
+    others = [one for one in compared if one not in lost]
+    if not any(one.paired.n for one in others) and (others or not lost):
         return f"Nothing can be compared yet: {_what_is_missing(comparisons)}."
     form = form_of_changes(comparisons)
     parts: list[str] = []
     for verdict in _SAYS_MOST:
-        own = [one for one in compared if one.verdict == verdict]
+        own = [one for one in others if one.verdict == verdict]
         if own:
             verb = "is" if len(own) == 1 else "are"
             than = f"{_BEFORE_BASELINE[verdict]} {_baseline(compared, own)}"
             parts.append(f"{_count(len(own), len(compared), first=not parts)} {verb} {than}{_which(own, form)}")
+    for n in sorted({len(one.arm.diverged) for one in lost}):
+        own = [one for one in lost if len(one.arm.diverged) == n]
+        in_all = "in its one seed" if n == 1 else f"in all {n} seeds"
+        which = f": {' and '.join(what_was_done(one.arm) for one in own)}" if len(own) <= _MOST_NAMED else ""
+        parts.append(f"{_count(len(own), len(compared), first=not parts)} diverged {in_all}{which}")
     return f"On {comparisons.endpoint.words}: {'; '.join(parts)}."
 
 
@@ -91,6 +98,8 @@ def _which(own: Sequence[Comparison], form: str) -> str:
 
 
 def _change(one: Comparison, form: str) -> str:
+    if one.baseline.always_diverged:
+        return f" ({one.baseline.label} diverged in {seeds(one.baseline.diverged)})"
     if one.paired.mean is None:
         return " (no finished seed)" if not one.arm.values else " (no seed in common)"
     return "" if one.verdict == "identical" else f" ({as_text(one.paired.mean, form, signed=True)})"

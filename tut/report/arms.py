@@ -54,6 +54,9 @@ class Arm:
     unknown: see `tut.report.floor`."""
     above_best: float | None = None
     """How far the last validation loss is above the lowest on the way, nats, mean over its finished runs."""
+    recipes: frozenset[str] = frozenset()
+    """What its runs were made by, as hashes: see `tut.report.grouping.recipe_of`. Where it is at its best of several
+    values, those of all of them."""
     chosen: str = ""
     """The values that it is at its best with, as overrides; see `tut.report.selection`. Empty if none were chosen."""
 
@@ -61,6 +64,16 @@ class Arm:
     def label(self) -> str:
         """Its name among the arms of all settings."""
         return f"{self.setting} {self.name}" if self.setting else self.name
+
+    @property
+    def ended(self) -> frozenset[int]:
+        """The seeds that have come to an end: finished with a score, or diverged."""
+        return frozenset({*self.values, *self.diverged})
+
+    @property
+    def always_diverged(self) -> bool:
+        """Whether all its runs have diverged: more seeds would not make it one that can be compared."""
+        return bool(self.diverged) and not self.values and not self.unfinished
 
     @property
     def other_runs(self) -> str:
@@ -126,6 +139,7 @@ def _arm(setting: str, name: str, runs: pd.DataFrame, endpoint: Endpoint) -> Arm
         bits_per_byte=_mean(done[f"{endpoint.split}_bits_per_byte"]),
         above_floor=_mean(done[f"{endpoint.split}_loss"] - done[f"{endpoint.split}_floor"]),
         above_best=_mean(done["above_best"]),
+        recipes=frozenset(name for names in runs["recipe"] for name in names.split()),
         chosen=str(runs["chosen"].iloc[0]) if "chosen" in runs else "",
     )
 

@@ -18,7 +18,7 @@ from tut.report.baselines import choose
 from tut.report.endpoint import Endpoint
 from tut.report.look_record import NO_LOOKS, LookRecord, choices
 from tut.report.looks import Plan, look_at, notes_on, plan_of
-from tut.report.planned import not_started
+from tut.report.planned import not_started, sweeps_of
 from tut.report.pooled import dunnett_p
 from tut.report.power import Planned
 from tut.report.results import Results
@@ -37,7 +37,7 @@ class Comparison(Judgement):
     sign_flip_p: float | None
     """Of the sign flips, adjusted by Holm."""
     least_sign_flip_p: float
-    """The smallest that it can be with so many seeds and arms."""
+    """The smallest that it can be with so many arms of so many seeds each; 1 where there is none."""
     pooled_p: float | None
     """Of the comparison that takes all arms of the setting to vary alike (Dunnett), adjusted for all looks.
 
@@ -99,9 +99,12 @@ def compare(results: Results, endpoint: Endpoint, baseline: str = NEVER, record:
             pairs.append((arm, own_baseline))
     plan, notes_on_plan = plan_of(results)
     selected = results.selected
-    comparisons = _comparisons(results, pairs, endpoint, plan, record.under(selected))
+    is_whole = not any(map(not_started, sweeps_of(results.runs["folder"])))
+    counted = record.beside(selected, plan, is_whole)
+    comparisons = _comparisons(results, pairs, endpoint, plan, counted, _is_running(results) and not is_whole)
     notes = [*baselines.notes, *_notes_on_comparisons(comparisons), *notes_on_plan]
     notes += notes_on(one.look for one in comparisons)
+    notes += record.unreadable
     notes += record.notes_on_changes(choices(endpoint, baselines.name, selected, plan))
     if not endpoint.is_primary:
         notes.append(f"compared on {endpoint.words}: an exploration, for the endpoint of a sweep is its test loss")
@@ -117,17 +120,22 @@ def _notes_on_comparisons(comparisons: Sequence[Comparison]) -> list[str]:
 
 
 def _comparisons(
-    results: Results, pairs: Sequence[tuple[Arm, Arm]], endpoint: Endpoint, plan: Plan | None, record: LookRecord
+    results: Results,
+    pairs: Sequence[tuple[Arm, Arm]],
+    endpoint: Endpoint,
+    plan: Plan | None,
+    record: LookRecord,
+    goes_on: bool,
 ) -> list[Comparison]:
-    """Compare each arm of some pairs to its baseline, the second of the pair."""
+    """Compare each arm of some pairs to its baseline, the second of the pair; see `look_at` for what goes on."""
     measure = Measure(endpoint.sign, endpoint.margin)
-    goes_on = _goes_on(results)
     evidence = [
         _evidence(arm, baseline, plan, record, goes_on, _step(results, arm, baseline, endpoint))
         for arm, baseline in pairs
     ]
     judgements = judge(evidence, measure)
     sign_flip_p = holm([one.paired.sign_flip_p for one in judgements])
+    least_sign_flip_p = holm([one.paired.least_sign_flip_p if one.paired.n >= 2 else None for one in judgements])
     # A variance pooled over arms has no floor of its own, which a metric that moves in steps needs.
     pooled = {} if endpoint.metric == "acc" else _pooled(pairs)
     found = []
@@ -149,7 +157,7 @@ def _comparisons(
             arm=arm,
             baseline=baseline,
             sign_flip_p=sign_flip_p[index],
-            least_sign_flip_p=min(1.0, judgement.family * test.least_sign_flip_p),
+            least_sign_flip_p=least_sign_flip_p[index] or 1.0,
             pooled_p=judgement.look.p(pooled.get(arm.label)),
             detectable=detectable,
             to_find=to_find,
@@ -181,19 +189,19 @@ def _evidence(
     arm: Arm, baseline: Arm, plan: Plan | None, record: LookRecord, goes_on: bool, step: float | None
 ) -> Evidence:
     differences = {seed: arm.values[seed] - baseline.values[seed] for seed in arm.values if seed in baseline.values}
-    ended = len(({*arm.values} | {*arm.diverged}) & ({*baseline.values} | {*baseline.diverged}))
+    ended = arm.ended & baseline.ended
+    earlier = record.earlier(arm, baseline, ended)
     return Evidence(
         differences=differences,
         lost=tuple(seed for seed in arm.diverged if seed in baseline.values),
         lost_by_baseline=tuple(seed for seed in baseline.diverged if seed in arm.values),
-        look=look_at(ended, plan, record.earlier(arm, baseline, ended), goes_on),
+        look=look_at(len(ended), plan, earlier, goes_on, record_is_whole=not record.unreadable),
         step=step,
     )
 
 
-def _goes_on(results: Results) -> bool:
-    """Return whether runs are being trained, and their sweep has more to come."""
-    return bool((results.runs["status"] == Status.RUNNING).any()) and any(map(not_started, results.sweeps))
+def _is_running(results: Results) -> bool:
+    return bool((results.runs["status"] == Status.RUNNING).any())
 
 
 def _pooled(pairs: Sequence[tuple[Arm, Arm]]) -> dict[str, float]:

@@ -13,6 +13,7 @@ from typing import Any
 from tut.arm import is_found, overrides, ramp_and_rest
 from tut.config import NEVER, POINTS, Config, marked_keys
 from tut.marks import Decides, KnownBy, Mark, marks_of
+from tut.system.files import digest
 
 _SECTIONS = "|".join(one.name for one in fields(Config) if is_dataclass(one.default_factory))
 _KEY_IN_A_NAME = re.compile(rf"(?:^| )((?:{_SECTIONS})\.[^\s=]+)=")
@@ -42,6 +43,27 @@ def facts_of(state: dict[str, Any]) -> dict[KnownBy, Any]:
         KnownBy.PRECISION: (state.get("hardware") or {}).get("precision"),
         KnownBy.LENGTH: state.get("total_steps"),
     }
+
+
+def recipe_of(run: dict[str, Any]) -> str:
+    """Return a hash of all that makes a run's setting and arm, the seed left out: its name in what is written down.
+
+    The names of settings and arms tell runs from those that they are read beside, and so are others beside others.
+    Where different words come to the same, the recipe is the same; see `name_arms`.
+
+    Args:
+        run: what is known of it: `config`, `facts`, `setting_keys`, `arm`, `untie_step`, `ramp_steps`.
+    """
+    keys = dict(run["setting_keys"])
+    for known_by, fact in run["facts"].items():
+        for key in _keys_known_by(known_by, run["config"]) if fact is not None else ():
+            if keys.pop(key, None) is not None:
+                keys[known_by] = fact
+    is_known = run["untie_step"] is not None and not is_found(run["arm"])
+    point = run["untie_step"] if is_known else run["arm"]
+    ramp, rest = ramp_and_rest(run["config"]) if run["arm"] != NEVER else ([], [])
+    ramp = ramp if run["ramp_steps"] is None else run["ramp_steps"]
+    return digest({"setting": keys, "point": point, "ramp": ramp, "rest": rest})[:16]
 
 
 def overrides_of(setting: str) -> dict[str, str]:

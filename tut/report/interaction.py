@@ -14,7 +14,9 @@ import numpy as np
 from tut.report.comparison import Comparison
 from tut.report.endpoint import Endpoint
 from tut.report.grouping import named, overrides_of, varying
+from tut.report.looks import Look
 from tut.report.numbers import as_text, form_of, interval, p_value
+from tut.report.sentences import adjusted
 from tut.report.statistics import ALPHA, Interval, holm, paired
 from tut.words import counted
 
@@ -37,7 +39,11 @@ class Interaction:
     mean: float | None
     interval: Interval | None
     p: float | None
-    """Of the paired t-test, adjusted by Holm over all interactions of the report."""
+    """Of the paired t-test, adjusted for all looks, and by Holm over all interactions of the report."""
+    look: Look
+    """The strictest of the looks at the points: a test of the same runs, so it claims no more than they may."""
+    family: int = 1
+    """How many interactions are tested beside each other, this one included."""
 
 
 def interactions(comparisons: Sequence[Comparison]) -> list[Interaction]:
@@ -57,7 +63,8 @@ def interactions(comparisons: Sequence[Comparison]) -> list[Interaction]:
         if len({value for value, _ in own}) > 1
     ]
     adjusted = holm([one.p for one in found])
-    return [replace(one, p=p) for one, p in zip(found, adjusted, strict=True)]
+    family = sum(p is not None for p in adjusted)
+    return [replace(one, p=p, family=family) for one, p in zip(found, adjusted, strict=True)]
 
 
 def _number(value: str | None) -> float | None:
@@ -80,8 +87,15 @@ def _interaction(key: str, arm: str, setting: str, points: Sequence[tuple[float,
         slopes[seed] = float(slope)
     step = points[0][1].step  # of the metric; that of a slope is as much larger as the places lie closer together
     spread = float(np.linalg.norm(places - places.mean()))
-    test = paired(list(slopes.values()), step=None if step is None else step / spread)
-    return Interaction(key, arm, setting, tuple(points), is_logarithmic, slopes, test.mean, test.t_interval, test.t_p)
+    look = _strictest([one.look for _, one in points])
+    test = paired(list(slopes.values()), 1 - look.bound(ALPHA), None if step is None else step / spread)
+    p = look.p(test.t_p)
+    return Interaction(key, arm, setting, tuple(points), is_logarithmic, slopes, test.mean, test.t_interval, p, look)
+
+
+def _strictest(looks: Sequence[Look]) -> Look:
+    """Return the look that claims least: one too early, else the one of the lowest error, else that of most looks."""
+    return min(looks, key=lambda look: (look.kind != "early", look.alpha, -len(look.looks)))
 
 
 def sentence_on(interaction: Interaction, endpoint: Endpoint) -> str:
@@ -93,8 +107,14 @@ def sentence_on(interaction: Interaction, endpoint: Endpoint) -> str:
     form = form_of([interaction.mean, *interaction.interval], endpoint.metric)
     mean, ends = as_text(interaction.mean, form, signed=True), interval(interaction.interval, form)
     unit = f"each doubling of {interaction.key}" if interaction.is_logarithmic else f"each 1 of {interaction.key}"
-    verdict = "depends on" if interaction.p < ALPHA else "is not seen to depend on"
+    look = interaction.look
+    if look.kind == "early":
+        verdict = "is looked at too early to tell whether it depends on"
+    else:
+        verdict = "depends on" if interaction.p < look.alpha else "is not seen to depend on"
+    which = f", {look.words}" if look.words else ""
+    p = f"{p_value(interaction.p)}{adjusted(interaction.family, look)}"
     return (
         f"{effect} {verdict} {interaction.key}: {mean} with {unit} (95% CI {ends}, "
-        f"{counted(len(interaction.slopes), 'seed')}, {p_value(interaction.p)} after Holm)"
+        f"{counted(len(interaction.slopes), 'seed')}{which}, {p})"
     )

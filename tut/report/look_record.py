@@ -1,7 +1,11 @@
 """The record of looks: each report of a sweep that says something of its arms adds a line to the sweep's folder.
 
 Later reports read from it whether theirs is the first look, and whether anything was chosen anew since: the metric, the
-baseline, the selected keys, the margin, the plan. A look at no more seeds than an earlier one is the same look.
+baseline, the selected keys, the margin, the plan. A look at no other seeds than an earlier one is the same look.
+
+Arms are known again by what their runs were made by, not by their names, which depend on the runs beside them and on
+what is asked. So it is a look at the same two arms whichever of them is called the baseline, whatever else was trained
+or selected since, and whichever of their runs' folders are named.
 """
 
 import json
@@ -16,12 +20,16 @@ from tut.report.arms import Arm
 from tut.report.baselines import name_beside
 from tut.report.endpoint import Endpoint
 from tut.report.looks import Plan
+from tut.report.planned import sweep_of
 from tut.report.results import Results
+from tut.words import counted
 
 if TYPE_CHECKING:
     from tut.report.comparison import Comparison, Comparisons
 
 RECORD = "looks.jsonl"
+_RECIPES = "recipes"
+_WHICH_SEEDS = "which_seeds"
 
 
 @dataclass(frozen=True)
@@ -29,22 +37,43 @@ class LookRecord:
     """The looks that were taken at some runs before, in their order."""
 
     looks: tuple[dict[str, Any], ...]
+    unreadable: tuple[str, ...] = ()
+    """Of each file with lines that cannot be read, a note: what was looked at there, nobody knows."""
 
-    def earlier(self, arm: Arm, baseline: Arm, seeds: int) -> tuple[int, ...]:
-        """Return the numbers of seeds, fewer than these, at which an arm was looked at before, rising.
+    def earlier(self, arm: Arm, baseline: Arm, seeds: frozenset[int]) -> tuple[int, ...]:
+        """Return the numbers of seeds at which two arms were compared before, rising; see `beside` for which count.
 
-        Whatever metric that was on: metrics of one run go together, and so does the wish to see more seeds.
+        Whatever metric that was on, and whichever of the two was the baseline: metrics of one run go together, and so
+        does the wish to see more seeds. A look that had seen all of these seeds is no other look.
         """
-        found = set()
-        for look in self.looks:
-            seen = _of_arm(look["arms"], arm)
-            if seen is not None and seen["baseline"] == name_beside(arm, baseline):
-                found.add(int(seen["seeds"]))
-        return tuple(sorted(number for number in found if 2 <= number < seeds))
+        found = {int(seen["seeds"]) for look in self.looks for seen in _of_pair(look, arm, baseline, seeds)}
+        return tuple(sorted(number for number in found if number >= 2))
 
-    def under(self, selected: Sequence[str]) -> "LookRecord":
-        """Return the looks under the same selection: under another one an arm of the same name is another arm."""
-        return LookRecord(tuple(look for look in self.looks if look["select"] == _listed(selected)))
+    def beside(self, selected: Sequence[str], plan: Plan | None, is_whole: bool) -> "LookRecord":
+        """Return the looks beside which a look at more seeds is a later one.
+
+        Those of the plan in force are not among them, for it counts them itself. Nor are those at a sweep without a
+        plan that went on then, once it has come to its end: its command line was its plan. If either is given up, they
+        count, for they have shown what there was.
+
+        Args:
+            selected: the selected keys. A record once told arms by name alone, and under another selection an arm of
+                the same name is another arm.
+            plan: the plan in force.
+            is_whole: whether all runs of the sweeps have started.
+        """
+        kept = []
+        for look in self.looks:
+            if plan is not None and look["plan"] == list(plan.looks):
+                continue
+            arms = {
+                label: seen
+                for label, seen in look["arms"].items()
+                if (_RECIPES in seen or look["select"] == _listed(selected))
+                and not (seen["look"] == "early" and look["plan"] is None and is_whole)
+            }
+            kept.append(look | {"arms": arms})
+        return LookRecord(tuple(kept), self.unreadable)
 
     def notes_on_changes(self, now: dict[str, Any]) -> list[str]:
         """Say what is not as it was at the first look, given the `choices` of this one."""
@@ -71,38 +100,85 @@ _NAMES = {
 
 
 def read_record(folders: Iterable[Path]) -> LookRecord:
-    """Return the looks that are recorded in some folders; a line that cannot be read is none."""
+    """Return the looks that are recorded in some folders, and notes on what cannot be read of them."""
     looks = []
-    for folder in folders:
-        path = folder / RECORD
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
-        looks += [look for line in lines if (look := _parsed(line)) is not None]
-    return LookRecord(tuple(sorted(looks, key=lambda look: str(look["time"]))))
+    unreadable = []
+    for path in (folder / RECORD for folder in folders):
+        try:
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            unreadable.append(f"the record of looks cannot be read, so no look here is a first one: {error}")
+            continue
+        read = [_parsed(line) for line in lines]
+        looks += [look for look in read if look is not None]
+        if broken := [number for number, look in enumerate(read, 1) if look is None]:
+            which = ", ".join(map(str, broken[:3])) + (", ..." if len(broken) > 3 else "")
+            unreadable.append(
+                f"{path}: {counted(len(broken), 'line')} cannot be read ({which}), so no look here is a first one"
+            )
+    return LookRecord(tuple(sorted(looks, key=lambda look: str(look["time"]))), tuple(unreadable))
 
 
 def record_folders(results: Results) -> tuple[Path, ...]:
-    """Return where looks at some runs are recorded: their sweeps' folders, or those that were asked for.
+    """Return where looks at some runs are recorded: each run's sweep, whole or not, or what folder the run is in.
 
-    A single run's own folder is none of them.
+    Folders that were asked for are places too if they have a record, for once it lay there.
     """
-    folders = results.sweeps or tuple(folder.resolve() for folder in results.asked)
-    return tuple(folder for folder in folders if not (folder / "state.json").exists())
+    own = [sweep_of(run) or run.parent for run in map(Path, results.runs["folder"])]
+    asked = [folder.resolve() for folder in results.asked if (folder / RECORD).exists()]
+    return tuple(dict.fromkeys([*own, *asked]))
 
 
 def _parsed(line: str) -> dict[str, Any] | None:
+    """Return a line of a record; None if it is not as `add_look` writes it, or once did."""
     try:
-        look = {"select": None} | json.loads(line)  # records once did not tell it
-    except (ValueError, TypeError):
+        read = json.loads(line)
+    except ValueError:
         return None
-    return look if {"time", "arms", *_NAMES} <= set(look) else None
+    if not isinstance(read, dict):
+        return None
+    look: dict[str, Any] = {"select": None, **read}  # records once did not tell it
+    is_whole = _is_like(look, _LOOK) and all(_is_like(seen, _SEEN) for seen in look["arms"].values())
+    return look if is_whole else None
+
+
+_LOOK = {
+    "time": str,
+    "arms": dict,
+    "compared_on": str,
+    "baseline": str,
+    "select": list | None,
+    "margin": float | int | None,
+    "plan": list | None,
+}
+_SEEN = {"arm": str, "baseline": str, "seeds": int, "look": str}
+
+
+def _is_like(read: Any, kinds: dict[str, Any]) -> bool:
+    """Return whether what was read has all of these keys, with values of these kinds, and recipes as they should be."""
+    if not isinstance(read, dict) or not set(kinds) <= set(read):
+        return False
+    recipes, seeds = read.get(_RECIPES, [[], []]), read.get(_WHICH_SEEDS, [])
+    return (
+        all(isinstance(read[key], kind) for key, kind in kinds.items())
+        and (isinstance(recipes, list) and len(recipes) == 2 and all(_is_list_of(str, one) for one in recipes))
+        and _is_list_of(int, seeds)
+        and (_RECIPES in read) == (_WHICH_SEEDS in read)
+    )
+
+
+def _is_list_of(kind: type, read: Any) -> bool:
+    return isinstance(read, list) and all(isinstance(one, kind) for one in read)
 
 
 def add_look(folders: Sequence[Path], comparisons: "Comparisons") -> None:
     """Add a look to the record in some folders, unless it is there already; if that cannot be done, a line says so.
 
-    Arms that are looked at too early for any claim are left out, and those of one seed.
+    Arms of one seed are left out. Those that are looked at too early for any claim are not: their p is shown.
     """
-    looked_at = [one for one in comparisons.comparisons if one.look.kind != "early" and one.look.seeds >= 2]
+    looked_at = [one for one in comparisons.comparisons if one.look.seeds >= 2]
     if not looked_at:
         return
     chosen = choices(comparisons.endpoint, comparisons.baseline, comparisons.selected, comparisons.plan)
@@ -142,6 +218,8 @@ def _seen(comparison: "Comparison") -> dict[str, Any]:
         "arm": comparison.arm.name,
         "baseline": name_beside(comparison.arm, comparison.baseline),
         "seeds": comparison.look.seeds,
+        _WHICH_SEEDS: sorted(comparison.arm.ended & comparison.baseline.ended),
+        _RECIPES: [sorted(comparison.arm.recipes), sorted(comparison.baseline.recipes)],
         "look": comparison.look.kind,
         "difference": comparison.paired.mean,
         "p": comparison.p,
@@ -150,12 +228,29 @@ def _seen(comparison: "Comparison") -> dict[str, Any]:
     }
 
 
-def _of_arm(arms: dict[str, dict[str, Any]], arm: Arm) -> dict[str, Any] | None:
-    """Return what a look has seen of an arm; its setting may have had another name then, if it had one at all."""
-    if arm.label in arms:
-        return arms[arm.label]
-    alike = [seen for seen in arms.values() if seen["arm"] == arm.name]
-    return alike[0] if len(alike) == 1 else None
+def _of_pair(look: dict[str, Any], arm: Arm, baseline: Arm, seeds: frozenset[int]) -> list[dict[str, Any]]:
+    """Return what a look has seen of two arms, either way round, unless it had seen all of these seeds."""
+    found = []
+    for one, other in ((arm, baseline), (baseline, arm)):
+        by_name = _by_name(look["arms"], one, other)
+        for seen in look["arms"].values():
+            if _RECIPES in seen:
+                ours, theirs = map(set, seen[_RECIPES])
+                is_pair = bool(ours & one.recipes and theirs & other.recipes)
+                has_seen_all = seeds <= set(seen[_WHICH_SEEDS])
+            else:
+                is_pair = seen is by_name
+                has_seen_all = len(seeds) <= seen["seeds"]
+            if is_pair and not has_seen_all:
+                found.append(seen)
+    return found
+
+
+def _by_name(arms: dict[str, dict[str, Any]], arm: Arm, baseline: Arm) -> dict[str, Any] | None:
+    """Return what a look that told names alone has seen; an arm's setting may have had another name, if any at all."""
+    alike = [arms[arm.label]] if arm.label in arms else [seen for seen in arms.values() if seen["arm"] == arm.name]
+    is_it = len(alike) == 1 and alike[0]["baseline"] == name_beside(arm, baseline)
+    return alike[0] if is_it else None
 
 
 def _said(choice: Any) -> str:

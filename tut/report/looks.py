@@ -7,7 +7,7 @@ falsely in 5% of sweeps in which nothing differs; see `tut.report.sequential`.
 Without such a plan nobody knows whether more seeds will follow, least of all who looks. So the first look may claim
 falsely in 4%, and the last 1% is for all looks at more seeds that follow, after however many seeds they come: each is
 taken for one of the looks after every single seed. A look after a plan has ended has that 1% as well, beyond the plan's
-5%, which is said.
+5%, which is said. A plan that was made or changed after a look is none for looks at more seeds.
 """
 
 from collections.abc import Iterable
@@ -40,7 +40,8 @@ class Look:
     alpha: float
     """How often all of them together may claim falsely."""
     earlier: tuple[int, ...] = ()
-    """Numbers of seeds at which the arm was looked at before, of a look that was not planned."""
+    """Numbers of seeds at which the arm was looked at before, of a look that was not planned; empty if it
+    is not known."""
     after_plan: bool = False
     """Whether it comes after all that were planned."""
 
@@ -62,6 +63,8 @@ class Look:
                 return f"planned look {self.looks.index(self.seeds) + 1} of {len(self.looks)}"
             case "later" if self.after_plan:
                 return "an unplanned look after the planned ones"
+            case "later" if not self.earlier:
+                return "an unplanned look after one that cannot be read"
             case "later":
                 return f"an unplanned look after {_listed(self.earlier)}"
             case _:
@@ -107,25 +110,29 @@ def _in_words(seeds: int | None, look_every: int | None) -> str:
     return f"report.seeds={seeds}" + ("" if look_every is None else f" report.look_every={look_every}")
 
 
-def look_at(seeds: int, plan: Plan | None, earlier: tuple[int, ...], goes_on: bool) -> Look:
+def look_at(
+    seeds: int, plan: Plan | None, earlier: tuple[int, ...], goes_on: bool, record_is_whole: bool = True
+) -> Look:
     """Return which look it is that sees so many seeds of an arm.
 
     Args:
         seeds: how many the arm and its baseline have both come to the end of.
         plan: what was planned.
-        earlier: the numbers of seeds, fewer than these, at which the arm was looked at before.
+        earlier: the numbers of seeds at which the arm was looked at before, but for looks of this very plan.
         goes_on: whether more of its runs, or of its baseline's, are running.
+        record_is_whole: whether all earlier looks are known.
     """
-    if plan is not None and seeds <= plan.seeds:
+    after_plan = plan is not None and seeds > plan.seeds
+    if plan is not None and not after_plan and (seeds not in plan.looks or not earlier):
         kind: Kind = "planned" if seeds in plan.looks else "early"
         return Look(kind, seeds, plan.looks, ALPHA)
     if plan is None and goes_on:
         return Look("early", seeds, (seeds,), ALPHA)
-    if plan is None and not earlier:
+    if plan is None and not earlier and record_is_whole:
         return Look("first", seeds, (max(2, seeds),), FIRST)
-    first = plan.seeds if plan is not None else min(earlier)
-    possible = tuple(range(first + 1, max(_LAST_SEEDS, seeds) + 1))
-    return Look("later", seeds, possible, LATER, earlier, after_plan=plan is not None)
+    first = plan.seeds if plan is not None and after_plan else min(*earlier, seeds - 1) if earlier else 1
+    possible = tuple(range(max(1, first) + 1, max(_LAST_SEEDS, seeds) + 1))
+    return Look("later", seeds, possible, LATER, earlier, after_plan)
 
 
 def notes_on(looks: Iterable[Look]) -> list[str]:

@@ -13,6 +13,12 @@ def sweep_of(folder: Path) -> Path | None:
     return next((parent for parent in folder.parents if planned(parent)), None)
 
 
+def sweeps_of(runs: Iterable[str]) -> tuple[Path, ...]:
+    """Return the folders of the sweeps that some runs' folders are in, whether or not they are read whole."""
+    found = dict.fromkeys(sweep_of(Path(run)) for run in runs)
+    return tuple(sweep for sweep in found if sweep is not None)
+
+
 def planned(sweep: Path) -> dict[str, Any]:
     """Return what a sweep's sweep.json says; empty if there is none that can be read."""
     plan = read_plan(sweep)

@@ -15,7 +15,7 @@ from tut.config import NEVER
 from tut.errors import TutError
 from tut.marks import KnownBy, flat
 from tut.report.grouping import ArmOrder, arm_order, name_arms
-from tut.report.planned import note_damaged_plans, read_plan, sweep_of, whole_sweeps
+from tut.report.planned import note_damaged_plans, read_plan, sweeps_of, whole_sweeps
 from tut.report.run_folder import Notes, expanded, find_runs, in_words, read_run
 from tut.splits import EVALUATED, Split
 from tut.tracking.record import Record, Status
@@ -73,7 +73,7 @@ class Results:
             split: whose scores are compared: `test` or `validation`.
             select: config keys of whose values each arm has those with the lowest validation loss.
 
-        As the command does, it adds a line to the sweep's record of looks; see `tut.report.looks`.
+        As the command does, it adds a line to the sweep's record of looks; see `tut.report.look_record`.
 
         Returns:
             One line for each arm, the baselines too, with the columns of the report's arms.csv: difference, ci_low,
@@ -129,9 +129,8 @@ def load(folders: Path | str | Sequence[Path | str]) -> Results:
     for setting, group in runs.groupby("setting"):
         _check_comparable(str(setting), group, notes)
     runs = _with_config(runs.drop(columns="facts"))
-    found = {sweep for folder in runs["folder"] if (sweep := sweep_of(Path(folder))) is not None}
     note_damaged_plans((Path(folder) for folder in runs["folder"]), notes)
-    sweeps = whole_sweeps(found, asked, notes)
+    sweeps = whole_sweeps(sweeps_of(runs["folder"]), asked, notes)
     kept = set(runs["folder"])
     rows: list[dict[str, Any]] = []
     for about, own_rows in read:

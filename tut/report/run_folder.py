@@ -14,7 +14,7 @@ from typing import Any
 from tut.config import NEVER
 from tut.errors import TutError
 from tut.report.bits import bits_per_byte
-from tut.report.grouping import facts_of, setting_of
+from tut.report.grouping import facts_of, recipe_of, setting_of
 from tut.report.planned import steps_of_its_own
 from tut.splits import EVALUATED, Split
 from tut.tracking.record import Record, Row, Status
@@ -115,6 +115,7 @@ def read_run(record: Record, notes: Notes) -> tuple[dict[str, Any], list[Row]] |
         "setting_keys": setting_of(config),
         "facts": facts_of(state),
         "parameters": sizes.get("tied" if untie_step is None else "untied"),
+        "recipe": "",
         "above_best": math.nan,
         "command": state.get("command"),
         "git_revision": state.get("git_revision"),
@@ -123,6 +124,7 @@ def read_run(record: Record, notes: Notes) -> tuple[dict[str, Any], list[Row]] |
         "wandb_url": state.get("wandb_url"),
         "config": config,
     }
+    about["recipe"] = recipe_of(about)
     if about["status"] == Status.FINISHED:
         about["above_best"] = _above_best(rows)
     for split in EVALUATED:

@@ -83,7 +83,8 @@ def best(runs: pd.DataFrame, keys: Sequence[str]) -> Chosen:
         label = f"{setting} {arm}" if setting else arm
         notes += [f"{label}: {words}" for words in said]
         if picked is not None:
-            kept.append(_with(own, picked))
+            # Whoever has chosen among runs has looked at them all.
+            kept.append(_with(own, picked).assign(recipe=" ".join(sorted(own["recipe"].unique()))))
             choices.append(Choice(label, picked, tuple(dict.fromkeys(own["values"]))))
     if not kept:
         raise TutError(f"--select {','.join(keys)}: {'; '.join(notes)}")

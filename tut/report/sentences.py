@@ -44,7 +44,7 @@ def _finding(comparison: Comparison, endpoint: Endpoint) -> str:
         return f"{subject}: cannot tell: {one_seed} does not say what another would{advice}"
     look = f", {comparison.look.words}" if comparison.look.words else ""
     told = f"{_interval_of_mean(comparison, form)}, {counted(test.n, 'seed')}{look}"
-    evidence = f"{told}, {p_value(comparison.p)}{_adjusted(comparison)}"
+    evidence = f"{told}, {p_value(comparison.p)}{adjusted(comparison.family, comparison.look)}"
     if comparison.verdict == "equivalent":
         return f"{subject}: {_equivalent(comparison, endpoint, form, evidence)}"
     if comparison.direction is not None:
@@ -68,13 +68,13 @@ def _form(comparison: Comparison, endpoint: Endpoint) -> str:
     return form_of(told, endpoint.metric, endpoint.margin)
 
 
-def _adjusted(comparison: Comparison) -> str:
-    """Return what a p is adjusted for: ` after Holm`, if there is more than one arm; ` over all looks`, likewise."""
-    adjusted = [
-        *(["after Holm"] if comparison.family > 1 else []),
-        *(["over all looks"] if len(comparison.look.looks) > 1 else []),
+def adjusted(family: int, look: Look) -> str:
+    """Return what a p is adjusted for: ` after Holm`, if that is for several tests; ` over all looks`, likewise."""
+    what_for = [
+        *(["after Holm"] if family > 1 else []),
+        *(["over all looks"] if len(look.looks) > 1 else []),
     ]
-    return f" {' and '.join(adjusted)}" if adjusted else ""
+    return f" {' and '.join(what_for)}" if what_for else ""
 
 
 def _interval_of_mean(comparison: Comparison, form: str) -> str:
@@ -99,7 +99,7 @@ def _equivalent(comparison: Comparison, endpoint: Endpoint, form: str, evidence:
     margin = f"±{number(endpoint.margin, endpoint.metric)}"
     said = (
         f"no difference in {endpoint.words} larger than {margin} to {baseline} "
-        f"(equivalence {p_value(comparison.equivalence_p)}{_adjusted(comparison)}, {decides}; "
+        f"(equivalence {p_value(comparison.equivalence_p)}{adjusted(comparison.family, comparison.look)}, {decides}; "
         f"change {change}, {evidence})"
     )
     if comparison.direction is None:

@@ -80,11 +80,11 @@ def report_of(
     results: Results, metric: str, split: Split, baseline: str, margin: float | None, select: Sequence[str] = ()
 ) -> Report:
     """Compare runs that have been read; see `report_on`."""
+    places = record_folders(results)
     if select:
         check_beside_selection(baseline, select)
         results = at_their_best(results, select, split)
     endpoint, notes_on_endpoint = endpoint_of(results, metric, split, margin)
-    places = record_folders(results)
     comparisons = compare(results, endpoint, baseline, read_record(places))
     under = remarks(results, comparisons.comparisons, endpoint)
     sentences = tuple(

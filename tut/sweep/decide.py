@@ -1,8 +1,9 @@
 """A sweep that trains seeds until each arm is decided: `hydra/sweeper=decide`.
 
 Seeds come in batches. After each batch the arms are looked at as `python -m tut.report` does; one that is better, worse
-or equivalent is decided and gets no more seeds. The looks are planned, so all of them together claim falsely as seldom
-as a single one; see `tut.report.sequential`. Each is written into the sweep's record of looks.
+or equivalent is decided and gets no more seeds, and one that has diverged in every seed is given up. The looks are
+planned, so all of them together claim falsely as seldom as a single one; see `tut.report.sequential`. Each is written
+into the sweep's record of looks.
 """
 
 import logging
@@ -16,7 +17,8 @@ from hydra.plugins.launcher import Launcher
 
 from tut.config import NEVER, Config
 from tut.errors import TutError
-from tut.report.comparison import Comparisons
+from tut.report.arms import Arm
+from tut.report.comparison import Comparison, Comparisons
 from tut.report.grouping import setting_of
 from tut.report.look_record import add_look
 from tut.report.looks import Plan
@@ -145,11 +147,23 @@ def _label_of(job: JobReturn, results: Results) -> str:
 
 
 def _still_open(comparisons: Comparisons) -> set[str]:
-    """Return the labels of the arms that get more seeds: those of no verdict yet, and what they are compared to."""
-    undecided = [one for one in comparisons.comparisons if one.verdict == "cannot tell"]
+    """Return the labels of the arms that get more seeds: those of no verdict yet, and what they are compared to.
+
+    Where an arm, or what it is compared to, has diverged in every seed, more of them would decide nothing.
+    """
+    undecided = [one for one in comparisons.comparisons if one.verdict == "cannot tell" and not _diverged(one)]
     return {arm.label for one in undecided for arm in (one.arm, one.baseline)}
 
 
+def _diverged(comparison: Comparison) -> list[Arm]:
+    """Return which of an arm and its baseline have diverged in every seed."""
+    return [arm for arm in (comparison.arm, comparison.baseline) if arm.always_diverged]
+
+
 def _said(comparisons: Comparisons) -> str:
-    """Return the verdicts in a line."""
-    return "; ".join(f"{one.arm.label}: {one.verdict}" for one in comparisons.comparisons)
+    """Return the verdicts in a line, and which arms are given up."""
+    said = []
+    for one in comparisons.comparisons:
+        lost = [f"{arm.label} diverged in all {counted(len(arm.diverged), 'seed')}" for arm in _diverged(one)]
+        said.append(f"{one.arm.label}: {f'given up, for {lost[0]}' if lost else one.verdict}")
+    return "; ".join(said)
