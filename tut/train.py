@@ -8,12 +8,17 @@ python -m tut.train --help                             the groups, and what peop
 import logging
 import os
 import sys
+from contextlib import ExitStack
+from multiprocessing import current_process
 from pathlib import Path
 
 from tut.system.counting import under_way
 from tut.system.signals import Stopped, ended_by_signals, stop_request
 
-with ended_by_signals(), under_way("starts"):  # as in `main`: this takes a second on a busy machine
+with ExitStack() as for_whoever_waits:
+    if current_process().name == "MainProcess":  # not that of a stage, which loads this too, and has no terminal
+        for_whoever_waits.enter_context(ended_by_signals())  # as in `main`: this takes a second on a busy machine
+        for_whoever_waits.enter_context(under_way("starts"))
     import hydra
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode

@@ -2,6 +2,7 @@
 
 import multiprocessing.forkserver
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -84,6 +85,26 @@ def test_an_answer_arrives(tmp_path: Path) -> None:
     assert "no_such_key" in process.answer.error
     assert "no_such_key" in (tmp_path / "log.txt").read_text()
     assert SweepFolder(tmp_path).outcome("stage")["status"] == "failed"
+
+
+def test_a_process_that_is_still_being_loaded_says_nothing_on_the_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It loads the launcher's main module first, and then waits to be told to begin: stopped there, it just ends."""
+    handled: list[int] = []
+    monkeypatch.setattr(signal, "signal", lambda number, _handler: handled.append(number))
+    monkeypatch.setattr(multiprocessing.current_process(), "name", "stage")
+    for name in ("__mp_main__", "tut.train"):  # `python -m tut.train`; a script that imports it
+        runpy.run_module("tut.train", run_name=name)
+    assert handled == []
+    done: list[str] = []
+    ours, theirs = multiprocessing.Pipe()
+    ours.close()  # so that it is told nothing
+    monkeypatch.setattr(os, "setsid", lambda: None)
+    monkeypatch.setattr(stage_process, "begin", lambda log_file: done.append(log_file.name))
+    stage_process._stage(nonsense(tmp_path), [Slot("cpu")], tmp_path / "log.txt", theirs)
+    theirs.close()
+    assert done == ["log.txt"]
 
 
 def test_a_start_is_tried_again_when_the_server_has_just_died(tmp_path: Path) -> None:

@@ -160,11 +160,11 @@ def _stage(work: Work, slots: list[Slot], log_file: Path, pipe: "connection.Conn
     """What a stage's process does: the target of `_start`."""
     os.setsid()
     os.set_inheritable(pipe.fileno(), False)  # open in another program, it would keep this process from ending
+    begin(log_file)  # first of all: the terminal is the launcher's
     try:
         pipe.recv()
     except (EOFError, OSError):  # its start was taken for failed, and another process does the stage
         return
-    begin(log_file)
     os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(slot.index for slot in slots if slot.index is not None)
     launcher = multiprocessing.parent_process()
     assert launcher is not None
