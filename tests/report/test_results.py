@@ -13,10 +13,11 @@ from planted import PLATEAU, plant, plant_sweep, plant_tokens
 import tut.report
 from tut.errors import TutError
 from tut.report.export import formatted
-from tut.report.planned import sharing
+from tut.report.planned import not_started, sharing
 from tut.report.summary import report_on
 from tut.report.wandb_report import summary_of
 from tut.splits import Split
+from tut.system.sealed import write_sealed
 from tut.tracking.record import Record
 from tut.tracking.token_scores import TokenScores, load_token_scores
 
@@ -277,6 +278,51 @@ def test_runs_that_have_not_started_are_named(tmp_path: Path) -> None:
     (tmp_path / "sweep.json").write_text(json.dumps(plan))
     assert tut.report.load(tmp_path).notes == (f"{tmp_path}: 5 of its runs have not started: run 1, run 2, run 3, ...",)
     assert tut.report.load(tmp_path / "0").notes == ()
+
+
+def test_runs_that_will_not_start_are_told_from_those_to_come(tmp_path: Path) -> None:
+    """Each trunk has two runs, one of them two stages further on; what became of the trunk is theirs, too."""
+    plant(tmp_path / "0", "epoch=3", 0, 5.0)
+    tasks: list[dict[str, Any]] = []
+
+    def add(name: str, parent: str | None, status: str | None = None, **state: Any) -> None:
+        ends_run = not name.endswith("trunk")
+        record = name if ends_run else f"stages/{name}"
+        checkpoint = f"/store/{name}/step-00000900"
+        facts = {"start": 0, "end": 900, "checkpoint": checkpoint, "ends_run": ends_run, "record": record}
+        tasks.append({"name": name, "label": name, "parent": parent, **facts})
+        outcome = tmp_path / "stages" / name
+        outcome.mkdir(parents=True)
+        if status is not None:
+            write_sealed(outcome / "outcome.json", {"status": status, "error": None})
+        if state:
+            Record(outcome, "stage.json").update_state(**state)
+
+    for fate, status, diverged in (
+        ("diverged", "failed", True),
+        ("failed", "failed", False),
+        ("waiting", "running", True),  # it is being trained again
+        ("stopped", "stopped", False),
+    ):
+        skipped = "skipped" if status == "failed" else None
+        add(f"{fate} trunk", None, status, diverged=diverged)
+        add(f"{fate} second trunk", f"{fate} trunk", skipped)
+        add(f"{fate} near", f"{fate} trunk", skipped)
+        add(f"{fate} far", f"{fate} second trunk", None)  # of which a cluster has said nothing
+    add("refused", None, "failed")
+    add("landed trunk", None, "finished")
+    add("lost", "landed trunk", "skipped")
+    plan = {"tasks": tasks, "steps": {"planned": 10, "without_sharing": 20}}
+    (tmp_path / "sweep.json").write_text(json.dumps(plan))
+    assert [note.removeprefix(f"{tmp_path}: ") for note in tut.report.load(tmp_path).notes] == [
+        "2 of its runs were not trained, for a stage before them diverged (no verdict counts them as lost): "
+        "diverged near, diverged far",
+        "2 of its runs were not trained, for a stage before them failed: failed near, failed far",
+        "4 of its runs have not started: waiting near, waiting far, stopped near, ...",
+        "1 of its runs failed before they had begun: refused",
+        "1 of its runs were skipped, for a stage before them is not finished: lost",
+    ]
+    assert not_started(tmp_path) == ["waiting near", "waiting far", "stopped near", "stopped far"]
 
 
 def test_steps_of_its_own_go_back_to_where_a_run_parts_from_others(tmp_path: Path) -> None:

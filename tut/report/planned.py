@@ -1,4 +1,4 @@
-"""What a sweep's plan, its sweep.json, says about its runs: which have not started, and how many steps they share."""
+"""What a sweep's plan, its sweep.json, says about its runs: which are missing, and how many steps they share."""
 
 from collections.abc import Iterable, Sequence
 from functools import cache
@@ -6,6 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from tut.system.sealed import Damaged, read_sealed
+from tut.tracking.record import Status
+
+_NOT_STARTED = "have not started"
+_IS_TO_COME = (Status.WAITING, Status.QUEUED, Status.SKIPPED)
+"""How a stage stands whose fate is that of the stage before it."""
 
 
 def sweep_of(folder: Path) -> Path | None:
@@ -44,12 +49,12 @@ def note_damaged_plans(runs: Iterable[Path], notes: list[str]) -> None:
 
 
 def whole_sweeps(found: Iterable[Path], asked: Sequence[Path], notes: list[str]) -> tuple[Path, ...]:
-    """Return the folders of the sweeps that were read whole, and note which of their runs have not started.
+    """Return the folders of the sweeps that were read whole, and note which of their runs are missing, and why.
 
     Args:
         found: the folders of the sweeps that the runs are in.
         asked: the folders that were asked for. A sweep is read whole if it is one of them, or lies below one.
-        notes: a note is added for each sweep that has runs to come.
+        notes: for each sweep a note is added for each fate of runs without a record.
     """
     asked_for = {folder.resolve() for folder in asked}
     sweeps = []
@@ -57,17 +62,60 @@ def whole_sweeps(found: Iterable[Path], asked: Sequence[Path], notes: list[str])
         if asked_for.isdisjoint({sweep, *sweep.parents}):
             continue
         sweeps.append(sweep)
-        missing = not_started(sweep)
-        if missing:
-            some = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
-            notes.append(f"{sweep}: {len(missing)} of its runs have not started: {some}")
+        for why, labels in _missing(sweep).items():
+            some = ", ".join(labels[:3]) + (", ..." if len(labels) > 3 else "")
+            notes.append(f"{sweep}: {len(labels)} of its runs {why}: {some}")
     return tuple(sweeps)
 
 
 def not_started(sweep: Path) -> list[str]:
-    """Return what a person calls the runs of a sweep that have no folder yet."""
-    runs = [task for task in planned(sweep)["tasks"] if task["ends_run"]]
-    return [run["label"] for run in runs if not (sweep / run["record"] / "state.json").exists()]
+    """Return what a person calls the runs of a sweep that have no record yet, and are still to come."""
+    return _missing(sweep).get(_NOT_STARTED, [])
+
+
+def _missing(sweep: Path) -> dict[str, list[str]]:
+    """Return what a person calls the runs of a sweep that have no record, by what has become of them."""
+    tasks = planned(sweep)["tasks"]
+    by_name = {task["name"]: task for task in tasks}
+    missing: dict[str, list[str]] = {}
+    for task in tasks:
+        if task["ends_run"] and not (sweep / task["record"] / "state.json").exists():
+            missing.setdefault(_fate(sweep, task, by_name), []).append(task["label"])
+    return missing
+
+
+def _fate(sweep: Path, run: dict[str, Any], by_name: dict[str, dict[str, Any]]) -> str:
+    """Say what has become of a run without a record, which may lie with the stages before its own."""
+    decisive = run
+    while _outcome(sweep, decisive) in _IS_TO_COME and decisive["parent"] in by_name:
+        decisive = by_name[decisive["parent"]]
+    if _outcome(sweep, decisive) == Status.FAILED:
+        if decisive is run:
+            return "failed before they had begun"
+        if _has_diverged(sweep, decisive):
+            return "were not trained, for a stage before them diverged (no verdict counts them as lost)"
+        return "were not trained, for a stage before them failed"
+    if _outcome(sweep, run) == Status.SKIPPED:
+        return "were skipped, for a stage before them is not finished"
+    return _NOT_STARTED
+
+
+def _outcome(sweep: Path, task: dict[str, Any]) -> str:
+    """Return how a stage stands; it waits, if nothing that can be read says otherwise."""
+    said = _read(sweep / "stages" / task["name"] / "outcome.json")
+    return str(said.get("status", Status.WAITING))
+
+
+def _has_diverged(sweep: Path, task: dict[str, Any]) -> bool:
+    """Return whether a stage that has failed did so because it left the finite numbers."""
+    return bool(_read(sweep / task["record"] / ("state.json" if task["ends_run"] else "stage.json")).get("diverged"))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return read_sealed(path)
+    except (OSError, Damaged):
+        return {}
 
 
 def steps_of_its_own(folder: Path, lineage: str | None, untie_step: int | None, end: int | None) -> int | None:
