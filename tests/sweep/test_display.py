@@ -5,6 +5,7 @@ import logging
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from terminals import Terminal, unspaced
 from tut.sweep import display
 from tut.sweep.display import Standing, Watch
 from tut.sweep.estimate import Forecast
+from tut.sweep.titles import fitted
 from tut.sweep.work import Cost, Work
 from tut.tracking.record import Status
 from tut.training.assignment import Assignment
@@ -78,10 +80,47 @@ def test_a_table_that_fits_however_many_stages_run(columns: int, rows: int, tmp_
     if rows == 24:
         head, first, *_, more = table
         assert head.split() == ["stage", "on", "step", "tokens/s", "left", "valid", "loss"]
-        assert re.match(r"optimizer.lr=0.001 data.+ cpu  50 of 139    12,346  02:5\d      3.2500$", first)
+        title = "optimizer.lr=0.001 data.seq_len=64 seed=39" if columns == 120 else "… seed=39"
+        assert re.match(rf"{title} +cpu  50 of 139    12,346  02:5\d      3.2500$", first)
         assert max(map(len, table)) <= columns
         shown = len(table) - 2
         assert more == f"and {40 - shown} more that run"
+
+
+TITLES = {
+    "trunks of two seeds": [f"trunk of 2 runs with optimizer.lr=0.001 seed={seed}" for seed in (0, 1)],
+    "of two rates": [f"trunk of 2 runs with optimizer.lr=0.{rate} seed=0" for rate in ("0001", "0003")],
+    "trunks, and runs that share nothing with them": [
+        *(f"trunk of 2 runs with optimizer.lr=0.001 seed={seed}" for seed in (0, 1)),
+        *(f"untie.step=never seed=0 optimizer.lr=0.00{rate}" for rate in (2, 4)),
+    ],
+    "that differ before a long end": [
+        f"untie.step={step} optimizer.lr=0.001 data.seq_len=64, untied from the step of its plateau"
+        for step in (20, 40, 60)
+    ],
+    "of one word": [f"{'x' * 50}{number}{'y' * 20}" for number in range(5)],
+}
+
+
+@pytest.mark.parametrize("titles", TITLES.values(), ids=TITLES)
+def test_stages_that_run_have_different_names_however_long_these_are(titles: list[str], tmp_path: Path) -> None:
+    work = [replace(stage(tmp_path, str(number)), label=title) for number, title in enumerate(titles)]
+    for item in work:
+        write_rows(tmp_path, item.name, step=50, seconds=100)
+    watch = Watch(work, len(work), STEPS)
+    watch.show({item.name: Standing(RUNNING, "cpu") for item in work})
+    _, *table, _, _ = (re.sub(r"\x1b\[[\d;]*m", "", line) for line in watch.drawing(80, 23))
+    names = [line.partition(" cpu ")[0].strip() for line in table]
+    assert len(set(names)) == len(titles)
+    assert all("…" in name and len(name) > 5 for name in names)
+    assert max(map(len, table)) <= 80
+
+
+def test_a_title_that_stands_alone_is_cut_in_its_middle() -> None:
+    assert fitted(["optimizer.lr=0.001 seed=0"], 25) == ["optimizer.lr=0.001 seed=0"]
+    assert fitted(["optimizer.lr=0.001 seed=0"], 13) == ["optimi…seed=0"]
+    assert fitted(["optimizer.lr=0.001 seed=0"], 1) == ["…"]
+    assert fitted([], 10) == []
 
 
 def test_where_there_is_no_terminal_lines_say_the_same(

@@ -18,6 +18,7 @@ from tut.console import console
 from tut.splits import Split
 from tut.sweep.estimate import Forecast, saving
 from tut.sweep.folder import SweepFolder, is_alive, last_row, tail
+from tut.sweep.titles import fitted
 from tut.sweep.work import Open, Task, Work
 from tut.system import screen
 from tut.tracking.record import Row, Status
@@ -30,6 +31,8 @@ _SECONDS_BETWEEN_LOOKS = 1.0  # at the rows of stages
 _MOST_IN_A_LINE = 8  # running stages
 _LEAST_SAVING = 0.005  # below, it would be told as none
 _ROWS_BESIDE_STAGES = 3  # of the table: its head, and two of summary
+_HEADINGS = ("stage", "on", "step", "tokens/s", "left", "valid loss")
+_GAP = 2  # columns between two of the table's
 _STYLES = {
     Status.RUNNING: "cyan",
     Status.FINISHED: "green",
@@ -179,14 +182,17 @@ class Watch:
         running = self._running()
         room = max(1, rows // 2 - _ROWS_BESIDE_STAGES)  # half is for what is printed
         shown = running[: room if len(running) <= room else max(0, room - 1)]
+        facts = [(self._standings[name].where, *self._progress(name)) for name in shown]
+        widths = [max(map(len, column)) for column in zip(_HEADINGS[1:], *facts, strict=True)]
+        room_for_titles = max(1, columns - sum(widths) - _GAP * len(widths))
         table = Table(box=None, header_style="dim", pad_edge=False)
-        for heading in ("stage", "on", "step", "tokens/s", "left", "valid loss"):
+        for heading in _HEADINGS:
             table.add_column(
                 heading, no_wrap=heading != "stage", justify="left" if heading in ("stage", "on") else "right"
             )
-        for name in shown:
-            title = Text(self._work[name].title, no_wrap=True, overflow="ellipsis")
-            table.add_row(title, self._standings[name].where, *self._progress(name))
+        titles = fitted([self._work[name].title for name in shown], room_for_titles)
+        for title, about in zip(titles, facts, strict=True):
+            table.add_row(Text(title, no_wrap=True, overflow="ellipsis"), *about)
         lines = _as_lines(table, columns) if shown else []
         if len(running) > len(shown):
             lines.append(f"and {len(running) - len(shown)} more that run")
