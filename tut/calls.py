@@ -149,10 +149,22 @@ def sweep(overrides: str | Sequence[str], folder: Path | str | None = None) -> "
 
 
 def _overrides(typed: str | Sequence[str], key: str) -> list[str]:
-    words = shlex.split(typed) if isinstance(typed, str) else list(typed)
+    words = _words(typed)
     for word in words:
         if word.startswith(f"{key}="):
             raise TutError(f"{word}: give it as folder={word.partition('=')[2]!r}")
+    return words
+
+
+def _words(typed: str | Sequence[str]) -> list[str]:
+    """Return overrides one by one. Python does not look at types, and whoever calls may have others in mind."""
+    try:
+        words = shlex.split(typed) if isinstance(typed, str) else [*typed]
+    except (TypeError, ValueError) as error:  # no sequence; an open quote
+        raise TutError(f"{typed!r}: must be overrides, such as 'seed=1 untie.epoch=5': {error}") from error
+    for word in words:
+        if not isinstance(word, str):
+            raise TutError(f"{word!r}: must be an override, such as 'seed=1'")
     return words
 
 
@@ -163,7 +175,7 @@ def _config(overrides: list[str]) -> Config:
     asked.overrides = normalise(asked.overrides)
     if asked.multirun or "hydra.mode=MULTIRUN" in asked.overrides:
         raise TutError(f"{' '.join(overrides)}: is a sweep; call tut.sweep")
-    ((config, _),) = configs_of(asked)
+    ((config, _),) = configs_of(asked, for_a_sweep="call tut.sweep")
     return config
 
 
