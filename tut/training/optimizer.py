@@ -15,8 +15,11 @@ from transformers import PreTrainedModel
 
 from tut import plugins
 from tut.config import Config, OptimizerConfig
-from tut.errors import TutError, did_you_mean
+from tut.errors import TutError
 from tut.tying import TiedPair
+
+OWN: dict[str, type[Optimizer]] = {"adamw": AdamW, "sgd": SGD, "muon": Muon}
+"""The classes of torch that go by a name of TUT's, with defaults of its own."""
 
 
 def build_optimizers(config: OptimizerConfig, model: PreTrainedModel, pair: TiedPair) -> list[Optimizer]:
@@ -46,7 +49,7 @@ def make(
     if config.name == "sgd":
         return [SGD(groups, lr=config.lr, momentum=config.momentum, **own)]
     if config.name != "muon":
-        return [class_of(config.name)(groups, lr=config.lr, **own)]
+        return [classes()[config.name](groups, lr=config.lr, **own)]
     hidden = [group for group in groups if group["role"] == "hidden"]
     rest = [group for group in groups if group["role"] != "hidden"]
     # With this adjustment an update has the size of AdamW's, so that one learning rate serves both
@@ -56,31 +59,21 @@ def make(
     return [muon, AdamW(rest, **adamw)]
 
 
-def class_of(name: str) -> Callable[..., Optimizer]:
-    """Return the class of optimizers that a config names; of `muon`, that of the hidden matrices.
+def classes() -> dict[str, Callable[..., Optimizer]]:
+    """Return the classes of optimizers by what a config calls them; of `muon`, that of the hidden matrices.
 
-    Raises:
-        TutError: there is none.
+    These are TUT's own, those of plugins, and the others of torch, of which some cannot train a tied model: see
+    `tut.training.optimizer_trial`.
     """
-    classes = {"adamw": AdamW, "sgd": SGD, "muon": Muon}
-    if name in classes:
-        return classes[name]
-    if name in plugins.OPTIMIZERS:
-        return plugins.OPTIMIZERS[name]
     others = {
-        other: kind
-        for other, kind in vars(torch.optim).items()
+        name: kind
+        for name, kind in vars(torch.optim).items()
         if isinstance(kind, type) and issubclass(kind, Optimizer) and kind is not Optimizer
     }
-    for own, kind in classes.items():
-        if others.pop(kind.__name__) and name == kind.__name__:
-            raise TutError(f"optimizer.name={name}: write {own}")
-    if name in others:
-        return others[name]
-    there = [*classes, *plugins.OPTIMIZERS, *others]
-    alike = [other for other in there if other.lower() == name.lower()]
-    near = f"; did you mean '{alike[0]}'?" if alike else did_you_mean(name, there)
-    raise TutError(f"optimizer.name={name}: choose from {', '.join(there)}{near}")
+    for kind in OWN.values():
+        del others[kind.__name__]
+    in_order = OWN | plugins.OPTIMIZERS | others
+    return in_order | plugins.OPTIMIZERS | OWN  # a name that two have is the first one's
 
 
 def set_by_keys(name: str) -> tuple[str, ...]:
