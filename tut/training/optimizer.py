@@ -6,6 +6,7 @@ For a schedule or an optimizer of your own, see `tut.plugins`. Up to where a sch
 
 import math
 from collections.abc import Callable
+from numbers import Real
 from typing import Any
 
 import torch
@@ -15,11 +16,12 @@ from transformers import PreTrainedModel
 
 from tut import plugins
 from tut.config import Config, OptimizerConfig
-from tut.errors import TutError
+from tut.errors import TutError, one_line
 from tut.tying import TiedPair
 
 OWN: dict[str, type[Optimizer]] = {"adamw": AdamW, "sgd": SGD, "muon": Muon}
 """The classes of torch that go by a name of TUT's, with defaults of its own."""
+_STEPS_TO_TRY = 1000
 
 
 def build_optimizers(config: OptimizerConfig, model: PreTrainedModel, pair: TiedPair) -> list[Optimizer]:
@@ -147,12 +149,32 @@ def learning_rate(config: OptimizerConfig, step: int, total_steps: int) -> float
 
 def _own_rate(config: OptimizerConfig, step: int, total_steps: int) -> float:
     """Return the learning rate of a step by a schedule that a plugin has registered."""
-    factor = plugins.SCHEDULES[config.schedule](step, total_steps, config)
-    if not isinstance(factor, int | float) or not 0 <= factor < math.inf:
-        raise TutError(
-            f"optimizer.schedule={config.schedule}: gives {factor!r} at step {step}; must be a number, at least 0"
-        )
-    return config.lr * factor
+    said = f"optimizer.schedule={config.schedule}"
+    try:
+        factor = plugins.SCHEDULES[config.schedule](step, total_steps, config)
+        is_rate = isinstance(factor, Real) and 0 <= float(factor) < math.inf
+    except Exception as error:  # whatever is wrong in there, its author can mend it
+        raise TutError(f"{said}: fails at step {step}: {type(error).__name__}: {one_line(error)}") from error
+    if not is_rate:
+        raise TutError(f"{said}: gives {factor!r} at step {step}; must be a finite number, at least 0")
+    return config.lr * float(factor)
+
+
+def check_schedule(config: OptimizerConfig, max_steps: int | None) -> None:
+    """Check that a schedule that a plugin has registered gives learning rates: for its first step, a middle and a last.
+
+    Where epochs decide the length, which the data has to tell, a made-up length stands for it.
+
+    Raises:
+        TutError: it does not.
+    """
+    if config.schedule not in plugins.SCHEDULES:
+        return
+    first = config.warmup_steps
+    total_steps = max_steps or first + _STEPS_TO_TRY
+    for step in (first, (first + total_steps) // 2, total_steps - 1):
+        if first <= step < total_steps:  # else it is never asked
+            _own_rate(config, step, total_steps)
 
 
 def decay_start(config: OptimizerConfig, total_steps: int) -> int | None:
