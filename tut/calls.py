@@ -34,7 +34,7 @@ from tut.config import Config
 from tut.console import as_override
 from tut.errors import TutError
 from tut.splits import EVALUATED, Split
-from tut.tracking.record import Record
+from tut.tracking.record import Record, Status
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -121,13 +121,14 @@ def sweep(overrides: str | Sequence[str], folder: Path | str | None = None) -> "
         folder: where it is recorded; the same folder again does what is missing. None is a new one under `multirun`.
 
     Raises:
-        TutError: the line with which the command ended.
+        TutError: the line with which the command ended, or the first failure of a run.
     """
     from tut.report import load
+    from tut.sweep.display import NOT_FINISHED
 
     where = _folder(folder, "multirun")
     words = ["-m", *_overrides(overrides, "hydra.sweep.dir"), as_override("hydra.sweep.dir", str(where))]
-    last = ""
+    last, is_unfinished = "", False
     # A session of its own: what interrupts a notebook goes to all of its processes, and is passed on once.
     started = [sys.executable, "-u", "-m", "tut.train", *words]
     plain = {name: value for name, value in os.environ.items() if name not in _AS_ON_A_TERMINAL}
@@ -139,20 +140,46 @@ def sweep(overrides: str | Sequence[str], folder: Path | str | None = None) -> "
             for line in process.stdout:
                 print(line, end="", flush=True)
                 last = line.strip().removeprefix("tut: ") if line.startswith("tut: ") else last
+                is_unfinished = is_unfinished or line.strip() == NOT_FINISHED
         except BaseException:
             process.send_signal(signal.SIGINT)
             process.wait()
             raise
     if process.returncode:
-        raise TutError(last or f"{_command(words)}: ended with exit code {process.returncode}")
+        why = _failure(where) if is_unfinished else last
+        raise TutError(why or f"{_command(words)}: ended with exit code {process.returncode}")
     return load(where) if any(where.rglob("state.json")) else None
 
 
+def _failure(sweep: Path) -> str:
+    """Return the first stage of a sweep that has failed by itself, with why."""
+    from tut.sweep.folder import SweepFolder
+
+    folder = SweepFolder(sweep)
+    for task in folder.tasks():
+        outcome = folder.outcome(task.name)
+        if outcome["status"] in (Status.FAILED, Status.KILLED, Status.STOPPED):
+            return f"{task.title}: {outcome['error'] or outcome['status']}"
+    return ""
+
+
 def _overrides(typed: str | Sequence[str], key: str) -> list[str]:
-    words = shlex.split(typed) if isinstance(typed, str) else list(typed)
+    words = _words(typed)
     for word in words:
         if word.startswith(f"{key}="):
             raise TutError(f"{word}: give it as folder={word.partition('=')[2]!r}")
+    return words
+
+
+def _words(typed: str | Sequence[str]) -> list[str]:
+    """Return overrides one by one. Python does not look at types, and whoever calls may have others in mind."""
+    try:
+        words = shlex.split(typed) if isinstance(typed, str) else [*typed]
+    except (TypeError, ValueError) as error:  # no sequence; an open quote
+        raise TutError(f"{typed!r}: must be overrides, such as 'seed=1 untie.epoch=5': {error}") from error
+    for word in words:
+        if not isinstance(word, str):
+            raise TutError(f"{word!r}: must be an override, such as 'seed=1'")
     return words
 
 
@@ -163,7 +190,7 @@ def _config(overrides: list[str]) -> Config:
     asked.overrides = normalise(asked.overrides)
     if asked.multirun or "hydra.mode=MULTIRUN" in asked.overrides:
         raise TutError(f"{' '.join(overrides)}: is a sweep; call tut.sweep")
-    ((config, _),) = configs_of(asked)
+    ((config, _),) = configs_of(asked, for_a_sweep="call tut.sweep")
     return config
 
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 VERSION = f"TUT {__version__}"
 """What every command answers to --version."""
 _WIDTH_OF_A_FILE = 160  # columns
+_typed: list[str] = []
+"""See `remember_typed`; empty where nothing was remembered."""
 
 
 def console() -> "Console":
@@ -105,6 +107,11 @@ def remark(line: str) -> None:
     print(f"tut: {line}", file=sys.stderr)
 
 
+def remember_typed(words: list[str]) -> None:
+    """Keep the arguments as a person has typed them, where `sys.argv` is to have what they mean."""
+    _typed[:] = words
+
+
 def command_to_go_on(key: str, folder: Path | str) -> str:
     """Return the command line to type to go on with a run or a sweep that was stopped.
 
@@ -114,14 +121,14 @@ def command_to_go_on(key: str, folder: Path | str) -> str:
         key: the key that names the folder: `hydra.run.dir` or `hydra.sweep.dir`.
         folder: its value.
     """
-    words = [word for word in sys.argv[1:] if word.lstrip("+").partition("=")[0] != key]
+    words = [word for word in _typed or sys.argv[1:] if word.lstrip("+").partition("=")[0] != key]
     kept = [word for word in words if word.lstrip("+") != "resume=never"]
     return shlex.join([*_program(), *kept, as_override(key, str(folder))])
 
 
 def command_line() -> str:
     """Return the command line that this process was started with."""
-    return shlex.join([*_program(), *sys.argv[1:]])
+    return shlex.join([*_program(), *(_typed or sys.argv[1:])])
 
 
 def as_override(key: str, text: str) -> str:

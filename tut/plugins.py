@@ -57,7 +57,8 @@ def schedule(name: str) -> Callable[[_Registered], _Registered]:
     """Register a schedule for `optimizer.schedule`: a function of a step, the total of steps, and section `optimizer`.
 
     It returns the learning rate of that step, counted from 0, as a factor on `optimizer.lr`, and is asked for the steps
-    after the warmup. It may not depend on anything else, or arms would differ before they part.
+    after the warmup. It may not depend on anything else, or arms would differ before they part. It is tried before
+    anything is computed, and has to give a rate for any total.
     """
     return _into(SCHEDULES, "optimizer.schedule", name)
 

@@ -28,7 +28,7 @@ with ExitStack() as for_whoever_waits:
     from tut.cli.hydra_versions import MAIN
     from tut.cli.preflight import preflight
     from tut.config import Config
-    from tut.console import command_to_go_on, complain, ends_for_people
+    from tut.console import command_to_go_on, complain, ends_for_people, remember_typed
     from tut.errors import TutError
     from tut.system.background import work_dropped_at_exit
     from tut.system.files import remove_if_only
@@ -85,6 +85,7 @@ def main() -> None:
         follow()
     outlive_readers()
     register_schema()
+    remember_typed(sys.argv[1:])
     sys.argv[1:] = preflight(sys.argv[1:])
     _task()
 

@@ -10,8 +10,12 @@ from pathlib import Path
 import pytest
 from conftest import command, rows
 
+import tut
 from tut import plugins
+from tut.config import OptimizerConfig
+from tut.errors import TutError
 from tut.sweep.backends import slurm_submission
+from tut.training.optimizer import check_schedule, learning_rate
 
 TRAIN = "tut.train"
 OWN = Path(__file__).with_name("own")
@@ -102,6 +106,48 @@ def test_what_is_refused_before_anything_is_computed(typed: str, said: str, here
     assert said in done.stderr
     assert done.stderr.count("\n") == 1
     assert not (here / "outputs").exists()
+
+
+BAD_SCHEDULES = """
+import numpy as np
+from tut import plugins
+
+plugins.schedule("takes_two")(lambda step, total_steps: 1.0)
+plugins.schedule("none")(lambda step, total_steps, config: None)
+plugins.schedule("not_a_number")(lambda step, total_steps, config: float("nan"))
+plugins.schedule("below")(lambda step, total_steps, config: 0.4 - step / total_steps)
+plugins.schedule("at_the_end")(lambda step, total_steps, config: 1 / (total_steps - 1 - step))
+plugins.schedule("several")(lambda step, total_steps, config: np.ones(2))
+plugins.schedule("of_numpy")(lambda step, total_steps, config: np.float32(0.5))
+"""
+
+
+def test_a_schedule_is_tried_before_anything_is_computed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "bad_schedules.py").write_text(BAD_SCHEDULES)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    before = dict(plugins.SCHEDULES)
+    try:
+        for typed, said in (
+            ("takes_two", "fails at step 0: TypeError: .* takes 2 positional arguments but 3 were given$"),
+            ("none", "gives None at step 0; must be a finite number, at least 0$"),
+            ("not_a_number", "gives nan at step 0; must be"),
+            ("below trainer.max_steps=6 untie.step=2", "gives -0.0.* at step 3; must be"),
+            ("at_the_end trainer.max_steps=6 untie.step=2", "fails at step 5: ZeroDivisionError: division by zero$"),
+            ("at_the_end optimizer.warmup_steps=9", "fails at step 1008: ZeroDivisionError"),
+            ("several", r"gives array\(\[1., 1.\]\) at step 0; must be"),
+        ):
+            name, *words = typed.split()
+            with pytest.raises(TutError, match=f"^optimizer.schedule={name}: {said}"):
+                tut.run(["plugins=[bad_schedules]", f"optimizer.schedule={name}", *words], folder="run")
+        assert not (tmp_path / "run").exists()
+        settings = OptimizerConfig(schedule="of_numpy", lr=0.5)
+        check_schedule(settings, None)
+        assert learning_rate(settings, 3, 9) == 0.25
+        check_schedule(OptimizerConfig(schedule="none", warmup_steps=9), 9)  # it is never asked
+    finally:
+        plugins.SCHEDULES.clear()
+        plugins.SCHEDULES.update(before)
 
 
 def test_what_belongs_to_a_plugin_and_goes_with_a_job(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

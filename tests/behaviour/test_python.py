@@ -62,7 +62,12 @@ def test_the_page_about_it_as_a_notebook(tmp_path: Path) -> None:
 def test_what_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for words, said in (
-        (["untie.step=2,never"], "several values make a sweep"),
+        (["untie.step=2,never"], "^untie.step=2,never: several values make a sweep; call tut.sweep$"),
+        ("data.files=a,b.txt", "several values make a sweep; call tut.sweep; as one text, it is"),
+        (5, "^5: must be overrides, such as"),
+        (None, "^None: must be overrides, such as"),
+        (["seed=1", 3], "^3: must be an override, such as"),
+        ("data.files='a b", "must be overrides, such as .*: No closing quotation$"),
         (["-m", "untie.step=2"], "is a sweep; call tut.sweep"),
         ("+sweeps=demo", "is a sweep; call tut.sweep"),
         (["untie.epoc=3"], "did you mean 'untie.epoch'?"),

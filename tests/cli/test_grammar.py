@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 
 from tut.cli.grammar import parse_overrides, readable
 from tut.cli.shorthands import idle, normalise
-from tut.console import as_override, command_to_go_on
+from tut.console import as_override, command_to_go_on, remember_typed
 from tut.errors import TutError
 from tut.system.files import home
 
@@ -158,6 +158,14 @@ def test_a_command_to_go_on_can_be_pasted(folder: str, monkeypatch: pytest.Monke
     assert words[-3:] == ["-m", "seed=0,1", "data.files='~/ä b.txt'"]
     assert normalise([last]) == [last]
     assert OmegaConf.create({"dir": read(last).value()})["dir"] == folder
+
+
+@pytest.mark.parametrize("typed", ["+sweeps=demo", "untie=start untie.step=3,4", "model.pretrained=x seed=0"])
+def test_a_command_to_go_on_has_nothing_that_was_not_typed(typed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tut.console._typed", [])
+    monkeypatch.setattr("sys.argv", ["tut-train", *normalise(typed.split())])
+    remember_typed(typed.split())
+    assert command_to_go_on("hydra.sweep.dir", "x").endswith(f" {typed} hydra.sweep.dir=x")
 
 
 def test_a_command_to_go_on_names_the_app_that_was_started(tmp_path: Path) -> None:

@@ -115,6 +115,17 @@ def test_every_optimizer_of_torch_trains_tied_as_shared_and_unties_or_is_refused
         assert torch.isfinite(parted.output).all()
 
 
+def test_of_the_optimizers_to_choose_from_none_is_always_refused() -> None:
+    for typed, near in (("NAdm", "NAdam"), ("ADAGRAD", "Adagrad"), ("muonn", "muon")):
+        with pytest.raises(TutError, match=f"^optimizer.name={typed}: .*; did you mean '{near}'[?]$") as refused:
+            check_optimizer(OptimizerConfig(name=typed), TrainerConfig())
+    named = str(refused.value).partition("choose from ")[2].partition(";")[0].split(", ")
+    assert {"adamw", "sgd", "muon", "NAdam", "Adafactor", "Rprop"} <= {*named}
+    assert not {"LBFGS", "SparseAdam", "AdamW"} & {*named}
+    for name in named:
+        check_optimizer(OptimizerConfig(name=name, weight_decay=0.0), TrainerConfig())
+
+
 def train(model, optimizers, step: int) -> None:
     ids = torch.arange(3 + step, 11 + step)[None]
     torch.nn.functional.cross_entropy(model(input_ids=ids).logits[0], ids[0].flip(0)).backward()

@@ -3,9 +3,10 @@
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import fields, is_dataclass
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl  # private; see tut.cli.preflight
+from hydra.core.object_type import ObjectType
 from hydra.errors import HydraException
 from hydra.plugins.completion_plugin import DefaultCompletionPlugin
 from omegaconf.errors import OmegaConfBaseException
@@ -37,8 +38,31 @@ def _offers(word: str, others: list[str], loader: ConfigLoaderImpl, config_name:
     before, comma, typed = typed.rpartition(",")  # in a sweep, of several values the last one
     values = [f"{key}={before}{comma}{value}" for value in values_of(key) if value.startswith(typed)] if equals else []
     found = DefaultCompletionPlugin(loader)._query(config_name, " ".join(["-m", *others, word]))
-    named = [f"+{offer}" if offer.startswith("sweeps=") else offer for offer in found]
+    named = [_as_typed(offer, loader) for offer in found if not _is_no_override(offer)]
     return sorted({*values, *named})
+
+
+def _is_no_override(offer: str) -> bool:
+    """Return whether Hydra offers what cannot be typed: a key of its own, a section as a value, parts of a list."""
+    key, _, value = offer.partition("=")
+    section, _, leaf = key.rstrip(".").rpartition(".")
+    return leaf.startswith("_") or value.endswith(("=", ".")) or _is_list(section)
+
+
+def _as_typed(offer: str, loader: ConfigLoaderImpl) -> str:
+    """Return an offer as it is to be typed: of groups that have others within them, Hydra gives the bare name."""
+    if offer == "hydra":
+        return "hydra/"
+    if offer.startswith("sweeps="):
+        return f"+{offer}"
+    if offer.endswith(".") and _is_list(offer[:-1]):
+        return f"{offer[:-1]}="
+    return f"{offer}=" if loader.repository.get_group_options(offer, ObjectType.CONFIG) else offer
+
+
+def _is_list(key: str) -> bool:
+    kind = type_of(key)
+    return list in (get_origin(kind), *map(get_origin, get_args(kind)))
 
 
 def values_of(key: str) -> Collection[str]:

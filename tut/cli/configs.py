@@ -96,8 +96,13 @@ def searched(asked: Namespace) -> list[str]:
     return [f"hydra.searchpath=[file://{Path(asked.config_dir).absolute()}]"] if asked.config_dir else []
 
 
-def configs_of(asked: Namespace) -> Iterator[tuple[Config, type[LauncherConfig] | None]]:
-    """Yield the config of every run that a command line asks for, and the launcher of TUT's that is to start it."""
+def configs_of(
+    asked: Namespace, for_a_sweep: str = "start it with -m"
+) -> Iterator[tuple[Config, type[LauncherConfig] | None]]:
+    """Yield the config of every run that a command line asks for, and the launcher of TUT's that is to start it.
+
+    `for_a_sweep` is what to say to whoever has typed several values where one run was asked for.
+    """
     name, extra = name_of(asked), searched(asked)
     with config_loader(asked) as loader:
         overrides = parse_overrides(asked.overrides, loader)
@@ -114,7 +119,7 @@ def configs_of(asked: Namespace) -> Iterator[tuple[Config, type[LauncherConfig] 
             base = loader.load_configuration(name, [*asked.overrides, *extra], run_mode=mode)
         is_sweep = asked.multirun or base.hydra.mode == RunMode.MULTIRUN
         if several and not is_sweep:
-            raise _no_sweep(several[0], loader)
+            raise _no_sweep(several[0], loader, for_a_sweep)
         check_hydra(base)
         if not is_sweep:
             if not only_shows(asked):
@@ -168,13 +173,13 @@ def _check_apart(runs: list[tuple[str, Path]]) -> None:
     check_apart(runs)
 
 
-def _no_sweep(override: Override, loader: ConfigLoaderImpl) -> TutError:
+def _no_sweep(override: Override, loader: ConfigLoaderImpl, for_a_sweep: str) -> TutError:
     line = str(override.input_line)
     is_group = loader.repository.group_exists(override.key_or_group)
     is_simple = not is_group and override.value_type == ValueType.SIMPLE_CHOICE_SWEEP and not {"'", '"'} & {*line}
     form = quoted_form(line) if is_simple else None
     as_text = "" if form is None else f"; as one text, it is {form}"
-    return TutError(f"{line}: several values make a sweep; start it with -m{as_text}")
+    return TutError(f"{line}: several values make a sweep; {for_a_sweep}{as_text}")
 
 
 def _launcher(overrides: list[Override]) -> str:

@@ -9,6 +9,7 @@ from tut.cli.grammar import parse_overrides
 from tut.cli.overrides import examples
 from tut.errors import TutError
 from tut.sweep.composition import plain
+from tut.sweep.hydra_jobs import is_listed
 from tut.system.imports import heavy_imports
 
 
@@ -44,4 +45,4 @@ def decides_seeds(base: DictConfig) -> bool:
 
 def chooses_values(base: DictConfig) -> bool:
     """Return whether the sweeper chooses values as it goes, so that only examples of its runs are known before."""
-    return not (decides_seeds(base) or str(base.hydra.sweeper._target_).endswith("BasicSweeper"))
+    return not (decides_seeds(base) or is_listed(base))

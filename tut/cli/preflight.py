@@ -91,6 +91,7 @@ def check(config: Config, launcher: type[LauncherConfig] | None, passed: set[str
         from tut.model.precision import check_precision
         from tut.system.device import check_hardware
         from tut.tracking.tracker import check_trackers
+        from tut.training.optimizer import check_schedule
         from tut.training.optimizer_trial import check_optimizer
         from tut.training.scoring import check_metrics
 
@@ -100,6 +101,7 @@ def check(config: Config, launcher: type[LauncherConfig] | None, passed: set[str
         (check_source, [config.data]),
         (check_folder, ["data.tokenizer", config.data.tokenizer]),
         (check_optimizer, [config.optimizer, config.trainer]),
+        (check_schedule, [config.optimizer, config.trainer.max_steps]),
         (check_origin, [config.model, config.plugins]),
         (check_metrics, [config.plugins]),
         (check_model, [config.model, config.objective, config.data]),

@@ -7,6 +7,7 @@ into the sweep's record of looks.
 """
 
 import logging
+import sys
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -24,6 +25,7 @@ from tut.report.look_record import add_look
 from tut.report.looks import Plan
 from tut.report.results import Results
 from tut.report.summary import report_on
+from tut.sweep.hydra_jobs import Failed
 from tut.tracking.record import Record
 from tut.words import counted
 
@@ -126,11 +128,13 @@ def decide(launcher: Launcher, arms: Sequence[Sequence[str]], plan: Plan, folder
 
 
 def _end_if_failed(results: Sequence[JobReturn]) -> None:
-    """Raise what a run failed with, unless it has diverged: that is a result, with which the comparison deals."""
+    """End if a run has failed, unless it has diverged: that is a result, with which the comparison deals."""
     for one in results:
         diverged = one.status == JobStatus.FAILED and Record(_folder_of(one)).state.get("diverged", False)
+        if isinstance(one, Failed) and not diverged:
+            sys.exit(1)  # all is said; of an exception Hydra would say more
         if not diverged:
-            _ = one.return_value
+            _ = one.return_value  # of another launcher, which raises what it failed with
 
 
 def _folder_of(job: JobReturn) -> Path:

@@ -26,6 +26,8 @@ from tut.words import clock
 
 log = logging.getLogger(__name__)
 
+NOT_FINISHED = "not finished:"
+"""The line before the stages that have failed."""
 _SECONDS_BETWEEN_LINES = 30.0
 _SECONDS_BETWEEN_LOOKS = 1.0  # at the rows of stages
 _MOST_IN_A_LINE = 8  # running stages
@@ -109,7 +111,7 @@ def print_failures(folder: SweepFolder, failed: Sequence[Task], command: str) ->
     def say(line: str, style: str = "") -> None:
         printer.print(Text(line, style), soft_wrap=True)  # whole, so that a path can be copied
 
-    say("not finished:", "bold")
+    say(NOT_FINISHED, "bold")
     for task in failed:
         outcome = folder.outcome(task.name)
         why = f": {outcome['error']}" if outcome["error"] else ""

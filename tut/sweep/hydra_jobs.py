@@ -32,6 +32,14 @@ class Failed(JobReturn):
         self._return_value = value
 
 
+def is_listed(config: DictConfig) -> bool:
+    """Return whether the runs of a sweep are those that were typed, by Hydra's own sweeper: others choose as they go.
+
+    That sweeper does nothing with a failure but to end by it.
+    """
+    return str(config.hydra.sweeper._target_).endswith("BasicSweeper")
+
+
 def labels(job_overrides: Sequence[Sequence[str]], typed: Sequence[str], first: int = 0) -> list[str]:
     """Return for each job what a person calls it: the overrides in which it differs from other jobs, or its number.
 

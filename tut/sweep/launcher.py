@@ -41,7 +41,7 @@ from tut.sweep.composition import Composer, be_current, plain
 from tut.sweep.config import LauncherConfig, check_settings
 from tut.sweep.display import print_failures
 from tut.sweep.folder import SweepFolder, check_apart
-from tut.sweep.hydra_jobs import labels, pack, result
+from tut.sweep.hydra_jobs import is_listed, labels, pack, result
 from tut.sweep.index import write_index
 from tut.sweep.lineage import paths_of
 from tut.sweep.plan import Priority, Stage, plan
@@ -64,7 +64,7 @@ log = logging.getLogger(__name__)
 
 
 class Unfinished(CompactHydraException):
-    """Some runs of a sweep are not finished. Hydra prints its text and exits with code 1."""
+    """A run is not finished, which a sweeper that searches may bear. If not, Hydra prints the text; exit code 1."""
 
 
 @seldom_collected()
@@ -121,6 +121,8 @@ def launch(
                 _say_where(todo)
             outcomes = _carry_out(todo, settings, context, folder, backend, command, tracked, stop)
             stop.obey()  # a sweeper that searches would go on
+            if is_listed(config) and not all(map(_is_well, outcomes.values())):
+                sys.exit(1)  # all is said; of an exception Hydra would say more
             return _results(todo, outcomes)
     except (TutError, OSError) as error:
         _leave_nothing(Path(config.hydra.sweep.dir))

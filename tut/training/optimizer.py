@@ -6,6 +6,7 @@ For a schedule or an optimizer of your own, see `tut.plugins`. Up to where a sch
 
 import math
 from collections.abc import Callable
+from numbers import Real
 from typing import Any
 
 import torch
@@ -15,8 +16,12 @@ from transformers import PreTrainedModel
 
 from tut import plugins
 from tut.config import Config, OptimizerConfig
-from tut.errors import TutError, did_you_mean
+from tut.errors import TutError, one_line
 from tut.tying import TiedPair
+
+OWN: dict[str, type[Optimizer]] = {"adamw": AdamW, "sgd": SGD, "muon": Muon}
+"""The classes of torch that go by a name of TUT's, with defaults of its own."""
+_STEPS_TO_TRY = 1000
 
 
 def build_optimizers(config: OptimizerConfig, model: PreTrainedModel, pair: TiedPair) -> list[Optimizer]:
@@ -46,7 +51,7 @@ def make(
     if config.name == "sgd":
         return [SGD(groups, lr=config.lr, momentum=config.momentum, **own)]
     if config.name != "muon":
-        return [class_of(config.name)(groups, lr=config.lr, **own)]
+        return [classes()[config.name](groups, lr=config.lr, **own)]
     hidden = [group for group in groups if group["role"] == "hidden"]
     rest = [group for group in groups if group["role"] != "hidden"]
     # With this adjustment an update has the size of AdamW's, so that one learning rate serves both
@@ -56,31 +61,21 @@ def make(
     return [muon, AdamW(rest, **adamw)]
 
 
-def class_of(name: str) -> Callable[..., Optimizer]:
-    """Return the class of optimizers that a config names; of `muon`, that of the hidden matrices.
+def classes() -> dict[str, Callable[..., Optimizer]]:
+    """Return the classes of optimizers by what a config calls them; of `muon`, that of the hidden matrices.
 
-    Raises:
-        TutError: there is none.
+    These are TUT's own, those of plugins, and the others of torch, of which some cannot train a tied model: see
+    `tut.training.optimizer_trial`.
     """
-    classes = {"adamw": AdamW, "sgd": SGD, "muon": Muon}
-    if name in classes:
-        return classes[name]
-    if name in plugins.OPTIMIZERS:
-        return plugins.OPTIMIZERS[name]
     others = {
-        other: kind
-        for other, kind in vars(torch.optim).items()
+        name: kind
+        for name, kind in vars(torch.optim).items()
         if isinstance(kind, type) and issubclass(kind, Optimizer) and kind is not Optimizer
     }
-    for own, kind in classes.items():
-        if others.pop(kind.__name__) and name == kind.__name__:
-            raise TutError(f"optimizer.name={name}: write {own}")
-    if name in others:
-        return others[name]
-    there = [*classes, *plugins.OPTIMIZERS, *others]
-    alike = [other for other in there if other.lower() == name.lower()]
-    near = f"; did you mean '{alike[0]}'?" if alike else did_you_mean(name, there)
-    raise TutError(f"optimizer.name={name}: choose from {', '.join(there)}{near}")
+    for kind in OWN.values():
+        del others[kind.__name__]
+    in_order = OWN | plugins.OPTIMIZERS | others
+    return in_order | plugins.OPTIMIZERS | OWN  # a name that two have is the first one's
 
 
 def set_by_keys(name: str) -> tuple[str, ...]:
@@ -154,12 +149,32 @@ def learning_rate(config: OptimizerConfig, step: int, total_steps: int) -> float
 
 def _own_rate(config: OptimizerConfig, step: int, total_steps: int) -> float:
     """Return the learning rate of a step by a schedule that a plugin has registered."""
-    factor = plugins.SCHEDULES[config.schedule](step, total_steps, config)
-    if not isinstance(factor, int | float) or not 0 <= factor < math.inf:
-        raise TutError(
-            f"optimizer.schedule={config.schedule}: gives {factor!r} at step {step}; must be a number, at least 0"
-        )
-    return config.lr * factor
+    said = f"optimizer.schedule={config.schedule}"
+    try:
+        factor = plugins.SCHEDULES[config.schedule](step, total_steps, config)
+        is_rate = isinstance(factor, Real) and 0 <= float(factor) < math.inf
+    except Exception as error:  # whatever is wrong in there, its author can mend it
+        raise TutError(f"{said}: fails at step {step}: {type(error).__name__}: {one_line(error)}") from error
+    if not is_rate:
+        raise TutError(f"{said}: gives {factor!r} at step {step}; must be a finite number, at least 0")
+    return config.lr * float(factor)
+
+
+def check_schedule(config: OptimizerConfig, max_steps: int | None) -> None:
+    """Check that a schedule that a plugin has registered gives learning rates: for its first step, a middle and a last.
+
+    Where epochs decide the length, which the data has to tell, a made-up length stands for it.
+
+    Raises:
+        TutError: it does not.
+    """
+    if config.schedule not in plugins.SCHEDULES:
+        return
+    first = config.warmup_steps
+    total_steps = max_steps or first + _STEPS_TO_TRY
+    for step in (first, (first + total_steps) // 2, total_steps - 1):
+        if first <= step < total_steps:  # else it is never asked
+            _own_rate(config, step, total_steps)
 
 
 def decay_start(config: OptimizerConfig, total_steps: int) -> int | None:

@@ -10,16 +10,18 @@ What is asked of it is that it does what the method and a run's checkpoints rest
 import inspect
 import io
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from tut import plugins
 from tut.config import OptimizerConfig, TrainerConfig
 from tut.errors import TutError, did_you_mean, key_to_blame, one_line
 from tut.optimizer_state import hand_over
-from tut.training.optimizer import class_of, make, set_by_keys
+from tut.training.optimizer import OWN, classes, make, set_by_keys
 
 _ROWS, _WIDTH = 6, 4
 _STEPS = 3
@@ -31,7 +33,8 @@ def check_optimizer(config: OptimizerConfig, trainer: TrainerConfig) -> None:
     Raises:
         TutError: there is none of that name, or it does not take its arguments, or cannot do that.
     """
-    kind = class_of(config.name)
+    _check_name(config.name)
+    kind = classes()[config.name]
     _check_arguments(config, kind)
     name = f"optimizer.name={config.name}"
     _try(lambda: _Trial(config), config, f"{name}: it says")
@@ -51,6 +54,27 @@ def check_optimizer(config: OptimizerConfig, trainer: TrainerConfig) -> None:
         raise TutError(
             f"{name}: its state is not of its parameters' shapes, as trainer.sharding=fsdp needs; choose ddp"
         )
+
+
+def _check_name(name: str) -> None:
+    there = classes()
+    if name in there:
+        return
+    for own, kind in OWN.items():
+        if name == kind.__name__:
+            raise TutError(f"optimizer.name={name}: write {own}")
+    able = [other for other in there if other in OWN or _can_train(other)]
+    alike = [other for other in able if other.lower() == name.lower()]
+    near = f"; did you mean '{alike[0]}'?" if alike else did_you_mean(name, able)
+    raise TutError(f"optimizer.name={name}: choose from {', '.join(able)}{near}")
+
+
+def _can_train(name: str) -> bool:
+    """Return whether an optimizer passes with its defaults. What needs arguments, as one of a plugin may, might."""
+    with suppress(TutError):
+        check_optimizer(OptimizerConfig(name=name, weight_decay=0.0), TrainerConfig())
+        return True
+    return name in plugins.OPTIMIZERS
 
 
 def _check_arguments(config: OptimizerConfig, kind: Callable[..., Optimizer]) -> None:

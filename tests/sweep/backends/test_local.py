@@ -16,6 +16,7 @@ from conftest import PATIENCE, assert_same_run, make_config
 from small_sweeps import TINY, kill_everything, outcomes, start, steps_trained, sweep, tasks, wait_for_rows
 
 import tut.report
+from tut import calls
 from tut.cli.preflight import preflight
 from tut.errors import TutError
 from tut.sweep.backends import stage_process
@@ -231,6 +232,10 @@ def test_what_depends_on_a_failed_stage_is_skipped_and_named(tmp_path: Path) -> 
     for arm in ("null", "8", "16"):
         assert f"optimizer.lr=1e+30 untie.step={arm}" in table
     assert "the stage before it is not finished: trunk of 3 runs with optimizer.lr=1e+30" in table
+    assert "HYDRA_FULL_ERROR" not in said and "\ntut: " not in said
+    *_, last = [line for line in said.splitlines() if line.startswith("to train")]
+    assert f"{' '.join(words[-2:])} " in last and "untie.epoch" not in last and "hydra.mode" not in last
+    assert calls._failure(tmp_path / "sweep").startswith("trunk of 3 runs with optimizer.lr=1e+30: the loss is ")
 
 
 def test_a_stage_that_others_stop_is_a_failure(tmp_path: Path) -> None:
