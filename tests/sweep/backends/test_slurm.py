@@ -178,7 +178,7 @@ def test_a_failed_parent_a_cancelled_branch_and_the_rest(trained: Run, tmp_path:
     assert "2 skipped" in shown
     said = sweep(*words, WAIT, home=home, folder=folder, code=1)
     assert "the loss is" in said
-    assert said.count(": skipped: the stage before it") == 2
+    assert said.count(": skipped: the stage before it") == 2 + 2  # in the log, and at the end
     assert len(list(folder.glob("*/final"))) == 2
     again = {task.label: str(task.job) for task in tasks(folder).values()}
     same = {label for label, job in again.items() if jobs[label] == job}
@@ -327,7 +327,7 @@ def test_what_slurm_says_is_shown(tmp_path: Path) -> None:
     assert f"failed: its job {job} is FAILED (NonZeroExitCode)" in said
     assert "no module cuda" in said
     assert "srun: command not found" in said
-    assert said.count(": skipped: the stage before it is not finished") == 2
+    assert said.count(": skipped: the stage before it is not finished") == 2 + 2  # in the log, and at the end
     shown = status(cheap, home)
     assert f"failed: its job {job} is FAILED (NonZeroExitCode), see {cheap}/slurm/{job}_0_log.out" in shown
     assert "1 failed, 2 skipped" in shown
