@@ -87,8 +87,8 @@ def train(words: list[str], folder: Path) -> None:
     if any(word.startswith(("+sweeps=", "seed=range")) for word in words):
         extra = ["hydra.launcher.dry_run=true"]  # hours of training
         extra += SHORT_MADE_UP if "+sweeps=alignment" in words else []
-    elif "seed=0,1,2" in words:
-        extra = [*extra, "seed=0,1"]  # the third seed is more of the same
+    elif {"seed=0,1", "seed=0,1,2"} & {*words}:
+        extra = [*extra, "seed=0"]  # the other seeds are more of the same
     done = command("tut.train", *words, *([] if "--help" in words else extra), cwd=folder)
     if "trainer.nodes=2" in words:  # the other machine is not here
         assert "start it on each of the machines: torchrun --nnodes=2 --nproc-per-node=8" in done.stderr
