@@ -12,9 +12,9 @@ from tut.config import Config
 from tut.console import as_override, complain
 from tut.errors import TutError
 from tut.system.files import Busy, make_new, only_one, why_not_writable
-from tut.tracking.record import PARTS_OF_A_RUN, Record, Status
+from tut.tracking.record import LINKS_OF_A_SWEEP, PARTS_OF_A_RUN, Record, Status
 
-_PARTS_OF_A_SWEEP = ("stages", "report", "code", "slurm", "arms")
+_PARTS_OF_A_SWEEP = ("stages", "report", "code", "slurm", LINKS_OF_A_SWEEP)
 _TO_THE_SECOND = re.compile(r"\$\{now:[^}]*%[SsTXc]")
 
 

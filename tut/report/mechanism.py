@@ -1,10 +1,12 @@
 """The figures of what becomes of the two matrices: drawn from the tables that `python -m tut.diagnose` has written."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tut.report.arms import Arm
@@ -60,6 +62,18 @@ def _of(table: pd.DataFrame, arm: Arm) -> pd.DataFrame:
     return table[(table["setting"] == arm.setting) & (table["arm"] == arm.name)]
 
 
+def _diagnosed(table: pd.DataFrame, comparisons: Comparisons) -> list[Arm]:
+    """Return the arms that a table has anything of."""
+    return [arm for arm in comparisons.arms if len(_of(table, arm))]
+
+
+def _finished(figure: Figure, axes: Sequence[Axes]) -> Figure:
+    """Return a figure of panels with its labels in line, and a legend for all of them."""
+    figure.align_ylabels()
+    add_legend(figure, axes[0])
+    return figure
+
+
 def _seeds(table: pd.DataFrame) -> str:
     """Say how many seeds were diagnosed: since then, a sweep may have got more."""
     return counted(table["seed"].nunique(), "seed")
@@ -69,7 +83,7 @@ def _alignment(table: pd.DataFrame, comparisons: Comparisons) -> Figure:
     """Draw over steps how well a rotation makes the tied run's matrix an untied run's E, or U, and E that run's U."""
     look = looks(comparisons)
     figure, axes = panels(1.6, 1.6, 1.6, title=f"Alignment of the tied run's matrix with E and U, {_seeds(table)}")
-    drawn = [arm for arm in comparisons.arms if len(_of(table, arm))]
+    drawn = _diagnosed(table, comparisons)
     for panel, (column, words) in zip(axes, _PAIRS.items(), strict=True):
         for arm in drawn:
             draw_line(panel, _of(table, arm), column, look[arm.label], arm.label if panel is axes[0] else None)
@@ -79,9 +93,7 @@ def _alignment(table: pd.DataFrame, comparisons: Comparisons) -> Figure:
         panel.set(ylabel=words, ylim=(0, 1.05))
     axes[-1].set_xlim(left=0)
     axes[-1].set(xlabel="step; dotted: untie points, and matrices that have nothing in common")
-    figure.align_ylabels()
-    add_legend(figure, axes[0])
-    return figure
+    return _finished(figure, axes)
 
 
 def _norms(table: pd.DataFrame, comparisons: Comparisons) -> Figure:
@@ -91,7 +103,7 @@ def _norms(table: pd.DataFrame, comparisons: Comparisons) -> Figure:
     axes[1].sharey(axes[0])
     named = table.drop_duplicates("number").set_index("number").sort_index()
     place = {number: index for index, number in enumerate(named.index)}
-    drawn = [arm for arm in comparisons.arms if len(_of(table, arm))]
+    drawn = _diagnosed(table, comparisons)
     shifts = np.linspace(-0.3, 0.3, len(drawn)) if len(drawn) > 1 else np.zeros(1)
     for panel, matrix in zip(axes, _MATRICES, strict=True):
         for shift, arm in zip(shifts, drawn, strict=True):
@@ -103,9 +115,7 @@ def _norms(table: pd.DataFrame, comparisons: Comparisons) -> Figure:
     names = [f"{bucket.bucket}\n({bucket.tokens:,})" for bucket in named.itertuples()]
     axes[-1].set_xticks(list(place.values()), names, fontsize=9)
     axes[-1].set(xlabel="occurrences of the token in the training text (tokens of such)")
-    figure.align_ylabels()
-    add_legend(figure, axes[0])
-    return figure
+    return _finished(figure, axes)
 
 
 def _spectrum(table: pd.DataFrame, comparisons: Comparisons) -> Figure:
@@ -114,7 +124,7 @@ def _spectrum(table: pd.DataFrame, comparisons: Comparisons) -> Figure:
     figure, axes = panels(1.9, 1.9, title=f"Singular values of E and U at the end, {_seeds(table)}")
     axes[1].sharey(axes[0])
     ranked = table.rename(columns={"number": "step"})  # what runs from left to right
-    drawn = [arm for arm in comparisons.arms if len(_of(table, arm))]
+    drawn = _diagnosed(table, comparisons)
     for panel, matrix in zip(axes, _MATRICES, strict=True):
         of_matrix = ranked[ranked["matrix"] == matrix]
         for arm in drawn:
@@ -122,6 +132,4 @@ def _spectrum(table: pd.DataFrame, comparisons: Comparisons) -> Figure:
         panel.set_yscale("log")
         panel.set(ylabel=f"of {matrix}")
     axes[-1].set(xlabel="number of the singular value, from the largest")
-    figure.align_ylabels()
-    add_legend(figure, axes[0])
-    return figure
+    return _finished(figure, axes)

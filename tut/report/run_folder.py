@@ -17,7 +17,7 @@ from tut.report.bits import bits_per_byte
 from tut.report.grouping import facts_of, recipe_of, setting_of
 from tut.report.planned import steps_of_its_own
 from tut.splits import EVALUATED, Split
-from tut.tracking.record import Record, Row, Status
+from tut.tracking.record import LINKS_OF_A_SWEEP, Record, Row, Status
 from tut.words import counted
 
 METRICS = ("loss", "perplexity", "acc")
@@ -63,7 +63,7 @@ def find_runs(folders: Iterable[Path]) -> list[Record]:
 
 def _is_of_links(folder: Path) -> bool:
     """Return whether a folder is that of a sweep's links to its runs. In a copy they may be runs a second time."""
-    return folder.name == "arms" and (folder.parent / "sweep.json").exists()
+    return folder.name == LINKS_OF_A_SWEEP and (folder.parent / "sweep.json").exists()
 
 
 def _is_among_links(state: Path, within: Path) -> bool:

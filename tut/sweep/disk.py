@@ -6,7 +6,7 @@ each of them. Rows and token scores are added as they mostly turn out. What is i
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,17 +120,19 @@ def check_room(todo: Todo, keep: str, sweep: Path) -> None:
     raise TutError(f"hydra.launcher.keep={keep}: there is no room: this sweep takes {asked}; set {' or '.join(ways)}")
 
 
-def taken(sweep: Path) -> str:
-    """Say how much disk a sweep's folder and the store take. A file that both have, by a link, is the store's."""
+def taken(sweep: Path, lineages: Iterable[str]) -> str:
+    """Say how much disk a sweep's folder takes, and its lineages in the store. A file of both, by a link, is theirs.
+
+    The store as a whole is not looked at: many sweeps and users may share it.
+    """
     own = 0
     for path in sweep.rglob("*"):
         with suppress(FileNotFoundError):
             about = path.lstat()
             own += about.st_size if path.is_file() and about.st_nlink == 1 else 0
-    stages = home() / "stages"
-    return (
-        f"disk: {_in_words(own)} in {os.path.relpath(sweep)}, {_in_words(size_of(stages))} in {os.path.relpath(stages)}"
-    )
+    stages = store.stages()
+    kept = sum(size_of(stages / lineage) for lineage in lineages)
+    return f"disk: {_in_words(own)} in {os.path.relpath(sweep)}, {_in_words(kept)} in {os.path.relpath(stages)}"
 
 
 def _in_words(size: int) -> str:

@@ -18,11 +18,11 @@ from tut.arm import arm_of
 from tut.errors import one_line
 from tut.sweep.todo import Run
 from tut.system.files import write_whole
+from tut.tracking.record import LINKS_OF_A_SWEEP
 
 log = logging.getLogger(__name__)
 
 _TABLE = "runs.csv"
-_LINKS = "arms"
 _COLUMNS = ("folder", "setting", "arm", "seed", "overrides")
 _MOST_BYTES = 200  # of a folder's name; file systems have room for 255
 
@@ -36,7 +36,7 @@ def write_index(sweep: Path, runs: Iterable[Run]) -> None:
         setting = " ".join(_of_setting(run.label))
         lines[folder] = [folder, setting, arm, str(run.config.seed), run.label]
         name = f"{setting} {arm}".strip()
-        _link(sweep / _LINKS / _as_folder(name) / f"seed={run.config.seed}", run.folder)
+        _link(sweep / LINKS_OF_A_SWEEP / _as_folder(name) / f"seed={run.config.seed}", run.folder)
     with write_whole(sweep / _TABLE) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([_COLUMNS, *lines.values()])
 

@@ -220,7 +220,8 @@ def _carry_out(
     stop: StopRequest,
 ) -> dict[str, Outcome]:
     """Have trained what is left, and return what became of each stage of it. Say what was not finished, and why."""
-    store.reserve(folder.path, {stage.lineage for stage in todo.plan.stages})
+    lineages = {stage.lineage for stage in todo.plan.stages}
+    store.reserve(folder.path, lineages)
     tasks = [todo.task(stage, folder) for stage in todo.plan.stages]
     with folder.planned(command, tasks, todo.steps, tracked.as_plain()):
         write_index(folder.path, [run for number, run in enumerate(todo.runs) if number not in todo.plan.same_as])
@@ -236,7 +237,7 @@ def _carry_out(
         outcomes = backend.carry_out(work, folder, stop)
     failed = [item for item in work if not _is_well(outcomes[item.name])]
     if not any(outcome.status == Status.QUEUED for outcome in outcomes.values()):
-        log.info("%s", disk.taken(folder.path))
+        log.info("%s", disk.taken(folder.path, lineages))
     if failed:
         show(folder.path)
         print_failures(folder, failed, command)

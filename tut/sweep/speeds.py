@@ -1,5 +1,6 @@
 """What a step of a run costs, as earlier ones of its kind have shown."""
 
+from functools import cached_property
 from typing import Any
 
 from tut import store
@@ -15,12 +16,15 @@ _FREE = ("seed", "data.fingerprint", "optimizer.", "tie.", "untie.", "trainer.to
 class Speeds:
     """What a step takes, by the kind of run, as the newest stages in the store have shown."""
 
-    def __init__(self) -> None:
-        self._seconds: dict[str, float] = {}
+    @cached_property
+    def _seconds(self) -> dict[str, float]:
+        """Seconds of a step by kind. The store is read when this is first asked for, if ever."""
+        seconds: dict[str, float] = {}
         for entry in store.entries():  # the oldest first
             if entry.manifest.get("step"):
                 kind = _kind(entry.manifest["determinants"], entry.manifest.get("environment", {}))
-                self._seconds[kind] = entry.manifest["seconds"] / entry.manifest["step"]
+                seconds[kind] = entry.manifest["seconds"] / entry.manifest["step"]
+        return seconds
 
     def cost(self, inputs: Inputs, steps: int) -> Cost:
         """Return what is known of the time that some optimizer steps of a run will take."""

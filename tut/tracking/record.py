@@ -19,6 +19,10 @@ PARTS_OF_A_RUN = ("checkpoints", "final", "tensorboard", "wandb")
 """The folders in a run's folder."""
 
 
+LINKS_OF_A_SWEEP = "arms"
+"""The folder in a sweep's that has links to its runs: see `tut.sweep.index`."""
+
+
 class Status(StrEnum):
     """How a run, or a stage of a sweep, stands."""
 
