@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1 \t/p' Makefile | expand -t 20
 
-demo: $(INSTALLED) ## install, then the main job: four arms on the embedded corpus, and their table (about five minutes)
+demo: $(INSTALLED) ## install, then the main job: four arms on the embedded corpus, and their table (about eight minutes)
 	$(VENV)/bin/python -m tut.train +sweeps=demo
 
 test: $(INSTALLED) ## install, then the whole test suite (about thirteen minutes on two cores)
