@@ -3,12 +3,15 @@
 import fcntl
 import os
 import pty
+import re
 import struct
 import termios
 import threading
 from collections.abc import Callable
 
 import pyte
+
+_BEFORE_ERASING = re.compile(rb"(?=\x1b\[J)")
 
 
 def unspaced(text: str) -> str:
@@ -46,12 +49,15 @@ class Terminal:
         os.close(self.writer)
 
     def follow(self, see: Callable[[list[str]], None] = lambda _: None) -> None:
-        """Draw what is written until nobody can write any more; `see` gets the screen whenever it has changed."""
+        """Draw what is written until nobody can write any more; `see` gets the screen whenever something was drawn."""
         try:
             while piece := os.read(self._reader, 2**16):
-                with self._lock:
-                    self._stream.feed(piece)
-                see(self.lines)
+                for drawn in re.split(
+                    _BEFORE_ERASING, piece
+                ):  # a frame that came and went within one piece is seen as well
+                    with self._lock:
+                        self._stream.feed(drawn)
+                    see(self.lines)
         except OSError:  # how a terminal says that the other end is gone
             pass
 

@@ -12,7 +12,7 @@ from tut.tracking.progress import progress
 
 def test_a_live_bar_on_a_terminal(tmp_path: Path) -> None:
     """Below the lines of the log, each of which is whole; in the end they alone are there."""
-    words = [*SMALL, "trainer.max_steps=12", "trainer.evaluate_every_steps=3", "untie.step=6", "hydra.run.dir=run"]
+    words = [*SMALL, "trainer.max_steps=120", "trainer.evaluate_every_steps=30", "untie.step=60", "hydra.run.dir=run"]
     terminal = Terminal(columns=80)
     process = Forked("tut.train", *words, cwd=tmp_path, terminal=terminal.writer, TERM="xterm")
     terminal.close()
@@ -20,9 +20,9 @@ def test_a_live_bar_on_a_terminal(tmp_path: Path) -> None:
     terminal.follow(seen.extend)
     process.communicate()
     assert process.returncode == 0
-    assert any(line.startswith("training   0% |") and line.endswith("| 0/12 steps") for line in seen)
+    assert any(line.startswith("training   0% |") and line.endswith("| 0/120 steps") for line in seen)
     assert any(
-        re.match(r"(un)?tied: +\d+% .*\d+/12 steps, \S+ left, loss \d\.\d+, [\d,]+ tokens/s$", line) for line in seen
+        re.match(r"(un)?tied: +\d+% .*\d+/120 steps, \S+ left, loss \d\.\d+, [\d,]+ tokens/s$", line) for line in seen
     )
     shown = unspaced("".join(terminal.all_lines))
     (log,) = (tmp_path / "run").glob("*.log")
