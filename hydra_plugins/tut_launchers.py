@@ -17,6 +17,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from tut.cli.hydra_versions import REPLACE
+from tut.cli.shorthands import set_or_added
 from tut.sweep.config import SETTINGS, LauncherConfig, LocalConfig, SlurmConfig
 from tut.system.counting import under_way
 
@@ -39,10 +40,17 @@ class _StageLauncher(Launcher):
 
 
 class BasicSweeper(basic_sweeper.BasicSweeper):
-    """Hydra's own, which does not compose each run once more to see whether that can be done: `tut.cli` has done so."""
+    """Hydra's own, but for two things.
+
+    It does not compose each run once more to see whether that can be done: `tut.cli` has done so. And what is typed
+    replaces a param of a named sweep also where the key's name is free, as under `model.config`: both are spelt alike.
+    """
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
         """Leave it at that."""
+
+    def _parse_config(self) -> list[str]:
+        return [set_or_added(text) for text in super()._parse_config()]
 
 
 @dataclass

@@ -15,13 +15,18 @@ EXPECTED = {
     "alignment": "3 runs, 4 stages",
     "between": "11 runs, 12 stages",
     "rows": "5 runs, 5 stages",
+    "sizes": "3 runs, 3 stages",
+    "debian": "6 runs, 9 stages",
     "pydocs": "6 runs, 10 stages",
     "blog": "5 runs, 8 stages",
     "seeds": "1 run, 1 stage: ",
     "state": "8 runs, 6 stages",
 }
-"""What each is planned as, for one seed, one learning rate of U, one alignment of the text."""
-FEWER = {"alignment": ("data.alignment=0.5", "data.tokens=20000")}
+"""What each is planned as, for one seed, one learning rate of U, one alignment of the text, one size."""
+FEWER = {
+    "alignment": ("data.alignment=0.5", "data.tokens=20000"),
+    "sizes": (*SMALL, "model.config.hidden_size=64", "data.vocab_size=500"),
+}
 """What makes one small that has a text and a model of its own."""
 
 
@@ -43,7 +48,7 @@ def test_each_is_planned(name: str, tmp_path: Path) -> None:
     fewer = ("seed=0", *FEWER.get(name, (*SMALL, "untie.output_lr_multiplier=2")), "hydra.launcher.dry_run=true")
     done = command("tut.train", f"+sweeps={name}", *fewer, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert EXPECTED[name] in done.stdout
+    assert EXPECTED[name] in done.stdout, done.stdout
     assert "\ndisk, at hydra.launcher.keep=forks: " in done.stdout
     assert not (tmp_path / "multirun").exists() or not list((tmp_path / "multirun").rglob("*.yaml"))
 
@@ -53,8 +58,8 @@ def test_a_misspelt_one(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert (
         done.stderr
-        == "tut: sweeps=dmeo: choose from alignment, between, blog, demo, fair, pydocs, rows, seeds, state; "
-        "did you mean 'demo'?\n"
+        == "tut: sweeps=dmeo: choose from alignment, between, blog, debian, demo, fair, pydocs, rows, seeds, sizes, "
+        "state; did you mean 'demo'?\n"
     )
 
 

@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 
 from tut.cli.grammar import parse_overrides
 from tut.cli.overrides import examples
+from tut.cli.shorthands import set_or_added
 from tut.errors import TutError
 from tut.sweep.composition import plain
 from tut.sweep.hydra_jobs import is_listed
@@ -25,7 +26,8 @@ def jobs_of(base: DictConfig, loader: ConfigLoaderImpl) -> list[list[str]]:
         with heavy_imports():
             from tut.sweep import decide
         params = decide.without_seeds(params, typed)
-    swept = [*parse_overrides([f"{key}={value}" for key, value in params.items()], loader), *typed]
+    named = [set_or_added(f"{key}={value}") for key, value in params.items()]
+    swept = [*parse_overrides(named, loader), *typed]
     if chooses_values(base):
         return examples(swept)
     for override in swept:

@@ -45,8 +45,14 @@ def normalise(overrides: list[str]) -> list[str]:
     for alternatives in (POINTS, RAMPS):
         named = [name for name in alternatives if given.get(f"untie.{name}", "null") != "null"]
         extra += [f"untie.{name}=null" for name in alternatives if named and f"untie.{name}" not in given]
+    return [*map(set_or_added, overrides), *extra]
+
+
+def set_or_added(text: str) -> str:
+    """Return an override of a key of whatever names there are so that Hydra takes it, whether or not it has a value."""
     free = tuple(f"{key}{end}" for key in _FREE for end in (".", "="))
-    return [f"++{text}" if text.startswith(free) else text for text in overrides] + extra
+    key = text.lstrip("+")
+    return f"++{key}" if key.startswith(free) else text
 
 
 def _at_home(text: str) -> str:
