@@ -5,17 +5,14 @@ A hook of mkdocs, which calls `on_files` and puts the page beside those that are
 
 import ast
 import inspect
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import fields, is_dataclass
 from itertools import pairwise
-from types import ModuleType
 from typing import Any, get_type_hints
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
-import tut.config
-import tut.sweep.config
 from tut.config import Config
 from tut.sweep.config import LauncherConfig, LocalConfig, SlurmConfig
 
@@ -36,27 +33,23 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def page() -> str:
     """Return the page in Markdown."""
-    said = descriptions(tut.config)
     sections = [(one.name, kind) for one, kind in _fields(Config) if is_dataclass(kind)]
-    text = [INTRODUCTION, "## The run", *_rows("", Config, said["Config"])]
+    text = [INTRODUCTION, "## The run", *_rows("", Config)]
     for name, kind in sections:
-        text += [f"## {name}", inspect.getdoc(kind), *_rows(f"{name}.", kind, said[kind.__name__])]
-    said = descriptions(tut.sweep.config)
+        text += [f"## {name}", inspect.getdoc(kind), *_rows(f"{name}.", kind)]
     shared = {one.name for one in fields(LauncherConfig)}
-    text += ["## hydra.launcher", *_rows("hydra.launcher.", LauncherConfig, said["LauncherConfig"])]
+    text += ["## hydra.launcher", *_rows("hydra.launcher.", LauncherConfig)]
     for kind in (LocalConfig, SlurmConfig):
         text += [f"### {kind.backend.rpartition(':')[2]}", inspect.getdoc(kind)]
-        text += _rows("hydra.launcher.", kind, said[kind.__name__], leave_out=shared)
+        text += _rows("hydra.launcher.", kind, leave_out=shared)
     return "\n\n".join(text)
 
 
-def descriptions(module: ModuleType) -> dict[str, dict[str, str]]:
-    """Return what stands below each field of each class of a module, by the names of class and field."""
-    found: dict[str, dict[str, str]] = {}
-    for node in ast.parse(inspect.getsource(module)).body:
-        if isinstance(node, ast.ClassDef):
-            found[node.name] = dict(_documented(node.body))
-    return found
+def descriptions(kind: type) -> dict[str, str]:
+    """Return what stands below each field of a class, by the field's name."""
+    (node,) = ast.parse(inspect.getsource(kind)).body
+    assert isinstance(node, ast.ClassDef)
+    return dict(_documented(node.body))
 
 
 def _documented(body: list[ast.stmt]) -> Iterator[tuple[str, str]]:
@@ -71,8 +64,9 @@ def _fields(kind: Any) -> list[tuple[Any, Any]]:
     return [(one, hints[one.name]) for one in fields(kind)]
 
 
-def _rows(prefix: str, kind: Any, said: dict[str, str], leave_out: set[str] = frozenset()) -> list[str]:  # type: ignore[assignment]
+def _rows(prefix: str, kind: Any, leave_out: Collection[str] = ()) -> list[str]:
     """Return one paragraph for each key of a section that is no section itself."""
+    said = descriptions(kind)
     rows = []
     for one, hint in _fields(kind):
         if is_dataclass(hint) or one.name.startswith("_") or one.name in leave_out:

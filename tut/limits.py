@@ -38,3 +38,8 @@ def positive(prefix: str, section: object, *names: str) -> None:
     for name in names:
         value = getattr(section, name)
         check(0 < value < float("inf"), f"{prefix}.{name}", value, "a finite number above 0")
+
+
+def is_list_of_text(value: object) -> bool:
+    """Return whether a value is a list of nothing but texts."""
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
