@@ -37,5 +37,5 @@ bench: $(INSTALLED) ## every benchmark, as one page of Markdown (over an hour on
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .[dev]
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable .[dev]
 	touch $@

@@ -5,13 +5,11 @@ import os
 # Before torch is loaded: two runs are compared bit for bit, so both must add in the same order.
 os.environ.update(OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1", WANDB_MODE="disabled", TOKENIZERS_PARALLELISM="false")
 
-import ctypes
 import importlib
 import json
 import multiprocessing
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from functools import cache
@@ -20,12 +18,14 @@ from typing import Any
 
 import processes
 import pytest
+import suite
 import torch
 from forked import as_main
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from hypothesis import HealthCheck, settings
+from suite import SHARED
 
 from tut.cli.configs import register_schema
 from tut.cli.hydra_versions import VERSION_BASE
@@ -36,11 +36,7 @@ from tut.system import background
 from tut.system.imports import heavy_imports
 from tut.system.provenance import CONF_DIR, git_revision, hardware
 
-# The suite's folder, made by its first process. Whatever the suite starts has this in its environment.
-SHARED = Path(os.environ.setdefault("TUT_TESTS", f"{tempfile.gettempdir()}/tut-tests-{os.getpid()}"))
 TEXT = SHARED / "topics.txt"
-# One for each user of this machine. In /tmp, for paths of sockets must stay below 108 characters.
-CLUSTER = Path(f"/tmp/tut-tests-cluster-{os.getuid()}")
 os.environ["TUT_SLURM_PORT"] = str(28900 + 4 * (os.getuid() % 250))
 # A callback that does nothing: sweeps end sooner without a report. Hydra 1.4.0rc3 cannot delete a key in a sweep.
 UNREPORTED = "hydra.callbacks.report_at_end._target_=hydra.experimental.callback.Callback"
@@ -70,7 +66,8 @@ SMALL_GPT = (
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the suite's folder, with the text: the first help topics of Python itself."""
+    """Begin the suite, with the text in its folder: the first help topics of Python itself."""
+    suite.pytest_configure(config)
     config.addinivalue_line("markers", "processes: starts processes; found by what a test calls, where that shows")
     config.addinivalue_line("markers", "slow: takes long, though all in one process")
     torch.set_num_threads(1)
@@ -79,53 +76,21 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["TRACKIO_DIR"] = str(SHARED / "trackio")
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in what a script starts with `&`; tests press Ctrl-C
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    if _is_first(config):
+    if suite.is_first(config):
         from pydoc_data.topics import topics
 
         text = "\n\n".join(topics[name] for name in sorted(topics))
-        SHARED.mkdir()
         TEXT.write_text(text[:60_000])
-        _start_janitor(config)
     if config.option.fast:
         hardware(torch.device("cpu"))  # these two ask other programs, once a process
         git_revision()
         config.pluginmanager.register(processes.Forbidden())
-    if sys.platform == "linux":
-        end_with_parent(os.getpid())
 
 
 def pytest_runtest_teardown() -> None:
     """Forget the work that a test has given up: a command that a later one calls would end this process for it."""
     background._given_up.clear()
     background._begun.clear()
-
-
-def _is_first(config: pytest.Config) -> bool:
-    """Return whether this is the suite's first process, not one of its workers."""
-    return not hasattr(config, "workerinput")
-
-
-def _start_janitor(config: pytest.Config) -> None:
-    """See that nothing of this suite is left when it has ended, be it killed."""
-    janitor = subprocess.Popen(
-        [sys.executable, Path(__file__).parent / "janitor.py", SHARED, CLUSTER],
-        stdin=subprocess.PIPE,
-        start_new_session=True,
-    )
-    os.environ["TUT_TESTS_JANITOR"] = str(janitor.pid)
-    config.add_cleanup(janitor.communicate)
-
-
-def end_with_parent(parent: int) -> None:
-    """Have the kernel kill what is forked from a process when that process is killed."""
-    prctl = ctypes.CDLL(None).prctl
-    set_parent_death_signal = 1
-
-    def forked() -> None:
-        if os.getppid() == parent:
-            prctl(set_parent_death_signal, signal.SIGKILL)
-
-    os.register_at_fork(after_in_child=forked)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -169,7 +134,7 @@ def make_config(*overrides: str) -> Config:
 
 
 def command(module: str, *arguments: str, cwd: Path, timeout: float = PATIENCE, **environment: str):
-    """Run `python -m module arguments` to its end, and return the finished process."""
+    """Run `python -m module arguments`, or `python script.py arguments`, to its end; return the finished process."""
     process = Forked(module, *arguments, cwd=cwd, **environment)
     out, err = process.communicate(timeout)
     return subprocess.CompletedProcess(arguments, process.returncode, out, err)
@@ -192,7 +157,7 @@ def _prepare_to_fork() -> None:
 
 
 class Forked:
-    """`python -m module arguments` as a user starts it, in a process group of its own; what tests need of a Popen.
+    """A module or a script of Python, as a user starts it, in a process group of its own; what tests need of a Popen.
 
     It is forked from this process, and so has imported other people's libraries already. What a start from nothing
     does is for the tests that start Python themselves.

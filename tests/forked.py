@@ -19,10 +19,10 @@ import tut.training.inputs
 
 
 def as_main(arguments: tuple[str, ...], cwd: Path, environment: dict[str, str], streams: Sequence[int]) -> None:
-    """Make this forked process what `python -m` makes of a new one, in a session of its own, and run the module.
+    """Make this forked process what `python` makes of a new one, in a session of its own, and run a module or a script.
 
     Args:
-        arguments: the module and its own arguments.
+        arguments: the module, or the script by a name that ends in `.py`, and its own arguments.
         cwd: the folder to be in.
         environment: what it has beside this process's own.
         streams: the open files for its output and its errors.
@@ -40,7 +40,11 @@ def as_main(arguments: tuple[str, ...], cwd: Path, environment: dict[str, str], 
     tut.training.inputs._opened.cache_clear()
     logging.root.handlers.clear()
     GlobalHydra.instance().clear()
-    runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
+    if arguments[0].endswith(".py"):
+        sys.path.insert(0, str(Path(arguments[0]).absolute().parent))
+        runpy.run_path(arguments[0], run_name="__main__")
+    else:
+        runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
 
 
 def _forked_instead(_path: bytes, arguments: list[str], passed: list[int]) -> int:

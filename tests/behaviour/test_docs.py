@@ -85,10 +85,10 @@ def train(words: list[str], folder: Path) -> None:
     extra += ["model.config={n_embd: 32, n_layer: 1, n_head: 2}"] if "model=gpt" in words else []
     extra += [*SHORT_MADE_UP, "trainer.max_steps=20"] if "data=alignment" in words else []
     if any(word.startswith(("+sweeps=", "seed=range")) for word in words):
-        extra = ["hydra.launcher.dry_run=true"]  # hours of training
+        extra = ["hydra.launcher.dry_run=true", "seed=0"]  # hours of training; the other seeds are more of the same
         extra += SHORT_MADE_UP if "+sweeps=alignment" in words else []
     elif {"seed=0,1", "seed=0,1,2"} & {*words}:
-        extra = [*extra, "seed=0"]  # the other seeds are more of the same
+        extra = [*extra, "seed=0"]
     done = command("tut.train", *words, *([] if "--help" in words else extra), cwd=folder)
     if "trainer.nodes=2" in words:  # the other machine is not here
         assert "start it on each of the machines: torchrun --nnodes=2 --nproc-per-node=8" in done.stderr
@@ -129,18 +129,18 @@ def test_commands(page: str, tmp_path: Path) -> None:
     sweep = prepare(page, tmp_path)
     commands = list(filter(None, map(of_tut, to_run(page))))
     for module, *words in commands:
-        if module.endswith(".py"):
-            extra = [*SMALL_TEXT, *SHORT[:2], *SMALL_MODEL]
-            subprocess.run([sys.executable, module, *words, *extra], cwd=tmp_path, check=True)
-        elif module == "tut.train":
+        if module == "tut.train":
             train(words, tmp_path)
         elif "cancel" not in words:  # there is nothing in a queue here
-            done = command(module, *(word.replace("SWEEP_DIR", str(sweep)) for word in words), cwd=tmp_path)
+            extra = [*SMALL_TEXT, *SHORT[:2], *SMALL_MODEL] if module.endswith(".py") else []
+            done = command(module, *(word.replace("SWEEP_DIR", str(sweep)) for word in words), *extra, cwd=tmp_path)
             assert done.returncode == 0, (words, done.stderr[-2000:])
             assert done.stdout
     for code in blocks(page, "python"):
         if page != "loop" and not NAMES_A_FILE.match(code):  # the former needs names of the reader's own
-            subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+            (tmp_path / "shown.py").write_text(code)
+            done = command("shown.py", cwd=tmp_path)
+            assert done.returncode == 0, (code, done.stderr[-2000:])
 
 
 def test_code_for_other_loops(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def test_a_killed_suite_leaves_nothing(workers: int, tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(LEAVES_MUCH)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("TUT_", "PYTEST_"))}
     suite = subprocess.Popen(
-        [sys.executable, "-m", "pytest", "-p", "conftest", "-p", "no:cacheprovider", "-n", str(workers), "test_it.py"],
+        [sys.executable, "-m", "pytest", "-p", "suite", "-p", "no:cacheprovider", "-n", str(workers), "test_it.py"],
         cwd=tmp_path,
         env={**environment, "PYTHONPATH": f"{TESTS}:{TESTS.parent}"},
         stdout=subprocess.DEVNULL,

@@ -14,7 +14,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from conftest import PATIENCE, SMALL, SMALL_GPT, UNREPORTED, make_config, newest, rows, untimed
+from conftest import PATIENCE, SMALL, SMALL_GPT, UNREPORTED, Forked, make_config, newest, rows, untimed
 from ranks import as_ranks
 
 import tut.training.follower
@@ -170,11 +170,11 @@ def test_a_lost_process_ends_the_run_and_any_number_goes_on(tmp_path: Path, capl
     """
     words = [*MLM, "trainer.max_steps=100000", "trainer.evaluate_every_steps=50000", "trainer.log_every_steps=4"]
     folder = tmp_path / "run"
-    command = [sys.executable, "-m", "tut.train", *words, "trainer.devices=2", UNREPORTED, f"hydra.run.dir={folder}"]
+    command = ("tut.train", *words, "trainer.devices=2", UNREPORTED, f"hydra.run.dir={folder}")
 
     def signalled(number: signal.Signals) -> tuple[int, list[str]]:
         last = newest(folder) if folder.exists() else None
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+        process = Forked(*command, cwd=tmp_path)
         deadline = time.monotonic() + PATIENCE
         while not list(folder.glob("checkpoints/step-*")) or newest(folder) == last:
             assert process.poll() is None
@@ -184,7 +184,7 @@ def test_a_lost_process_ends_the_run_and_any_number_goes_on(tmp_path: Path, capl
         for each in (psutil.Process(process.pid), other):
             assert {*listens_on(each)} in ({"127.0.0.1"}, {"::1"}, {"127.0.0.1", "::1"})
         other.send_signal(number)
-        _, said = process.communicate(timeout=PATIENCE)
+        _, said = process.communicate()
         return process.returncode, said.splitlines()
 
     code, said = signalled(signal.SIGKILL)

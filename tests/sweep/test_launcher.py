@@ -4,14 +4,12 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from pkgutil import resolve_name
 
 import pytest
-from conftest import PATIENCE
+from conftest import PATIENCE, command
 from filelock import FileLock
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -74,8 +72,7 @@ def test_a_failed_job_is_not_told_of_by_hydra(capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize("launcher", ["local", "slurm"])
 def test_another_app_is_refused(launcher: str, tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(APP)
-    command = [sys.executable, "app.py", "-m", f"hydra/launcher={launcher}", "+x=1,2", "hydra.sweep.dir=jobs"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    done = command("app.py", "-m", f"hydra/launcher={launcher}", "+x=1,2", "hydra.sweep.dir=jobs", cwd=tmp_path)
     assert done.returncode == 1
     said = f"tut: hydra/launcher={launcher}: trains the runs of tut.train and nothing else; take hydra/launcher=basic\n"
     assert done.stderr.endswith(said)  # Hydra 1.4 warns of the app's own words before

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import PATIENCE, SMALL_GPT, rows
+from conftest import SMALL_GPT, rows
 from omegaconf import OmegaConf
-from small_sweeps import TINY, start_python
+from small_sweeps import TINY, sweep
 
 from tut.cli.preflight import preflight
 from tut.tracking.record import Record
@@ -14,14 +14,6 @@ from tut.tracking.record import Record
 OPTUNA = ("hydra/sweeper=optuna", "hydra.sweeper.sampler.seed=1", "hydra/launcher=local")
 SEARCH = ("optimizer.lr=tag(log, interval(1e-4, 1e-2))", "untie.step=choice(8,16)")
 DIVERGED = "the loss is nan at step 3; try a lower optimizer.lr"
-
-
-def sweep(*words: str, home: Path, folder: Path, code: int = 0) -> str:
-    """Run a sweep to its end, and return what it said. In a Python of its own: a forked one may not import Optuna."""
-    process = start_python(*words, home=home, folder=folder)
-    said, _ = process.communicate(timeout=PATIENCE)
-    assert process.returncode == code, said[-4000:]
-    return said
 
 
 def losses(folder: Path) -> dict[str, float]:

@@ -25,7 +25,7 @@ from tut.training.inputs import Inputs
 
 pytestmark = pytest.mark.processes
 
-ARMS = (*TINY, "trainer.max_steps=600", "trainer.checkpoint_every_steps=100", "untie.step=60,never", UNREPORTED)
+ARMS = (*TINY, "trainer.max_steps=300", "trainer.checkpoint_every_steps=100", "untie.step=60,never", UNREPORTED)
 
 
 @pytest.fixture

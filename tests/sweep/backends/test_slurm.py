@@ -15,9 +15,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import CLUSTER, PATIENCE, UNREPORTED, Forked, Run, assert_same_run, command, rows
+from conftest import PATIENCE, UNREPORTED, Forked, Run, assert_same_run, command, rows
 from slurm.cluster import turn
 from small_sweeps import TINY, start, steps_trained, sweep, tasks
+from suite import CLUSTER
 
 from tut.sweep.folder import SweepFolder, last_row
 from tut.sweep.work import Task
@@ -27,10 +28,10 @@ ON_SLURM = ("hydra/launcher=slurm", "hydra.launcher.cpus=1", "hydra.launcher.mem
 WAIT = "hydra.launcher.wait=true"
 LONG = (
     *TINY,
-    "trainer.max_steps=1500",
-    "untie.step=null,1300",
-    "trainer.checkpoint_every_steps=1500",
-    "trainer.evaluate_every_steps=1500",
+    "trainer.max_steps=1100",
+    "untie.step=null,1000",
+    "trainer.checkpoint_every_steps=1100",
+    "trainer.evaluate_every_steps=1100",
     "trainer.log_every_steps=50",
 )
 
@@ -111,7 +112,7 @@ def step_of(stage: Path) -> int:
 def straight_runs(trained: Run) -> list[Path]:
     """Train the two runs of LONG by themselves: while jobs wait in the queue there is time for it."""
     words = [word for word in LONG if not word.startswith("untie")]
-    return [trained(*words, point) for point in ("untie.step=null", "untie.step=1300")]
+    return [trained(*words, point) for point in ("untie.step=null", "untie.step=1000")]
 
 
 def assert_went_on(folder: Path, trunk: Path, trained: Run) -> None:

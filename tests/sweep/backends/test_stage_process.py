@@ -156,7 +156,7 @@ def test_the_server_is_out_of_the_reach_of_signals_to_the_group(tmp_path: Path) 
 def test_stages_outlive_the_server(tmp_path: Path) -> None:
     """It is killed while a stage trains: that stage goes on, its slot stays its own, and the next has a new server."""
     home, folder = tmp_path / "home", tmp_path / "sweep"
-    words = (*TINY, "trainer.max_steps=300", "trainer.checkpoint_every_steps=300", "seed=0,1")
+    words = (*TINY, "trainer.max_steps=200", "trainer.checkpoint_every_steps=200", "seed=0,1")
     launcher = start_python(*words, home=home, folder=folder)
     wait_for_rows(folder)
     server = server_of(launcher.pid)
@@ -171,7 +171,7 @@ def test_stages_outlive_the_server(tmp_path: Path) -> None:
     assert launcher.returncode == 0, said
     assert seen <= {"waiting", "running", "finished"}
     assert set(outcomes(folder).values()) == {"finished"}
-    assert steps_trained(folder) == 2 * 300
+    assert steps_trained(folder) == 2 * 200
     assert "Traceback" not in said
 
 
