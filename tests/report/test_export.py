@@ -180,12 +180,37 @@ def test_formats(sweep: Path, tmp_path: Path) -> None:
     assert len(list(csv.reader(io.StringIO(formatted(report, "csv"))))) == 4
     assert len(json.loads(formatted(report, "json"))["arms"]) == 3
     assert formatted(report, "latex").count(r"\\") == 4
-    head, rule, *rows = formatted(report, "markdown").splitlines()
+    head, rule, *rows = formatted(report, "markdown").partition("\n\n")[0].splitlines()
     assert head.startswith("| untie | seeds | test loss |")
     assert set(rule) <= set("|- ")
     assert len(rows) == 3
     done = command("tut.report", str(sweep), "--format", "markdown", "--output", str(tmp_path), cwd=tmp_path)
     assert done.stdout == formatted(report, "markdown")
+
+
+def test_what_is_held_against_arms_stands_beneath_a_table_too(tmp_path: Path) -> None:
+    """In Markdown as a list; in LaTeX escaped beneath the table, and for whoever writes the paper as comments."""
+    plant_sweep(tmp_path / "a_b", {"epoch=3 min_count=9": -0.02}, range(6))
+    for seed in (7, 8):
+        plant(tmp_path / f"b{seed}", "never", seed, 5.0)
+    report = report_on([tmp_path])
+    ((finding,), (note,)) = report.sentences, report.notes
+    assert finding.remarks == ("it has 6 seeds and tied 8 seeds: the 6 that both have are compared",)
+    label = "epoch=3 min_count=9"
+    for columns in ([], ["untie", "verdict"]):
+        *_, remark, last = formatted(report, "markdown", columns).splitlines()
+        assert (remark, last) == (f"- {label}: {finding.remarks[0]}", f"- note: {note}")
+        under = formatted(report, "latex", columns).partition("\\end{tabular}\n")[2].splitlines()
+        assert under == [
+            f"% {note}",
+            r"\par\smallskip",
+            r"\begin{minipage}{\linewidth}\footnotesize",
+            rf"epoch=3 min\_count=9: {finding.remarks[0]}",
+            r"\end{minipage}",
+            r"\end{table}" if columns else r"\end{table*}",
+        ]
+    write_report(report, tmp_path / "report")
+    assert (tmp_path / "report/arms.tex").read_text() == formatted(report, "latex")
 
 
 @pytest.mark.parametrize(

@@ -222,7 +222,9 @@ def test_accuracy_moves_in_the_steps_of_the_two_that_are_compared(tmp_path: Path
         for arm in ("never", "epoch=3"):
             run = plant(tmp_path / f"b{arm}{seed}", arm, seed, 5.0, changes=changes, fingerprint="other")
             rewrite(run, acc=0.4 + seed / 1000, predictions=1_000_000)
-    small, large = report_on([tmp_path], metric="acc").comparisons.comparisons
+    report = report_on([tmp_path], metric="acc")
+    assert not any("stands apart" in remark for finding in report.sentences for remark in finding.remarks)
+    small, large = report.comparisons.comparisons
     assert {small.step, large.step} == {1 / 100, 1 / 1_000_000}
     assert {small.verdict, large.verdict} == {"cannot tell"}
 

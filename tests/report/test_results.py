@@ -315,7 +315,8 @@ def test_runs_that_will_not_start_are_told_from_those_to_come(tmp_path: Path) ->
     plan = {"tasks": tasks, "steps": {"planned": 10, "without_sharing": 20}}
     (tmp_path / "sweep.json").write_text(json.dumps(plan))
     assert [note.removeprefix(f"{tmp_path}: ") for note in tut.report.load(tmp_path).notes] == [
-        "2 of its runs were not trained, for a stage before them diverged (no verdict counts them as lost): "
+        "2 of its runs were not trained, for a stage before them diverged (they count as lost once their sweep is "
+        "started again and waits for it): "
         "diverged near, diverged far",
         "2 of its runs were not trained, for a stage before them failed: failed near, failed far",
         "4 of its runs have not started: waiting near, waiting far, stopped near, ...",

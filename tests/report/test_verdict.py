@@ -141,6 +141,20 @@ def test_grubbs_test_finds_a_seed_that_stands_apart() -> None:
         assert (outlier(dict(enumerate(row.tolist()))) is not None) == far
 
 
+@pytest.mark.parametrize("predictions", [100, 2_000, 1_000_000])
+@pytest.mark.parametrize("alike", [0, 3, -20])
+def test_one_prediction_beside_seeds_that_agree_does_not_stand_apart(alike: int, predictions: int) -> None:
+    step = 1 / predictions
+
+    def differences(last: int) -> dict[int, float]:
+        return {seed: step * one for seed, one in enumerate([alike] * 9 + [last])}
+
+    assert outlier(differences(alike + 1)) == 9
+    for away in (1, -1, 2):
+        assert outlier(differences(alike + away), step) is None
+    assert outlier(differences(alike + 60), step) == 9
+
+
 # One variance for all arms
 
 

@@ -59,9 +59,20 @@ def formatted(report: Report, format_name: str, columns: Sequence[str] = ()) -> 
         table = pd.DataFrame(table_of_arms(report))
         return str((chosen(table, columns) if columns else table).to_csv(index=False))
     if format_name == "latex":
-        wanted = chosen(tables.whole_text(comparisons), columns) if columns else tables.for_paper(comparisons)
-        return latex(wanted, comparisons.endpoint)
-    return markdown(chosen(tables.whole_text(comparisons), columns) if columns else tables.text(comparisons))
+        return _for_paper(report, columns)
+    wanted = chosen(tables.whole_text(comparisons), columns) if columns else tables.text(comparisons)
+    return markdown(wanted, [*_remarks(report), *(f"note: {note}" for note in report.notes)])
+
+
+def _for_paper(report: Report, columns: Sequence[str] = ()) -> str:
+    comparisons = report.comparisons
+    wanted = chosen(tables.whole_text(comparisons), columns) if columns else tables.for_paper(comparisons)
+    return latex(wanted, comparisons.endpoint, remarks=_remarks(report), notes=report.notes)
+
+
+def _remarks(report: Report) -> list[str]:
+    """Return what is to be held against arms, a line each, for where it does not stand beside the arm."""
+    return [f"{finding.arm.label}: {remark}" for finding in report.sentences for remark in finding.remarks]
 
 
 def as_json(report: Report) -> dict[str, Any]:
@@ -142,7 +153,7 @@ def _write(report: Report, folder: Path) -> Path:
         if len(table):
             table.to_csv(folder / f"{name}.csv", index=False, encoding="utf-8")
             written.append(f"{name}.csv")
-    (folder / "arms.tex").write_text(latex(tables.for_paper(comparisons), comparisons.endpoint), encoding="utf-8")
+    (folder / "arms.tex").write_text(_for_paper(report), encoding="utf-8")
     more = latex_in_parts(tables.more_text(comparisons), comparisons.endpoint, _MORE, "-more")
     (folder / "more.tex").write_text(more, encoding="utf-8")
     write_json(folder / "results.json", as_json(report))

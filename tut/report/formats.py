@@ -40,6 +40,7 @@ _LATEX = {
     "<": "$<$",
     ">": "$>$",
     "|": r"\textbar{}",
+    MINUS: "$-$",
 }
 _POWER_OF_TEN = re.compile(r"([+-]?[\d.]+)e([+-]\d+)")
 _CAPTION = "mean and standard deviation over seeds; paired difference to the baseline"
@@ -79,7 +80,14 @@ def _width(table: pd.DataFrame) -> int:
     return sum(widest) + 2 * len(widest)
 
 
-def latex(table: pd.DataFrame, endpoint: Endpoint, caption: str = _CAPTION, label: str = "") -> str:
+def latex(
+    table: pd.DataFrame,
+    endpoint: Endpoint,
+    caption: str = _CAPTION,
+    label: str = "",
+    remarks: Sequence[str] = (),
+    notes: Sequence[str] = (),
+) -> str:
     """Return a table for a paper, with caption and label; it needs the package booktabs.
 
     Decimals stand one below the other: all numbers of a column have as many, and columns are set flush right. What is
@@ -90,12 +98,14 @@ def latex(table: pd.DataFrame, endpoint: Endpoint, caption: str = _CAPTION, labe
         endpoint: what arms are compared on.
         caption: what comes after the name of the endpoint.
         label: what its label ends with, to tell it from another table of the same endpoint.
+        remarks: what is set beneath the table, for whoever reads the paper.
+        notes: what is told in comments, to whoever writes it: some name folders and versions.
     """
     plain = table.map(_set_in_latex)
     plain.columns = pd.Index([_set_in_latex(name) for name in table])
     words = endpoint.words
     columns = "".join("l" if name in ("untie", AT_ITS_BEST, "verdict") else "r" for name in table)
-    laid_out = plain.style.hide(axis="index").to_latex(
+    laid_out: str = plain.style.hide(axis="index").to_latex(
         hrules=True,
         column_format=f"@{{}}{columns}@{{}}",
         environment="table*" if _width(table) > _WIDE else "table",
@@ -104,7 +114,12 @@ def latex(table: pd.DataFrame, endpoint: Endpoint, caption: str = _CAPTION, labe
         caption=f"{words.capitalize()} by arm: {caption}.",
         label=f"tab:tut-{words.replace(' ', '-')}{label}",
     )
-    return str(laid_out).replace("\\begin{tabular}", "\\small\\setlength{\\tabcolsep}{4pt}\n\\begin{tabular}")
+    fitted = laid_out.replace("\\begin{tabular}", "\\small\\setlength{\\tabcolsep}{4pt}\n\\begin{tabular}")
+    under = "".join(f"% {' '.join(note.split())}\n" for note in notes)
+    if remarks:
+        lines = "\n\n".join(map(_escaped, remarks))
+        under += f"\\par\\smallskip\n\\begin{{minipage}}{{\\linewidth}}\\footnotesize\n{lines}\n\\end{{minipage}}\n"
+    return fitted.replace("\\end{tabular}\n", f"\\end{{tabular}}\n{under}")
 
 
 def latex_in_parts(table: pd.DataFrame, endpoint: Endpoint, caption: str, label: str) -> str:
@@ -122,8 +137,11 @@ def latex_in_parts(table: pd.DataFrame, endpoint: Endpoint, caption: str, label:
 
 def _set_in_latex(words: str) -> str:
     """Return text with LaTeX's own characters escaped, and numbers with a sign or an exponent as mathematics."""
-    escaped = "".join(_LATEX.get(char, char) for char in words.replace(MINUS, "-"))
-    return " ".join(_number_in_latex(word) for word in escaped.split())
+    return " ".join(_number_in_latex(word) for word in _escaped(words.replace(MINUS, "-")).split())
+
+
+def _escaped(words: str) -> str:
+    return "".join(_LATEX.get(char, char) for char in words)
 
 
 def _number_in_latex(word: str) -> str:
@@ -133,7 +151,8 @@ def _number_in_latex(word: str) -> str:
     return f"${word}$" if len(word) > 1 and word[0] in "+-" else word
 
 
-def markdown(table: pd.DataFrame) -> str:
-    """Return a table for a README."""
+def markdown(table: pd.DataFrame, beneath: Sequence[str] = ()) -> str:
+    """Return a table for a README, and beneath it a list of what should be known of it."""
     lines = [list(table.columns), ["---"] * table.shape[1], *table.to_numpy().tolist()]
-    return "".join(f"| {' | '.join(map(str, cells))} |\n" for cells in lines)
+    listed = "".join(f"- {line}\n" for line in beneath)
+    return "".join(f"| {' | '.join(map(str, cells))} |\n" for cells in lines) + (f"\n{listed}" if listed else "")

@@ -93,7 +93,10 @@ def _fate(sweep: Path, run: dict[str, Any], by_name: dict[str, dict[str, Any]]) 
         if decisive is run:
             return "failed before they had begun"
         if _has_diverged(sweep, decisive):
-            return "were not trained, for a stage before them diverged (no verdict counts them as lost)"
+            return (
+                "were not trained, for a stage before them diverged (they count as lost once their sweep is started "
+                "again and waits for it)"
+            )
         return "were not trained, for a stage before them failed"
     if _outcome(sweep, run) == Status.SKIPPED:
         return "were skipped, for a stage before them is not finished"

@@ -76,7 +76,7 @@ def _alone(one: Comparison) -> str:
 
 
 def _outlier(one: Comparison, endpoint: Endpoint) -> str:
-    seed = sensitivity.outlier(one.differences)
+    seed = sensitivity.outlier(one.differences, one.step)
     if seed is None:
         return ""
     rest = {other: value for other, value in one.differences.items() if other != seed}

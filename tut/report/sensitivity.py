@@ -11,10 +11,14 @@ _OUTLIER_P = 0.01
 """How seldom a seed of normal differences may be taken for an outlier."""
 
 
-def outlier(differences: dict[int, float]) -> int | None:
+def outlier(differences: dict[int, float], step: float | None = None) -> int | None:
     """Return the seed whose difference stands apart from all others, by Grubbs' (1950) test at 1%; None if none does.
 
     None also for fewer than 4 seeds, in which nothing can stand apart.
+
+    Args:
+        differences: arm minus baseline, of each seed.
+        step: see `tut.report.statistics.paired`. Beside seeds that agree by chance, one prediction is not far away.
     """
     from scipy import stats
 
@@ -22,7 +26,8 @@ def outlier(differences: dict[int, float]) -> int | None:
     values = np.array(list(differences.values()))
     if n < 4 or not values.std():
         return None
-    away = np.abs(values - values.mean()) / values.std(ddof=1)
+    spread = max(float(values.std(ddof=1)), least_sd(values.tolist(), step))
+    away = np.abs(values - values.mean()) / spread
     # The largest such distance of n values is that of one of them at random: n times two sides.
     t = stats.t.isf(_OUTLIER_P / (2 * n), n - 2)
     critical = (n - 1) / math.sqrt(n) * math.sqrt(t * t / (n - 2 + t * t))

@@ -8,6 +8,7 @@ import copy
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import cloudpickle
@@ -16,7 +17,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus, filter_overrides, run_job, setup_globals
 from hydra.types import HydraContext
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 
 @dataclass
@@ -102,6 +103,22 @@ def run_packed(packed: bytes, train: Callable[[], float | None]) -> JobReturn:
     if finished.status == JobStatus.FAILED:  # which run_job only notes
         raise finished._return_value
     return finished
+
+
+def save_config(composed: DictConfig, folder: Path) -> None:
+    """Write into a job's folder what Hydra writes there of its config, for a job that Hydra is not to call."""
+    if composed.hydra.output_subdir is None:
+        return
+    made = result(composed, None)
+    assert made.hydra_cfg is not None
+    runtime = made.hydra_cfg.hydra.runtime
+    with read_write(runtime), open_dict(runtime):
+        runtime.output_dir = str(folder.absolute())
+    parts = {"config": made.cfg, "hydra": made.hydra_cfg, "overrides": composed.hydra.overrides.task}
+    where = folder / composed.hydra.output_subdir
+    where.mkdir(parents=True, exist_ok=True)
+    for name, part in parts.items():
+        OmegaConf.save(part, where / f"{name}.yaml")
 
 
 def result(composed: DictConfig, value: Any) -> JobReturn:

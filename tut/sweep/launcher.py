@@ -18,15 +18,13 @@ process; back ends alone put it off until all stages are saved.
 """
 
 import logging
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from hydra.core.utils import JobReturn, configure_log, setup_globals
-from hydra.errors import CompactHydraException
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
@@ -41,9 +39,11 @@ from tut.sweep.composition import Composer, be_current, plain
 from tut.sweep.config import LauncherConfig, check_settings
 from tut.sweep.display import print_failures
 from tut.sweep.folder import SweepFolder, check_apart
-from tut.sweep.hydra_jobs import is_listed, labels, pack, result
+from tut.sweep.hydra_jobs import is_listed, labels, pack
 from tut.sweep.index import write_index
+from tut.sweep.job_results import is_well, results
 from tut.sweep.lineage import paths_of
+from tut.sweep.lost import record_lost
 from tut.sweep.plan import Priority, Stage, plan
 from tut.sweep.preview import announce, preview
 from tut.sweep.speeds import Speeds
@@ -61,10 +61,6 @@ from tut.training import identity
 from tut.training.run import finished_loss
 
 log = logging.getLogger(__name__)
-
-
-class Unfinished(CompactHydraException):
-    """A run is not finished, which a sweeper that searches may bear. If not, Hydra prints the text; exit code 1."""
 
 
 @seldom_collected()
@@ -121,9 +117,9 @@ def launch(
                 _say_where(todo)
             outcomes = _carry_out(todo, settings, context, folder, backend, command, tracked, stop)
             stop.obey()  # a sweeper that searches would go on
-            if is_listed(config) and not all(map(_is_well, outcomes.values())):
+            if is_listed(config) and not all(map(is_well, outcomes.values())):
                 sys.exit(1)  # all is said; of an exception Hydra would say more
-            return _results(todo, outcomes)
+            return results(todo, outcomes)
     except (TutError, OSError) as error:
         _leave_nothing(Path(config.hydra.sweep.dir))
         complain(error)
@@ -235,7 +231,8 @@ def _carry_out(
                 folder.set_outcome(stage.name, Status.WAITING)
         _set_right(todo, folder)
         outcomes = backend.carry_out(work, folder, stop)
-    failed = [item for item in work if not _is_well(outcomes[item.name])]
+        record_lost(todo, outcomes, folder)
+    failed = [item for item in work if not is_well(outcomes[item.name])]
     if not any(outcome.status == Status.QUEUED for outcome in outcomes.values()):
         log.info("%s", disk.taken(folder.path, lineages))
     if failed:
@@ -288,43 +285,3 @@ def _work(
         cost=speeds.cost(run.inputs, steps_left(stage)),
         hydra=None if todo.ends(stage) is None else pack(context, run.composed),
     )
-
-
-def _is_well(outcome: Outcome) -> bool:
-    return outcome.status in (Status.FINISHED, Status.QUEUED)
-
-
-def _results(todo: Todo, outcomes: dict[str, Outcome]) -> list[JobReturn]:
-    """Return a result for each job, in order."""
-    last_stages = {stage.ending: stage.name for stage in todo.plan.stages if stage.ending is not None}
-    results = []
-    for number, run in enumerate(todo.runs):
-        first = todo.plan.same_as.get(number, number)
-        value = _value(run, todo.runs[first].loss, outcomes.get(last_stages[first]))
-        if first != number:
-            _show_in(run.folder, todo.runs[first].folder)
-            value = value.return_value if isinstance(value, JobReturn) else value
-        results.append(value if isinstance(value, JobReturn) else result(run.composed, value))
-    return results
-
-
-def _value(run: Run, loss: float | None, outcome: Outcome | None) -> Any:
-    """Return what came of a run: Hydra's own result, or the final validation loss, or what it failed with.
-
-    Args:
-        run: the run.
-        loss: its loss, if it was finished before.
-        outcome: what became of its last stage, which is done again if others need it.
-    """
-    if loss is not None or outcome is None:
-        return loss
-    if not _is_well(outcome):
-        return Unfinished(f"tut: {run.label}: {outcome.error}")
-    return outcome.value
-
-
-def _show_in(repeated: Path, first: Path) -> None:
-    """Let a repeated run's folder be the first one's, so that reports count the run once."""
-    if not repeated.exists() and not repeated.is_symlink():
-        repeated.parent.mkdir(parents=True, exist_ok=True)
-        repeated.symlink_to(os.path.relpath(first, repeated.parent))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from conftest import PATIENCE, assert_same_run, make_config
+from omegaconf import OmegaConf
 from small_sweeps import TINY, kill_everything, outcomes, start, steps_trained, sweep, tasks, wait_for_rows
 
 import tut.report
@@ -236,6 +237,39 @@ def test_what_depends_on_a_failed_stage_is_skipped_and_named(tmp_path: Path) -> 
     *_, last = [line for line in said.splitlines() if line.startswith("to train")]
     assert f"{' '.join(words[-2:])} " in last and "untie.epoch" not in last and "hydra.mode" not in last
     assert calls._failure(tmp_path / "sweep").startswith("trunk of 3 runs with optimizer.lr=1e+30: the loss is ")
+    for again in (False, True):
+        if again:
+            said = sweep(*words, home=tmp_path / "home", folder=tmp_path / "sweep", code=1)
+            assert "6 runs in 10 stages: 48 steps to train" in said
+        assert "2 diverged in its one seed: untying at step 8 (optimizer.lr=1e+30) and untying at step 16" in said
+        assert_lost_in(
+            tmp_path / "sweep", "trunk of 3 runs with optimizer.lr=1e+30", {3: "never", 4: "step=8", 5: "step=16"}
+        )
+
+
+def assert_lost_in(sweep: Path, stage: str, arms: dict[int, str]) -> None:
+    """The runs of some arms have the record of runs that diverged by themselves, and a report takes them for such."""
+    runs = tut.report.load(sweep).runs
+    lost = runs[runs["test_diverged"] & runs["error"].str.startswith("a stage before its own")]
+    assert {int(Path(run.folder).name): run.arm for run in lost.itertuples()} == arms
+    for number in arms:
+        state = Record(sweep / str(number)).state
+        assert (state["status"], state["diverged"]) == ("failed", True)
+        assert state["error"].startswith(f"a stage before its own diverged ({stage}): the loss is nan at step ")
+        hydra = OmegaConf.load(sweep / str(number) / ".hydra/hydra.yaml").hydra
+        assert hydra.runtime.output_dir == str(sweep / str(number))
+        assert OmegaConf.load(sweep / str(number) / ".hydra/config.yaml").untie.step == state["config"]["untie"]["step"]
+        assert OmegaConf.load(sweep / str(number) / ".hydra/overrides.yaml") == hydra.overrides.task
+
+
+def test_a_run_diverges_in_what_another_one_ends_with(tmp_path: Path) -> None:
+    """Its rows are that one's. A run that had found its untie point by then is not lost with the tied one."""
+    words = (*TINY, "optimizer.lr=1e30", "trainer.max_steps=8,24", "trainer.log_every_steps=1", "untie=never,conflict")
+    rule = ("untie.threshold=1", "untie.patience=1")
+    sweep(*words, *rule, home=tmp_path / "home", folder=tmp_path / "sweep", code=1)
+    assert_lost_in(tmp_path / "sweep", "trainer.max_steps=8 untie=never", {2: "never"})
+    first, then = (tmp_path / "sweep" / number / "train.jsonl" for number in "02")
+    assert first.read_bytes() == then.read_bytes() != b""
 
 
 def test_a_stage_that_others_stop_is_a_failure(tmp_path: Path) -> None:
