@@ -32,7 +32,7 @@ format: $(INSTALLED) ## put the code into the one style, and mend what can be me
 cov: $(INSTALLED) ## the test suite, and which lines it does not reach
 	$(VENV)/bin/python -m pytest --cov --cov-report=term-missing:skip-covered
 
-bench: $(INSTALLED) ## every benchmark, as one page of Markdown (over an hour on two cores)
+bench: $(INSTALLED) ## what TUT costs on this machine, as benchmarks/measured.md (half an hour at most)
 	$(VENV)/bin/python -m benchmarks
 
 $(INSTALLED): pyproject.toml constraints.txt

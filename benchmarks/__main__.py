@@ -1,58 +1,27 @@
-"""Every benchmark, one after another, as one page of Markdown with the hardware that it was made on.
+"""What TUT costs on this machine, as one page of Markdown: the figures of each benchmark, and what they were made by.
 
-python -m benchmarks                             all, about an hour and a quarter on two CPU cores
-python -m benchmarks step startup                some of them
-python -m benchmarks --output results.md         into a file
+python -m benchmarks                             all, in half an hour at most, into benchmarks/measured.md
+python -m benchmarks step startup                some of them, to the terminal
+python -m benchmarks --minutes 90                on a slow machine: what is not done in time is left out
 
-Each runs as `python -m benchmarks.NAME` does, with what it measures by default. What it compares is said on top of its
-own file.
+Each runs in a process of its own, as `python -m benchmarks.NAME` does by itself, with what it measures by default. What
+is not a cost, or takes longer, has a command of its own, which the top of its file says:
+
+python -m benchmarks.errors                      how often a report is wrong: ten minutes
+python -m benchmarks.same_arm SWEEP_DIR          the same, on real runs
+python -m benchmarks.agreement                   what speed does to losses: a quarter of an hour
+python -m benchmarks.architectures               every architecture of transformers: ten minutes
+python -m benchmarks.faults                      kills and damage, for as long as it is told
+benchmarks/gpu.sh                                on a machine with a CUDA GPU: under 25 minutes
 """
 
-import argparse
-import os
-import platform
-import subprocess
-import sys
 from pathlib import Path
 
-import torch
+from benchmarks.page import Part, main
 
-from tut.system.provenance import hardware, versions
-
-NAMES = sorted(
-    path.stem for path in Path(__file__).parent.glob("*.py") if "\ndef main(" in path.read_text(encoding="utf-8")
-)
-NAMES.remove("__main__")
-
-
-def machine() -> str:
-    """Return one line on what the figures were made on."""
-    about, used = hardware(torch.device("cpu")), versions()
-    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
-    libraries = ", ".join(f"{name} {used[name]}" for name in ("torch", "transformers", "tokenizers"))
-    return f"{os.cpu_count()} cores of {about['cpu']}{gpu}; {platform.system()}, Python {used['python']}, {libraries}."
-
-
-def main() -> None:
-    """Run them, and print or write the page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)} (default: all)")
-    parser.add_argument("--output", type=Path, help="a file to write to (default: the terminal)")
-    asked = parser.parse_args()
-    if unknown := set(asked.names) - set(NAMES):
-        parser.error(f"{unknown.pop()}: choose from {', '.join(NAMES)}")
-    page = ["# Benchmarks", machine()]
-    for name in asked.names or NAMES:
-        print(f"{name} ...", file=sys.stderr)
-        command = [sys.executable, "-m", f"benchmarks.{name}"]
-        shown = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
-        page += [f"## {name}", f"`python -m benchmarks.{name}`", shown]
-    text = "\n\n".join(page) + "\n"
-    if asked.output is None:
-        print(text, end="")
-    else:
-        asked.output.write_text(text)
-
+COSTS = ("step", "startup", "planning", "sweep", "tokenize", "tracking", "report")
 
 if __name__ == "__main__":
-    main()
+    parts = [Part.of(f"benchmarks.{name}") for name in COSTS]
+    output = Path(__file__).parent / "measured.md"
+    main(__doc__, "What TUT costs", "python -m benchmarks", parts, 30, output)

@@ -14,6 +14,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 RUNS = (2, 100, 1000)
@@ -30,21 +31,25 @@ def cpu_seconds(runs: int, home: Path, folder: Path) -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
+def measure(runs: Sequence[int] = RUNS) -> str:
+    """Return a Markdown table."""
+    with tempfile.TemporaryDirectory() as name:
+        here = Path(name)
+        cpu_seconds(2, here / "home", here / "sweep")  # makes the tokenizer, and warms the disk's cache
+        seconds = {number: cpu_seconds(number, here / "home", here / "sweep") for number in sorted(runs)}
+    lines = ["| runs | CPU seconds of a dry run | milliseconds for each further run |", "|---|---|---|"]
+    smallest = min(seconds)
+    for number, taken in seconds.items():
+        each = "" if number == smallest else f"{1000 * (taken - seconds[smallest]) / (number - smallest):.1f}"
+        lines.append(f"| {number:,} | {taken:.2f} | {each} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Measure, and print a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, nargs="+", default=RUNS, help=f"even numbers (default: {RUNS})")
-    asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        here = Path(name)
-        cpu_seconds(2, here / "home", here / "sweep")  # makes the tokenizer, and warms the disk's cache
-        seconds = {runs: cpu_seconds(runs, here / "home", here / "sweep") for runs in sorted(asked.runs)}
-    print("| runs | CPU seconds of a dry run | milliseconds for each further run |")
-    print("|---|---|---|")
-    smallest = min(seconds)
-    for runs, taken in seconds.items():
-        each = "" if runs == smallest else f"{1000 * (taken - seconds[smallest]) / (runs - smallest):.1f}"
-        print(f"| {runs:,} | {taken:.2f} | {each} |")
+    print(measure(parser.parse_args().runs))
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from benchmarks import contenders
 from benchmarks.contenders import SIZES, Contender, Turn
 from benchmarks.text import write_lines
 
+ROUNDS = 5
 SECONDS_A_TURN = 2.5
 _SIDE = 2048
 
@@ -75,7 +76,7 @@ def rows_of(players: dict[str, Contender], rounds: int, base: str) -> list[str]:
     return rows
 
 
-def measure(rounds: int, compiled: bool, text: Path | None, tokenizer: str) -> str:
+def measure(rounds: int = ROUNDS, compiled: bool = False, text: Path | None = None, tokenizer: str = "trained") -> str:
     """Return both tables, in Markdown."""
     head = "| ms a step | real tokens/s | ratio | of bare products | peak MB | padding |\n|---|---|---|---|---|---|---|"
     with tempfile.TemporaryDirectory() as name:
@@ -104,7 +105,7 @@ def measure(rounds: int, compiled: bool, text: Path | None, tokenizer: str) -> s
 def main() -> None:
     """Measure, and print both tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5, help="default: 5")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"default: {ROUNDS}")
     parser.add_argument("--compile", action="store_true", help="measure TUT with trainer.compile=true as well")
     parser.add_argument("--text", type=Path, help="lines of text (default: docstrings of installed packages)")
     parser.add_argument("--tokenizer", default="trained", help="name or folder (default: BERT's kind, trained on them)")

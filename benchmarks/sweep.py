@@ -1,6 +1,6 @@
 """What the launcher itself costs, beside the stages that it runs.
 
-python -m benchmarks.sweep                      all of it, about eight minutes on two CPU cores
+python -m benchmarks.sweep                      all of it, about five minutes on two CPU cores
 python -m benchmarks.sweep --steps 100          the same with shorter runs, where what is fixed weighs more
 
 Two comparisons, each within this one call and from empty stores:
@@ -8,6 +8,8 @@ Two comparisons, each within this one call and from empty stores:
 - a sweep of four arms on two workers, against the best schedule of the very stages that it ran (as long as each took,
   no time between them, the longest path first), and beside it Hydra's own serial launcher, which shares nothing;
 - a sweep of stages of one step each on one worker: the time for a stage from end to end, all of it overhead.
+
+Each is done once; a ratio is its seconds over those of the best schedule.
 """
 
 import argparse
@@ -22,6 +24,7 @@ from pathlib import Path
 from tut.sweep.folder import SweepFolder
 from tut.sweep.plan import Stage, makespan
 
+STEPS = 450
 ARMS = "untie.fraction=0,0.3333,0.6667,null"
 
 
@@ -47,12 +50,9 @@ def stages_of(folder: Path) -> dict[Stage, float]:
     return seconds
 
 
-def main() -> None:
-    """Measure, and print a Markdown table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=900, help="optimizer steps of each run (default: 900)")
-    asked = parser.parse_args()
-    words = (ARMS, f"trainer.max_steps={asked.steps}")
+def measure(steps: int = STEPS) -> str:
+    """Return a Markdown table, and two lines on what it took."""
+    words = (ARMS, f"trainer.max_steps={steps}")
     with tempfile.TemporaryDirectory() as name:
         here = Path(name)
         prepare = ("trainer.max_steps=1", "hydra.launcher.dry_run=true")  # trains the tokenizer, for all alike
@@ -67,15 +67,25 @@ def main() -> None:
         seeds = 12
         many = timed(*short, f"seed=range({seeds})", home=here / "home", folder=here / "many")
         one = timed(*short, "seed=99", home=here / "home", folder=here / "one")
-        steps = json.loads((here / "shared/sweep.json").read_text(encoding="utf-8"))["steps"]
-    print(f"| {len(seconds)} stages of 4 runs, {asked.steps} steps each | seconds | ratio |")
-    print("|---|---|---|")
-    print(f"| best schedule of these stages on 2 workers | {best:.1f} | 1.00 |")
-    print(f"| hydra/launcher=local, 2 workers | {shared:.1f} | {shared / best:.2f} |")
-    print(f"| of which before the first stage (imports, checks, planning) | {start:.1f} | {start / best:.2f} |")
-    print(f"| hydra/launcher=basic, all threads for one run after another | {serial:.1f} | {serial / best:.2f} |")
-    print(f"\n{steps['to_train']:,} steps trained for {steps['without_sharing']:,} steps of runs")
-    print(f"a stage of one step, from its start to the next one's, with its test: {(many - one) / (seeds - 1):.2f} s")
+        planned = json.loads((here / "shared/sweep.json").read_text(encoding="utf-8"))["steps"]
+    return "\n".join([
+        f"| {len(seconds)} stages of 4 runs, {steps} steps each | seconds | ratio |",
+        "|---|---|---|",
+        f"| best schedule of these stages on 2 workers | {best:.1f} | 1.00 |",
+        f"| hydra/launcher=local, 2 workers | {shared:.1f} | {shared / best:.2f} |",
+        f"| of which before the first stage (imports, checks, planning) | {start:.1f} | {start / best:.2f} |",
+        f"| hydra/launcher=basic, all threads for one run after another | {serial:.1f} | {serial / best:.2f} |",
+        "",
+        f"{planned['to_train']:,} steps trained for {planned['without_sharing']:,} steps of runs; a stage of one step, "
+        f"from its start to the next one's, with its test: {(many - one) / (seeds - 1):.2f} s",
+    ])  # fmt: skip
+
+
+def main() -> None:
+    """Measure, and print a Markdown table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=STEPS, help=f"optimizer steps of each run (default: {STEPS})")
+    print(measure(parser.parse_args().steps))
 
 
 if __name__ == "__main__":

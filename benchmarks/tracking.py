@@ -26,6 +26,8 @@ from tut.tracking.record import Record, Row, Status
 from tut.tracking.tracker import Tracker, start_tracker
 from tut.training.run import run
 
+STEPS = 1500
+
 
 class ByTurns:
     """Hands the rows of a run to several trackers by turns; see `tut.tracking.tracker.Tracker`."""
@@ -49,11 +51,8 @@ class ByTurns:
             tracker.finish(status, untie_step)
 
 
-def main() -> None:
-    """Measure, and print a Markdown table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=1500, help="optimizer steps of the run (default: 1500)")
-    steps = parser.parse_args().steps
+def measure(steps: int = STEPS) -> str:
+    """Return a Markdown table."""
     end_only = ("trainer.evaluate_every_steps=10000000", "trainer.checkpoint_every_steps=10000000")
     words = ["experiment=demo", "wandb.mode=offline", f"trainer.max_steps={steps}", "untie.fraction=0.5", *end_only]
     config = make_config(*words)
@@ -82,15 +81,23 @@ def main() -> None:
     rounds = [dict(zip(names, steps_took[start : start + len(names)], strict=True))
               for start in range(len(names), len(steps_took) - len(names) + 1, len(names))]  # fmt: skip
     none = median(one["none"] for one in rounds)
-    print(f"| tracker, a row every {every} steps | ms a step | ratio | of it inside the tracker's calls |")
-    print("|---|---|---|---|")
+    lines = [f"| tracker, a row every {every} steps | ms a step | ratio | of it inside the tracker's calls |"]
+    lines.append("|---|---|---|---|")
     for name in names:
         ratios = [one[name] / one["none"] for one in rounds]
         low, _, high = quantiles(ratios, n=4)
         error = 0.93 * (high - low) / len(ratios) ** 0.5  # of a median, by the quartiles
-        inside = mean(took for who, took in calls if who == name) / every
-        print(f"| {name} | {1000 * median(one[name] for one in rounds):.2f} | {median(ratios):.3f} ± {error:.3f} "
-              f"| {inside / none:.4f} |")  # fmt: skip
+        inside = mean(seconds for who, seconds in calls if who == name) / every
+        took = 1000 * median(one[name] for one in rounds)
+        lines.append(f"| {name} | {took:.2f} | {median(ratios):.3f} ± {error:.3f} | {inside / none:.4f} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure, and print a Markdown table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=STEPS, help=f"optimizer steps of the run (default: {STEPS})")
+    print(measure(parser.parse_args().steps))
 
 
 if __name__ == "__main__":

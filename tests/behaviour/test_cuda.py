@@ -6,7 +6,10 @@ import pytest
 import torch
 import torch.distributed as dist
 from conftest import SMALL, assert_equal, make_config, newest, rows, untimed
+from test_benchmarks import GPT
 
+from benchmarks.gpu import untying
+from benchmarks.gpu.training import Training
 from tut.config import TrainerConfig
 from tut.training.run import run
 
@@ -22,6 +25,15 @@ def test_forked_at_the_untie_point_is_straight(words: tuple[str, ...], tmp_path:
     assert untimed(tmp_path / "straight", "test") == untimed(tmp_path / "forked", "test")
     ends = [torch.load(newest(tmp_path / name) / "training.pt", weights_only=True) for name in ("straight", "forked")]
     assert_equal(*ends)
+
+
+@pytest.mark.parametrize("how", [{}, {"mode": "reduce-overhead"}], ids=["compiled", "CUDA graphs"])
+def test_nothing_is_compiled_or_captured_at_the_untie_point(how: dict[str, str], tmp_path: Path) -> None:
+    words = ("trainer.device=cuda", "trainer.precision=bf16", f"untie.step={untying.STEPS}")
+    (graphs, captures), after = untying.cross(Training(GPT, tmp_path, *words, compiled_by=how))
+    assert graphs > 0
+    assert (captures > 0) == bool(how)
+    assert after == (0, 0)
 
 
 @pytest.mark.parametrize(("precision", "rel"), [("fp32", 1e-5), ("bf16", 1e-3)])
