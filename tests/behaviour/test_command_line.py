@@ -14,6 +14,9 @@ from conftest import SHARED, TEXT, UNREPORTED, command
 from omegaconf import OmegaConf
 
 import tut
+from tut.__main__ import COMMANDS
+from tut.__main__ import main as list_commands
+from tut.config.optimizer import OF_TORCH, OPTIMIZERS
 
 TRAIN = "tut.train"
 SMALL_TEXT = ("data=text", f"data.files={TEXT}", "data.vocab_size=500")
@@ -467,14 +470,31 @@ def test_help_is_ours_and_loads_nothing_heavy(tmp_path: Path) -> None:
 
 def test_the_version_is_tut_s_and_a_help_text_loads_next_to_nothing(monkeypatch, capsys, tmp_path: Path) -> None:
     assert preflight(["--version"], capsys)[:2] == (0, f"TUT {tut.__version__}\n")
-    for program in ("tut.evaluate", "tut.report.__main__", "tut.store.__main__", "tut.sweep.__main__"):
+    for program in ("tut.__main__", "tut.evaluate", "tut.report.__main__", "tut.store.__main__", "tut.sweep.__main__"):
         monkeypatch.setattr(sys, "argv", [program, "--version"])
         with pytest.raises(SystemExit):
             import_module(program).main()
         assert capsys.readouterr().out == f"TUT {tut.__version__}\n"
-    loaded, said = loaded_by("tut.evaluate", "--help", cwd=tmp_path)
-    assert "RUN_DIR" in said
-    assert not {"torch", "transformers", "hydra", "omegaconf", "numpy", "rich"} & loaded
+    for words, shown in ((("tut.evaluate", "--help"), "RUN_DIR"), (("tut",), "python -m tut.train ")):
+        loaded, said = loaded_by(*words, cwd=tmp_path)
+        assert shown in said
+        assert not {"torch", "transformers", "hydra", "omegaconf", "numpy", "rich"} & loaded
+
+
+def test_the_list_of_commands_has_each_that_there_is(monkeypatch, capsys) -> None:
+    starts = {path for path in Path(tut.__file__).parent.rglob("*.py") if "ends_for_people()" in path.read_text()}
+    commands = {path.parent.name if path.stem == "__main__" else path.stem for path in starts} - {"tut", "console"}
+    assert commands == {*COMMANDS}
+    monkeypatch.setattr(sys, "argv", ["tut"])
+    list_commands()
+    lines = capsys.readouterr().out.splitlines()
+    for name in commands:
+        assert any(line.startswith(f"python -m tut.{name} ") and line.endswith((".", "?")) for line in lines), name
+    for typed, said in (("store", "write python -m tut.store"), ("repotr", "did you mean 'report'?")):
+        monkeypatch.setattr(sys, "argv", ["tut", typed, "runs"])
+        with pytest.raises(SystemExit):
+            list_commands()
+        assert said in capsys.readouterr().err
 
 
 def test_nothing_that_is_used_of_hydra_is_deprecated(tmp_path: Path) -> None:
@@ -539,6 +559,8 @@ def test_cfg_job_of_a_sweep_shows_what_varies_and_what_does_not(tmp_path: Path, 
         ("-m untie.epoch=0,n", {"untie.epoch=0,never"}),
         ("-m untie.epoch=0,3 untie.optimizer_state=copy,z", {"untie.optimizer_state=copy,zero"}),
         ("optimizer.schedule=", {f"optimizer.schedule={name}" for name in ("constant", "cosine", "linear", "wsd")}),
+        ("optimizer.name=", {f"optimizer.name={name}" for name in (*OPTIMIZERS, *OF_TORCH)}),
+        ("-m optimizer.name=sgd,Ad", {f"optimizer.name=sgd,{name}" for name in OF_TORCH if name.startswith("Ad")}),
         ("trainer.deterministic=", {"trainer.deterministic=true", "trainer.deterministic=false"}),
         ("trainer.epochs=", {"trainer.epochs=9"}),
         ("hydra.launcher.keep=e", {"hydra.launcher.keep=ends"}),

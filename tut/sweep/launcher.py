@@ -26,7 +26,6 @@ from pkgutil import resolve_name
 from typing import Any, NoReturn
 
 from hydra.core.utils import JobReturn, configure_log, setup_globals
-from hydra.errors import CompactHydraException
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
@@ -63,8 +62,8 @@ from tut.training.run import finished_loss
 log = logging.getLogger(__name__)
 
 
-class Unfinished(CompactHydraException):
-    """A run is not finished, which a sweeper that searches may bear. If not, Hydra prints the text; exit code 1."""
+class Unfinished(TutError):
+    """A run is not finished, which a sweeper that searches may bear. If not, it ends the command."""
 
 
 @seldom_collected()
@@ -319,7 +318,7 @@ def _value(run: Run, loss: float | None, outcome: Outcome | None) -> Any:
     if loss is not None or outcome is None:
         return loss
     if not _is_well(outcome):
-        return Unfinished(f"tut: {run.label}: {outcome.error}")
+        return Unfinished(f"{run.label}: {outcome.error}")
     return outcome.value
 
 

@@ -73,6 +73,20 @@ def own_metrics(
     return found
 
 
+def more_is_better(names: Sequence[str]) -> dict[str, bool | None]:
+    """Return of each metric of plugins whether more of it is better, which it tells when asked of good predictions and
+    of poor ones; None if it is the same of both, or not finite.
+    """
+    good = own_metrics(names, np.array([1e-4, 0.01, 0.1], np.float32), np.array([1, 1, 1], np.uint32))
+    poor = own_metrics(names, np.array([6.0, 9.0, 14.0], np.float32), np.array([300, 4000, 5000], np.uint32))
+    found: dict[str, bool | None] = {}
+    for name, of_good in good.items():
+        of_poor = poor[name]
+        tells = of_good is not None and of_poor is not None and of_good != of_poor
+        found[name] = of_good > of_poor if tells else None  # type: ignore[operator]
+    return found
+
+
 def check_metrics(names: Sequence[str]) -> None:
     """Check on three predictions that the metrics of plugins return numbers.
 
