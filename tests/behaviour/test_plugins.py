@@ -58,7 +58,9 @@ def test_each_of_the_five_in_a_run(here: Path) -> None:
     assert rows(here / "run", "valid")[-1]["one_in_five"] <= 1
     assert json.loads((here / "run/final/config.json").read_text())["model_type"] == "my_mixer"
     scored = command("tut.evaluate", "run", cwd=here)
-    assert f"one_in_five {rows(here / 'run', 'test')[0]['one_in_five']}" in scored.stdout
+    test = rows(here / "run", "test")[0]
+    own = f"one_in_five {test['one_in_five']:.4f}, tail_loss {test['tail_loss']:.4f}, flat 1.0000"
+    assert scored.stdout.endswith(f" predictions, {own}\n")  # as a report shows them
 
     # What it means is part of what the run is, in the package and beside it; what is said in it is not.
     edit(here / "my_plugin/__init__.py", "Mixes positions", "Says it in other words: mixes positions")
@@ -90,7 +92,7 @@ def test_the_processes_of_a_sweep_and_the_ranks_of_a_run_import_it(here: Path) -
     assert steps == {"one_in_five": True, "tail_loss": False, "perplexity": False}  # so many of the predictions
     shown = command("tut.report", "sweep", "--metric", "tail_loss", "--columns", "untie,test tail_loss", cwd=here)
     assert shown.returncode == 0, shown.stderr
-    assert f"never  {rows(here / 'sweep/1', 'test')[0]['tail_loss']:.4f}" in shown.stdout
+    assert f" {rows(here / 'sweep/1', 'test')[0]['tail_loss']:.4f}\n" in shown.stdout
     assert (here / "sweep/report-tail_loss/index.html").is_file()
     for name, said in (
         ("one_in_fiv", "--metric=one_in_fiv: choose from loss, perplexity, acc, one_in_five, tail_loss, flat; did you"),
