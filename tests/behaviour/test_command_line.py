@@ -594,6 +594,27 @@ def test_completion_offers_values(typed: str, offered: set[str], tmp_path: Path,
     assert {*out.split()} == offered
 
 
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("model.architecture=gpt2 objective=clm", "those of model=mini, which are {hidden_size: 128, "),
+        (
+            "experiment=blog model.architecture=bert",
+            "those of model=bert, which are {hidden_size: 512, num_hidden_laye",
+        ),
+        ("-m +sweeps=demo model.architecture=bert,xlm-roberta", "those of model=mini, which are {hidden_size: 128, "),
+        ("model.architecture=bert model.config.hidden_size=96", ""),
+        ("model=mini model.architecture=bert", ""),
+        ("model=custom model.architecture=bert", ""),
+    ],
+)
+def test_whoever_names_an_architecture_alone_is_told_which_sizes_are_left_out(typed: str, said: str, capsys) -> None:
+    code, _, err = preflight([*typed.split(), "--cfg", "job"], capsys)
+    assert code == 0
+    assert said in err and err.count("\n") == bool(said)
+    assert not said or f"add {said.split()[2].rstrip(',')}, for others, 'model.config={{name: value}}'" in err
+
+
 def test_any_architecture_starts_from_its_own_sizes(tmp_path: Path) -> None:
     words = (
         "model.architecture=roberta",

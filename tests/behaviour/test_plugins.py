@@ -96,7 +96,7 @@ def test_the_processes_of_a_sweep_and_the_ranks_of_a_run_import_it(here: Path) -
     assert (here / "sweep/report-tail_loss/index.html").is_file()
     for name, said in (
         ("one_in_fiv", "--metric=one_in_fiv: choose from loss, perplexity, acc, one_in_five, tail_loss, flat; did you"),
-        ("flat", "--metric=flat: neither more nor less of it is better"),
+        ("flat", "--metric=flat: neither more nor less is better"),
     ):
         with pytest.raises(TutError, match=said):
             report_on([here / "sweep"], name)
@@ -118,7 +118,7 @@ def test_the_processes_of_a_sweep_and_the_ranks_of_a_run_import_it(here: Path) -
         ("plugins=[my_plugin] optimizer.name=my_lion optimizer.arguments.bta=1", "my_lion takes beta; did you mean 'b"),
         ("plugins=[odd] data.source=odd", "data.source=odd: its class has no `documents`"),
         ("plugins=[odd] optimizer.name=forgetful", "with its state read back it goes on otherwise"),
-        ("plugins=[odd]", "plugins=['odd']: the metric odd fails: could not convert string to float"),
+        ("plugins=[odd]", "plugins=[odd]: the metric odd fails: could not convert string to float"),
     ],
 )
 def test_what_is_refused_before_anything_is_computed(typed: str, said: str, here: Path) -> None:

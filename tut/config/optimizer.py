@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tut import limits, plugins
-from tut.errors import TutError
+from tut.errors import TutError, as_typed
 from tut.marks import change, decay, state
 
 OPTIMIZERS = ("adamw", "sgd", "muon")
@@ -73,6 +73,6 @@ class OptimizerConfig:
             value = getattr(self, name)
             if value != default:
                 raise TutError(
-                    f"optimizer.{name}={value}: means something to {', '.join(OPTIMIZERS)} alone; with optimizer.name="
-                    f"{self.name} write 'optimizer.arguments={{{name}: {value}}}' if it takes that"
+                    f"optimizer.{name}={as_typed(value)}: means something to {', '.join(OPTIMIZERS)} alone; with "
+                    f"optimizer.name={self.name} write 'optimizer.arguments={as_typed({name: value})}' if it takes that"
                 )

@@ -62,7 +62,7 @@ def endpoint_of(results: Results, metric: str, split: Split, margin: float | Non
     limits.choice("--metric", metric, (*METRICS, *own))
     if metric in own and own[metric] is None:
         raise TutError(
-            f"--metric={metric}: neither more nor less of it is better, for it is the same of good and of poor predictions"
+            f"--metric={metric}: neither more nor less is better, for it is the same of good and poor predictions"
         )
     if margin is not None or metric != "loss":
         return Endpoint(metric, split, margin, own.get(metric)), ()

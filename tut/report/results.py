@@ -95,8 +95,9 @@ class Results:
     def __repr__(self) -> str:
         """Return what there is, in a few lines, where the tables would fill a screen."""
         runs = self.runs
+        places = ", ".join(map(str, self.asked))
         lines = [
-            f"Results of {counted(len(runs), 'run')} ({len(self.finished)} finished) in {', '.join(map(str, self.asked))}",
+            f"Results of {counted(len(runs), 'run')} ({len(self.finished)} finished) in {places}",
             f"{counted(runs['arm'].nunique(), 'arm')}: {', '.join(runs['arm'].cat.categories)}",
             seeds(sorted(set(runs["seed"]))),
             f"metrics: {', '.join([*METRICS, *self.own_metrics])}",

@@ -15,7 +15,7 @@ from tut.data.batches import evaluation_batches
 from tut.data.corpus import Corpus
 from tut.data.objective import IGNORED, Batch, Objective
 from tut.distributed import collectives
-from tut.errors import TutError, one_line
+from tut.errors import TutError, as_typed, one_line
 from tut.model.numerics import autocast
 from tut.model.predict import PredictsAt
 from tut.splits import Split
@@ -68,7 +68,7 @@ def own_metrics(
         try:
             value = float(metric(loss, rank))
         except Exception as error:  # it is the user's own, and may raise anything
-            raise TutError(f"plugins={list(names)}: the metric {name} fails: {one_line(error)}") from error
+            raise TutError(f"plugins={as_typed(names)}: the metric {name} fails: {one_line(error)}") from error
         found[name] = value if math.isfinite(value) else None
     return found
 
