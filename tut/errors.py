@@ -13,6 +13,26 @@ class Diverged(TutError):
     """Training has left the finite numbers: no mistake in what was asked, perhaps, but a result of its own."""
 
 
+def as_typed(value: object) -> str:
+    """Return a value as one would type it on a command line: `null`, `true`, `[a,b]`, `{a: 1}`."""
+    if isinstance(value, str):
+        return value or "''"
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(_within, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{name}: {_within(one)}' for name, one in value.items())}}}"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "null" if value is None else str(value)
+
+
+def _within(value: object) -> str:
+    """Return a value of a list or of a mapping; in quotes where that would read it as more than one."""
+    typed = as_typed(value)
+    needs_quotes = isinstance(value, str) and any(mark in value for mark in ",[]{}:'\"")
+    return '"' + typed.replace('"', '\\"') + '"' if needs_quotes else typed
+
+
 def did_you_mean(word: object, choices: Iterable[str]) -> str:
     """Return `; did you mean 'x'?` for the choice spelt most like `word`, or an empty string."""
     close = get_close_matches(str(word), list(choices), n=1, cutoff=0.5)
@@ -48,7 +68,7 @@ def key_to_blame(section: str, values: dict[str, Any], works: Callable[[dict[str
     value = values[name]
     if isinstance(value, dict) and value:
         return key_to_blame(f"{section}.{name}", value, lambda part: works({**values, name: part}))
-    return f"{section}.{name}={value}"
+    return f"{section}.{name}={as_typed(value)}"
 
 
 def one_line(error: BaseException) -> str:

@@ -77,8 +77,15 @@ def main() -> None:
     print(
         f"{asked.split.words} loss {result['loss']:.6f}, perplexity {result['perplexity']:.3f}, "
         f"accuracy {result['acc']:.6f}, {counted(result['predictions'], 'prediction')}"
-        + "".join(f", {name} {value}" for name, value in result.items() if name in METRICS)
+        + "".join(f", {name} {_as_reported(name, value)}" for name, value in result.items() if name in METRICS)
     )
+
+
+def _as_reported(metric: str, value: float | None) -> str:
+    """Return a plugin's metric with as many digits as a report gives it."""
+    from tut.report.numbers import number
+
+    return "is not finite" if value is None else number(value, metric)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from dataclasses import fields
 from typing import Any
 
-from tut.errors import TutError, did_you_mean
+from tut.errors import TutError, as_typed, did_you_mean
 
 
 def choices(prefix: str, section: Any) -> None:
@@ -17,13 +17,13 @@ def choices(prefix: str, section: Any) -> None:
 def choice(key: str, value: str, choices: tuple[str, ...]) -> None:
     """Check that a value is one of some words."""
     if value not in choices:
-        raise TutError(f"{key}={value}: choose from {', '.join(choices)}{did_you_mean(value, choices)}")
+        raise TutError(f"{key}={as_typed(value)}: choose from {', '.join(choices)}{did_you_mean(value, choices)}")
 
 
 def check(ok: bool, key: str, value: object, allowed: str) -> None:
     """Check that a value is what is allowed, which is said in words."""
     if not ok:
-        raise TutError(f"{key}={'null' if value is None else value}: must be {allowed}")
+        raise TutError(f"{key}={as_typed(value)}: must be {allowed}")
 
 
 def at_least(low: float, prefix: str, section: object, *names: str) -> None:

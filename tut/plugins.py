@@ -39,10 +39,12 @@ METRICS: dict[str, Callable[..., float]] = {}
 """By their names in metric rows; see `metric`."""
 OPTIMIZERS: dict[str, Callable[..., Any]] = {}
 """By the names that `optimizer.name` gives them; see `optimizer`."""
-_NAMES_IN_ROWS = (
+_TAKEN = (
     *("step", "epoch", "tokens", "tied", "lr", "seconds", "split"),
     *("loss", "perplexity", "acc", "predictions", "tokens_per_second"),
+    *("diverged", "floor", "above_floor", "bits_per_byte"),
 )
+"""Names of what every metric row has, and of what a report says of a run beside its metrics."""
 
 
 def source(name: str) -> Callable[[_Registered], _Registered]:
@@ -68,9 +70,10 @@ def metric(name: str) -> Callable[[_Registered], _Registered]:
 
     They have a value for each prediction of a split: `loss`, its cross-entropy in nats, and `rank`, that of the target
     among all logits, 1 for the highest. It returns a number.
+    A report can compare on it; which way is better it tells by what it returns for good predictions and for poor ones.
     """
-    if name in _NAMES_IN_ROWS:
-        raise TutError(f"plugins: a metric cannot be called {name}, which every row has")
+    if name in _TAKEN or name.endswith("_sd"):  # a report's name for the spread of a metric over seeds
+        raise TutError(f"plugins: a metric cannot be called {name}, which is the name of something else")
     return _into(METRICS, "a metric", name)
 
 

@@ -20,7 +20,11 @@ with ExitStack() as for_whoever_waits:
         for_whoever_waits.enter_context(ended_by_signals())  # as in `main`: this takes a second on a busy machine
         for_whoever_waits.enter_context(under_way("starts"))
     import hydra
+    from hydra._internal import (
+        utils as hydra_utils,
+    )  # private: who ends a command that failed, Hydra lets nobody choose
     from hydra.core.hydra_config import HydraConfig
+    from hydra.errors import HydraException
     from hydra.types import RunMode
     from omegaconf import DictConfig
 
@@ -87,7 +91,11 @@ def main() -> None:
     register_schema()
     remember_typed(sys.argv[1:])
     sys.argv[1:] = preflight(sys.argv[1:])
-    _task()
+    hydra_utils.run_and_report = lambda work: work()  # else it prints what is raised, and advice below it
+    try:
+        _task()
+    except HydraException as error:  # which a sweeper raises; whatever else comes is a TutError, or has a traceback
+        complain(error)
 
 
 if __name__ == "__main__":

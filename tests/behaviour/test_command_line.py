@@ -14,6 +14,9 @@ from conftest import SHARED, TEXT, UNREPORTED, command
 from omegaconf import OmegaConf
 
 import tut
+from tut.__main__ import COMMANDS
+from tut.__main__ import main as list_commands
+from tut.config.optimizer import OF_TORCH, OPTIMIZERS
 
 TRAIN = "tut.train"
 SMALL_TEXT = ("data=text", f"data.files={TEXT}", "data.vocab_size=500")
@@ -467,14 +470,31 @@ def test_help_is_ours_and_loads_nothing_heavy(tmp_path: Path) -> None:
 
 def test_the_version_is_tut_s_and_a_help_text_loads_next_to_nothing(monkeypatch, capsys, tmp_path: Path) -> None:
     assert preflight(["--version"], capsys)[:2] == (0, f"TUT {tut.__version__}\n")
-    for program in ("tut.evaluate", "tut.report.__main__", "tut.store.__main__", "tut.sweep.__main__"):
+    for program in ("tut.__main__", "tut.evaluate", "tut.report.__main__", "tut.store.__main__", "tut.sweep.__main__"):
         monkeypatch.setattr(sys, "argv", [program, "--version"])
         with pytest.raises(SystemExit):
             import_module(program).main()
         assert capsys.readouterr().out == f"TUT {tut.__version__}\n"
-    loaded, said = loaded_by("tut.evaluate", "--help", cwd=tmp_path)
-    assert "RUN_DIR" in said
-    assert not {"torch", "transformers", "hydra", "omegaconf", "numpy", "rich"} & loaded
+    for words, shown in ((("tut.evaluate", "--help"), "RUN_DIR"), (("tut",), "python -m tut.train ")):
+        loaded, said = loaded_by(*words, cwd=tmp_path)
+        assert shown in said
+        assert not {"torch", "transformers", "hydra", "omegaconf", "numpy", "rich"} & loaded
+
+
+def test_the_list_of_commands_has_each_that_there_is(monkeypatch, capsys) -> None:
+    starts = {path for path in Path(tut.__file__).parent.rglob("*.py") if "ends_for_people()" in path.read_text()}
+    commands = {path.parent.name if path.stem == "__main__" else path.stem for path in starts} - {"tut", "console"}
+    assert commands == {*COMMANDS}
+    monkeypatch.setattr(sys, "argv", ["tut"])
+    list_commands()
+    lines = capsys.readouterr().out.splitlines()
+    for name in commands:
+        assert any(line.startswith(f"python -m tut.{name} ") and line.endswith((".", "?")) for line in lines), name
+    for typed, said in (("store", "write python -m tut.store"), ("repotr", "did you mean 'report'?")):
+        monkeypatch.setattr(sys, "argv", ["tut", typed, "runs"])
+        with pytest.raises(SystemExit):
+            list_commands()
+        assert said in capsys.readouterr().err
 
 
 def test_nothing_that_is_used_of_hydra_is_deprecated(tmp_path: Path) -> None:
@@ -539,6 +559,8 @@ def test_cfg_job_of_a_sweep_shows_what_varies_and_what_does_not(tmp_path: Path, 
         ("-m untie.epoch=0,n", {"untie.epoch=0,never"}),
         ("-m untie.epoch=0,3 untie.optimizer_state=copy,z", {"untie.optimizer_state=copy,zero"}),
         ("optimizer.schedule=", {f"optimizer.schedule={name}" for name in ("constant", "cosine", "linear", "wsd")}),
+        ("optimizer.name=", {f"optimizer.name={name}" for name in (*OPTIMIZERS, *OF_TORCH)}),
+        ("-m optimizer.name=sgd,Ad", {f"optimizer.name=sgd,{name}" for name in OF_TORCH if name.startswith("Ad")}),
         ("trainer.deterministic=", {"trainer.deterministic=true", "trainer.deterministic=false"}),
         ("trainer.epochs=", {"trainer.epochs=9"}),
         ("hydra.launcher.keep=e", {"hydra.launcher.keep=ends"}),
@@ -570,6 +592,27 @@ def test_completion_offers_values(typed: str, offered: set[str], tmp_path: Path,
     code, out, _ = preflight(["-sc", "query=bash"], capsys)
     assert code == 0
     assert {*out.split()} == offered
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("model.architecture=gpt2 objective=clm", "those of model=mini, which are {hidden_size: 128, "),
+        (
+            "experiment=blog model.architecture=bert",
+            "those of model=bert, which are {hidden_size: 512, num_hidden_laye",
+        ),
+        ("-m +sweeps=demo model.architecture=bert,xlm-roberta", "those of model=mini, which are {hidden_size: 128, "),
+        ("model.architecture=bert model.config.hidden_size=96", ""),
+        ("model=mini model.architecture=bert", ""),
+        ("model=custom model.architecture=bert", ""),
+    ],
+)
+def test_whoever_names_an_architecture_alone_is_told_which_sizes_are_left_out(typed: str, said: str, capsys) -> None:
+    code, _, err = preflight([*typed.split(), "--cfg", "job"], capsys)
+    assert code == 0
+    assert said in err and err.count("\n") == bool(said)
+    assert not said or f"add {said.split()[2].rstrip(',')}, for others, 'model.config={{name: value}}'" in err
 
 
 def test_any_architecture_starts_from_its_own_sizes(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import tut
 from tut import plugins
 from tut.config import OptimizerConfig
 from tut.errors import TutError
+from tut.report.summary import report_on
 from tut.sweep.backends import slurm_submission
 from tut.training.optimizer import check_schedule, learning_rate
 
@@ -56,7 +57,9 @@ def test_each_of_the_five_in_a_run(here: Path) -> None:
     assert rows(here / "run", "valid")[-1]["one_in_five"] <= 1
     assert json.loads((here / "run/final/config.json").read_text())["model_type"] == "my_mixer"
     scored = command("tut.evaluate", "run", cwd=here)
-    assert f"one_in_five {rows(here / 'run', 'test')[0]['one_in_five']}" in scored.stdout
+    test = rows(here / "run", "test")[0]
+    own = f"one_in_five {test['one_in_five']:.4f}, tail_loss {test['tail_loss']:.4f}, flat 1.0000"
+    assert scored.stdout.endswith(f" predictions, {own}\n")  # as a report shows them
 
     # What it means is part of what the run is, in the package and beside it; what is said in it is not.
     edit(here / "my_plugin/__init__.py", "Mixes positions", "Says it in other words: mixes positions")
@@ -78,6 +81,24 @@ def test_the_processes_of_a_sweep_and_the_ranks_of_a_run_import_it(here: Path) -
     assert done.returncode == 0, done.stdout + done.stderr
     assert "one_in_five" in rows(here / "sweep/0", "test")[0]
 
+    # A report compares on what they have registered, and knows which way is better; it needs but the runs' folders.
+    shutil.rmtree(here / "my_plugin")
+    by = {name: report_on([here / "sweep"], name) for name in ("one_in_five", "tail_loss", "perplexity")}
+    signs = {name: report.comparisons.endpoint.sign for name, report in by.items()}
+    assert signs == {"one_in_five": 1, "tail_loss": -1, "perplexity": -1}
+    steps = {name: report.comparisons.comparisons[0].step is not None for name, report in by.items()}
+    assert steps == {"one_in_five": True, "tail_loss": False, "perplexity": False}  # so many of the predictions
+    shown = command("tut.report", "sweep", "--metric", "tail_loss", "--columns", "untie,test tail_loss", cwd=here)
+    assert shown.returncode == 0, shown.stderr
+    assert f" {rows(here / 'sweep/1', 'test')[0]['tail_loss']:.4f}\n" in shown.stdout
+    assert (here / "sweep/report-tail_loss/index.html").is_file()
+    for name, said in (
+        ("one_in_fiv", "--metric=one_in_fiv: choose from loss, perplexity, acc, one_in_five, tail_loss, flat; did you"),
+        ("flat", "--metric=flat: neither more nor less is better"),
+    ):
+        with pytest.raises(TutError, match=said):
+            report_on([here / "sweep"], name)
+
 
 @pytest.mark.parametrize(
     ("typed", "said"),
@@ -95,7 +116,7 @@ def test_the_processes_of_a_sweep_and_the_ranks_of_a_run_import_it(here: Path) -
         ("plugins=[my_plugin] optimizer.name=my_lion optimizer.arguments.bta=1", "my_lion takes beta; did you mean 'b"),
         ("plugins=[odd] data.source=odd", "data.source=odd: its class has no `documents`"),
         ("plugins=[odd] optimizer.name=forgetful", "with its state read back it goes on otherwise"),
-        ("plugins=[odd]", "plugins=['odd']: the metric odd fails: could not convert string to float"),
+        ("plugins=[odd]", "plugins=[odd]: the metric odd fails: could not convert string to float"),
     ],
 )
 def test_what_is_refused_before_anything_is_computed(typed: str, said: str, here: Path) -> None:

@@ -85,7 +85,7 @@ def test_encoders_become_decoders_for_causal_training(name: str, tokenizers) -> 
 def test_a_model_that_sees_what_it_is_to_predict_is_refused(tokenizers) -> None:
     sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 64}
     config = Config(model=ModelConfig("bert", {**sizes, "is_decoder": False}), objective=ObjectiveConfig(name="clm"))
-    with pytest.raises(TutError, match="model.config.is_decoder=False: .* looks at the tokens"):
+    with pytest.raises(TutError, match="model.config.is_decoder=false: .* looks at the tokens"):
         build_model(config, tokenizers["clm"])
 
 

@@ -108,7 +108,7 @@ def test_what_is_held_against_a_claim_travels_with_it(tmp_path: Path) -> None:
 def test_what_results_cannot_compare(tmp_path: Path) -> None:
     results = tut.report.load(plant_sweep(tmp_path / "sweep", {"epoch=3": -0.02}, [0]))
     for asked, said in (
-        ({"metric": "los"}, "metric=los: choose from loss, perplexity, acc"),
+        ({"metric": "los"}, "metric=los: choose from loss, perplexity, acc; did you mean 'loss'"),
         ({"margin": 0}, "margin=0: must be a finite number above 0"),
         ({"baseline": "epoch=4"}, "epoch=4: no such arm"),
     ):
@@ -121,7 +121,15 @@ def test_what_a_notebook_shows(tmp_path: Path) -> None:
     plant(tmp_path / "more", "epoch=3", 2, 5.0, status="failed")
     with (tmp_path / "more/train.jsonl").open("a") as file:
         file.write("<b>")
-    shown = tut.report.load(tmp_path)._repr_html_()
+    loaded = tut.report.load(tmp_path)
+    assert repr(loaded).splitlines() == [
+        f"Results of 5 runs (4 finished) in {tmp_path}",
+        "2 arms: never, epoch=3",
+        "seeds 0, 1, 2",
+        "metrics: loss, perplexity, acc",
+        "1 note: see .notes",
+    ]
+    shown = loaded._repr_html_()
     assert shown.index("<td>never</td>") < shown.index("<td>epoch=3</td>")
     assert "<td>0, 1, 2</td>" in shown
     assert "1 half-written row left out" in shown

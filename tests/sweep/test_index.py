@@ -18,6 +18,7 @@ def run(sweep: Path, number: int, label: str, *words: str, ramp_steps: int = 0) 
 
 def links(sweep: Path) -> dict[str, str]:
     found = sorted(path for path in sweep.glob("arms/*/*") if path.is_symlink())
+    assert all(path.is_dir() for path in found)
     return {str(path.relative_to(sweep / "arms")): path.resolve().name for path in found}
 
 

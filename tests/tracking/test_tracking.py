@@ -45,8 +45,9 @@ def expected(folder: Path) -> dict[int, dict[str, Any]]:
             entry = merged.setdefault(row["step"], {})
             entry |= {key: row.pop(key) for key in ("step", "epoch", "tokens", "seconds")}
             entry["untied"] = int(not row.pop("tied"))
-            for key in ("lr", "tokens_per_second", "predictions") if split == "valid" else ():
-                del row[key]
+            left_out = ("lr", "tokens_per_second", "predictions") if split == "valid" else ("coupling", "untied_rows")
+            for key in left_out:
+                row.pop(key, None)
             entry |= {f"{split}/{key}": value for key, value in row.items()}
     return merged
 

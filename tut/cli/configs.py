@@ -25,7 +25,7 @@ from tut.cli.output_folder import check_output, check_own
 from tut.cli.overrides import check_override, check_sweep, explain, no_such_option, wrong_plus
 from tut.config import Config
 from tut.console import remark
-from tut.errors import TutError
+from tut.errors import TutError, as_typed
 from tut.sweep.composition import Composer, be_current, plain
 from tut.sweep.config import LauncherConfig, settings_of
 from tut.sweep.hydra_jobs import labels
@@ -127,6 +127,29 @@ def configs_of(
             yield _typed(base), None
             return
         yield from _configs_of_sweep(base, loader, asked, [str(override.input_line) for override in several])
+
+
+def sizes_left_out(asked: Namespace, typed: list[str], config: Config) -> Iterator[str]:
+    """Yield a line if an architecture is named alone, and so values of the model that there would be do not count.
+
+    Args:
+        asked: a command line that is good, spelt out by `normalise`.
+        typed: its overrides as they were.
+        config: what it comes to, in its first run.
+    """
+    given = dict(text.lstrip("+").partition("=")[::2] for text in typed)
+    if "model.architecture" not in given or any(key == "model" or key.startswith("model.config") for key in given):
+        return
+    without = [text for text in asked.overrides if not text.startswith(("model=", "model.architecture="))]
+    with config_loader(asked) as loader:
+        base = loader.load_configuration(name_of(asked), [*without, *searched(asked)], run_mode=RunMode.MULTIRUN)
+    values = {name: value for name, value in base.model.config.items() if name not in config.model.config}
+    if values:
+        preset = f"model={base.hydra.runtime.choices.model}"
+        yield (
+            f"model.architecture={given['model.architecture']} has sizes of its own, not those of {preset}, which are "
+            f"{as_typed(values)}; for these, add {preset}, for others, 'model.config={{name: value}}'"
+        )
 
 
 def _configs_of_sweep(

@@ -23,7 +23,7 @@ from omegaconf.errors import (
 )
 
 from tut.config import POINTS, Config
-from tut.errors import TutError, did_you_mean, nearest_key, one_line
+from tut.errors import TutError, as_typed, did_you_mean, nearest_key, one_line
 from tut.sweep.config import SETTINGS
 
 _LAUNCHER = "hydra.launcher."
@@ -189,7 +189,7 @@ def explain(error: BaseException) -> str:
     if isinstance(error, ConfigKeyError | ConfigAttributeError) and OmegaConf.is_dict(error.parent_node):
         return _explain_missing_key(error, key or "")
     if isinstance(error, GrammarParseError):
-        return f"{key}={error.value}: {message}"
+        return f"{key}={as_typed(error.value)}: {message}"
     name, bracket, _ = (key or "").partition("[")
     kind = type_of(name)
     if bracket and get_origin(kind) is list:
@@ -197,13 +197,13 @@ def explain(error: BaseException) -> str:
     if kind is None or kind is Any:
         return f"{key}: {message}" if key else one_line(error)
     value = getattr(error, "value", None)
-    return f"{key}={'null' if value is None else value}: must be {_allowed(key, kind)}"
+    return f"{key}={as_typed(value)}: must be {_allowed(key, kind)}"
 
 
 def _explain_interpolation(error: OmegaConfBaseException, message: str) -> str:
     """Say what is wrong with a value that refers to another one, to a variable of the environment, or to anything."""
     plain = OmegaConf.to_container(error.parent_node, resolve=False)
-    given = f"{error.full_key}={plain[error.key]}"  # type: ignore[index]
+    given = f"{error.full_key}={as_typed(plain[error.key])}"  # type: ignore[index]
     missing = re.fullmatch("Interpolation key '(.*)' not found", message)
     if missing is not None:
         return f"{given}: there is no key {missing[1]}{nearest_key(missing[1], keys_of(Config))}"
@@ -211,9 +211,8 @@ def _explain_interpolation(error: OmegaConfBaseException, message: str) -> str:
     if unset is not None:
         return f"{given}: the variable {unset[1]} is not set in the environment"
     if isinstance(error, InterpolationValidationError):
-        comes_to = "null" if error.value is None else error.value
         kind = type_of(error.full_key or "")
-        return f"{given}: comes to {comes_to}, and must be {_allowed(error.full_key or '', kind)}"
+        return f"{given}: comes to {as_typed(error.value)}, and must be {_allowed(error.full_key or '', kind)}"
     return f"{given}: {message}"
 
 

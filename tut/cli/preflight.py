@@ -13,7 +13,7 @@ from typing import Any
 
 from tut.cli.arguments import check_folders, only_shows, parse
 from tut.cli.completion import completions
-from tut.cli.configs import configs_of
+from tut.cli.configs import configs_of, sizes_left_out
 from tut.cli.help import help_text
 from tut.cli.hydra_settings import check_rerun
 from tut.cli.shorthands import idle, normalise
@@ -47,7 +47,7 @@ def preflight(arguments: list[str]) -> list[str]:
         if asked.experimental_rerun:
             check_rerun(asked.experimental_rerun, asked.overrides)
             return options
-        asked.overrides = normalise(asked.overrides)
+        typed, asked.overrides = asked.overrides, normalise(asked.overrides)
         only_asks = asked.hydra_help or asked.shell_completion
         if not only_asks:
             passed: set[str] = set()
@@ -63,7 +63,7 @@ def preflight(arguments: list[str]) -> list[str]:
                 sys.exit()
             if asked.multirun and len(configs) == 1:
                 remark("-m: no key has several values, so this sweep is one run")
-            for line in idle(asked.overrides):
+            for line in (*idle(asked.overrides), *sizes_left_out(asked, typed, configs[0])):
                 remark(line)
     except TutError as error:
         complain(error)

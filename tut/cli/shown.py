@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from tut.config import Config
+from tut.errors import as_typed
 from tut.marks import flat
 from tut.words import counted
 
@@ -28,7 +29,7 @@ def in_common(configs: Sequence[Config], part: str | None) -> str:
     keys = [flat(values) for values in plain]
     varying = {}
     for key in dict.fromkeys(key for values in keys for key in values):
-        found = list(dict.fromkeys(_in_words(values.get(key)) for values in keys))
+        found = list(dict.fromkeys(as_typed(values.get(key)) for values in keys))
         if len(found) > 1:
             varying[key] = found
     lines = [f"# {counted(len(configs), 'run')}{', which differ in:' if varying else ''}"]
@@ -48,7 +49,3 @@ def _without(values: dict[str, Any], keys: dict[str, Any], prefix: str = "") -> 
         elif key not in keys:
             kept[name] = _without(value, keys, f"{key}.")
     return kept
-
-
-def _in_words(value: Any) -> str:
-    return "null" if value is None else str(value)

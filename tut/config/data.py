@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from tut import limits, plugins
-from tut.errors import TutError
+from tut.errors import TutError, as_typed
 from tut.marks import KnownBy, state
 
 TRAINED = "trained"
@@ -100,7 +100,7 @@ class DataConfig:
             limits.check(bool(self.path), "data.path", self.path, "a data set's name, folder or file")
             for name in ("train_split", "validation_split", "test_split"):
                 value = getattr(self, name)
-                limits.check(value != "", f"data.{name}", "''", "the name of a split")
+                limits.check(value != "", f"data.{name}", value, "the name of a split")
         if self.source == "alignment":
             self._check_alignment()
         for name in ("files", "validation_files", "test_files"):
@@ -133,8 +133,8 @@ class DataConfig:
             meant = [source for source, keys in SOURCES.items() if key in keys]
             if self.source not in meant and value != defaults[key]:
                 raise TutError(
-                    f"data.{key}={value}: means something to data={' and data='.join(meant)} alone, and the text is "
-                    f"data.source={self.source}; write data={meant[0]}, or leave data.{key} out"
+                    f"data.{key}={as_typed(value)}: means something to data={' and data='.join(meant)} alone, and the "
+                    f"text is data.source={self.source}; write data={meant[0]}, or leave data.{key} out"
                 )
 
 

@@ -4,10 +4,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from tut import limits, plugins
-from tut.errors import TutError
+from tut.errors import TutError, as_typed
 from tut.marks import change, decay, state
 
 OPTIMIZERS = ("adamw", "sgd", "muon")
+OF_TORCH = ("Adafactor", "Adadelta", "Adagrad", "Adam", "Adamax", "ASGD", "NAdam", "RAdam", "RMSprop", "Rprop")
+"""The other classes of torch.optim that can train a tied model: for completion, which cannot wait for torch."""
 SCHEDULES = ("constant", "cosine", "linear", "wsd")
 
 
@@ -15,7 +17,7 @@ SCHEDULES = ("constant", "cosine", "linear", "wsd")
 class OptimizerConfig:
     """How weights are updated. The schedule depends on the total number of steps, never on the untie point."""
 
-    name: str = state("adamw", words=OPTIMIZERS, registered=plugins.OPTIMIZERS)
+    name: str = state("adamw", words=(*OPTIMIZERS, *OF_TORCH), registered=plugins.OPTIMIZERS)
     """`adamw`, `sgd`, `muon` (Muon on the hidden matrices, AdamW on all else), any class of torch.optim, such as
     `NAdam`, or the name of one that a plugin has registered."""
     arguments: dict[str, Any] = state({}, counts=lambda own: bool(own.arguments))
@@ -71,6 +73,6 @@ class OptimizerConfig:
             value = getattr(self, name)
             if value != default:
                 raise TutError(
-                    f"optimizer.{name}={value}: means something to {', '.join(OPTIMIZERS)} alone; with optimizer.name="
-                    f"{self.name} write 'optimizer.arguments={{{name}: {value}}}' if it takes that"
+                    f"optimizer.{name}={as_typed(value)}: means something to {', '.join(OPTIMIZERS)} alone; with "
+                    f"optimizer.name={self.name} write 'optimizer.arguments={as_typed({name: value})}' if it takes that"
                 )

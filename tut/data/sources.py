@@ -32,7 +32,7 @@ from tut.data.held_out import split_by_name
 from tut.data.huggingface import FILES, HuggingFace, check_file, check_saved_splits
 from tut.data.layout import check_no_table, is_sentence_a_line
 from tut.data.shards import Shards
-from tut.errors import TutError, one_line
+from tut.errors import TutError, as_typed, one_line
 from tut.splits import Split
 from tut.system.files import digest, file_digest
 from tut.words import counted
@@ -260,7 +260,9 @@ class TextFiles:
             )
         splits = " and ".join(split.words for split in Split if split in lacking)
         documents = counted(count, "document")
-        return f"data.files={self._config.files}: holds {documents} ({how}), and so none for {splits}; {advice}"
+        return (
+            f"data.files={as_typed(self._config.files)}: holds {documents} ({how}), and so none for {splits}; {advice}"
+        )
 
     def _would_do(self, document: str) -> bool:
         """Return whether every split has a document if the files are divided in another way."""

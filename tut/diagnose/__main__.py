@@ -1,4 +1,4 @@
-"""What tying does to the two matrices, and untying after it: their alignment, norms and spectra, from checkpoints.
+"""What tying and untying do to the two matrices: their alignment, norms and spectra, from checkpoints.
 
 python -m tut.diagnose SWEEP_DIR        print a table of arms; write tables and figures to SWEEP_DIR/report/
 

@@ -15,7 +15,7 @@ import tut.model.architectures  # noqa: F401  (makes TUT's own networks known)
 from tut.config import NUMBERS, TRAINED, DataConfig, ModelConfig
 from tut.data.special_tokens import special_ids
 from tut.data.tokenizer import vocabulary_size
-from tut.errors import TutError, did_you_mean, key_to_blame, one_line
+from tut.errors import TutError, as_typed, did_you_mean, key_to_blame, one_line
 from tut.model import pretrained
 from tut.model.quiet import quiet
 
@@ -90,7 +90,7 @@ def network_config(model: ModelConfig, objective: str, tokens: Tokens) -> PreTra
     if part is not None:
         own = model.config.get(part, {})
         if not isinstance(own, dict):
-            raise TutError(f"model.config.{part}={own}: must be a mapping of names to values")
+            raise TutError(f"model.config.{part}={as_typed(own)}: must be a mapping of names to values")
         text_default = getattr(default, part)
         _check_values(name, f"model.config.{part}", own, text_default)
         lacks_kind = model.pretrained is None and "model_type" not in own
@@ -216,7 +216,7 @@ def _check_values(architecture: str, where: str, values: dict[str, Any], default
         is_activation = name in ("hidden_act", "hidden_activation", "activation_function")
         if is_activation and not (isinstance(value, str) and value in ACT2FN):
             near = did_you_mean(value, ACT2FN)
-            raise TutError(f"{where}.{name}={value}: not an activation that transformers knows{near}")
+            raise TutError(f"{where}.{name}={as_typed(value)}: not an activation that transformers knows{near}")
 
 
 def _set_by_tut(default: PreTrainedConfig, objective: str, tokens: Tokens, values: dict[str, Any]) -> dict[str, Any]:

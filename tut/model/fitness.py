@@ -18,7 +18,7 @@ import torch
 from transformers import PreTrainedConfig
 
 from tut.config import DataConfig, ModelConfig
-from tut.errors import TutError, key_to_blame
+from tut.errors import TutError, as_typed, key_to_blame
 from tut.model.configuration import HEADS, Tokens, as_if_new, merged, network_config, quoted
 from tut.model.miniature import few_layers, small_sizes
 from tut.model.quiet import quiet
@@ -245,7 +245,7 @@ def _cause(asked: Asked, tried: Asked, error: Exception) -> str | None:
             f"data.seq_len={seq_len}: {architecture} takes at most {longest} tokens{_limits(tried.config(), longest)}"
         )
     name = _value_to_blame(asked, tried)
-    return None if name is None else f"model.config.{name}={asked.model.config[name]}: {_said(error)}"
+    return None if name is None else f"model.config.{name}={as_typed(asked.model.config[name])}: {_said(error)}"
 
 
 def _said(error: Exception) -> str:

@@ -17,7 +17,7 @@ from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
 from tut.data.sources import check_folder
 from tut.data.tokenizer import vocabulary_size
-from tut.errors import TutError, key_to_blame, one_line
+from tut.errors import TutError, as_typed, key_to_blame, one_line
 from tut.model.quiet import quiet
 from tut.system.background import interruptibly
 from tut.system.files import digest, file_digest
@@ -90,7 +90,9 @@ def changed(name: str, auto: Any, config: PreTrainedConfig, values: dict[str, An
         raise TutError(f"{to_blame}: {config.model_type} says: {one_line(error)}") from error
     if not same:
         said = [
-            f"model.config.{key}={value}" for key, value in values.items() if _decides_shapes(auto, config, key, value)
+            f"model.config.{key}={as_typed(value)}"
+            for key, value in values.items()
+            if _decides_shapes(auto, config, key, value)
         ]
         raise TutError(f"{' '.join(said)}: the weights of model.pretrained={name} have other shapes")
     return with_all

@@ -21,6 +21,7 @@ from tut.console import Options, ends_for_people, split_among
 from tut.errors import TutError
 from tut.splits import EVALUATED, Split
 
+_METRIC = "what to compare on: loss, perplexity, acc, or a metric of the runs' plugins (default: loss)"
 _BASELINE = "the arm that the others are compared to, such as epoch=0 (default: never)"
 _MARGIN = "the largest difference that counts as none (default: the runs' report.margin, if they are compared on loss)"
 _SELECT = "keys of whose values each arm gets those with the lowest validation loss, with commas; can be repeated"
@@ -34,13 +35,13 @@ def main() -> None:
     """Read the command line, print the result and write the report."""
     from tut.report.export import formatted, write_report
     from tut.report.formats import FORMATS
-    from tut.report.run_folder import METRICS, expanded
+    from tut.report.run_folder import expanded
     from tut.report.summary import print_report, report_on, table_of
     from tut.report.wandb_report import publish_report
 
     parser = Options("tut.report", __doc__)
     parser.add_argument("folders", metavar="DIR", nargs="+", type=Path, help="a run's folder, a sweep's, or any above")
-    parser.add_argument("--metric", choices=METRICS, default="loss", help="what to compare on (default: loss)")
+    parser.add_argument("--metric", metavar="NAME", default="loss", help=_METRIC)
     parser.add_argument("--split", type=split_among(EVALUATED), default=Split.TEST, help=_SPLIT)
     parser.add_argument("--baseline", metavar="ARM", default=NEVER, help=_BASELINE)
     parser.add_argument("--select", metavar="KEY", action="append", default=[], help=_SELECT)

@@ -1,7 +1,7 @@
 """Arms, the runs of a sweep that differ only in seed, and what is known of each."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,7 +108,7 @@ def arms_of(results: Results, endpoint: Endpoint) -> list[Arm]:
     Of one untie point the plain arm comes first, and of arms that differ in a number the one with the smallest.
     """
     grouped = results.runs.groupby(["setting", "arm"], sort=False, observed=True)
-    arms = [_arm(str(setting), str(name), runs, endpoint) for (setting, name), runs in grouped]
+    arms = [_arm(str(setting), str(name), runs, endpoint, results.own_metrics) for (setting, name), runs in grouped]
     return sorted(arms, key=_order)
 
 
@@ -116,7 +116,7 @@ def _order(arm: Arm) -> tuple[str, ArmOrder]:
     return arm.setting, arm_order(arm.name, arm.untie_step)
 
 
-def _arm(setting: str, name: str, runs: pd.DataFrame, endpoint: Endpoint) -> Arm:
+def _arm(setting: str, name: str, runs: pd.DataFrame, endpoint: Endpoint, own_metrics: Iterable[str]) -> Arm:
     done = runs[runs["status"] == Status.FINISHED].sort_values("seed")
     values = _known(done[endpoint.column])
     diverged = runs[f"{endpoint.split}_diverged"].astype(bool)
@@ -129,7 +129,7 @@ def _arm(setting: str, name: str, runs: pd.DataFrame, endpoint: Endpoint) -> Arm
         total_steps=_largest(runs["total_steps"]),
         values={int(done.loc[index, "seed"]): float(value) for index, value in values.items()},
         diverged=tuple(sorted(runs.loc[diverged, "seed"])),
-        scores=_scores(done, endpoint.split),
+        scores=_scores(done, endpoint.split, (*METRICS, *own_metrics)),
         unfinished={str(status): int(n) for status, n in counts_by_status.items() if status != Status.FINISHED},
         parameters=_largest(runs["parameters"]),
         steps=int(_known(done["total_steps"]).sum()),
@@ -155,10 +155,10 @@ def _untie_steps(runs: pd.DataFrame) -> dict[int, int | None]:
     return steps
 
 
-def _scores(done: pd.DataFrame, split: Split) -> dict[str, tuple[float, float | None]]:
+def _scores(done: pd.DataFrame, split: Split, metrics: Iterable[str]) -> dict[str, tuple[float, float | None]]:
     """Return mean and standard deviation over finished runs of each metric that they have; see `Arm.scores`."""
     scores = {}
-    for metric in METRICS:
+    for metric in metrics:
         values = _known(done[f"{split}_{metric}"])
         if len(values) == 0:
             continue
@@ -192,17 +192,27 @@ def values_of(results: Results, arm: Arm, column: str) -> dict[int, float]:
 def step_of(results: Results, arms: Sequence[Arm], endpoint: Endpoint) -> float | None:
     """Return what an endpoint moves in between some arms: an accuracy in one prediction, of the fewest that any has.
 
+    So does a plugin's metric whose values are all so many of the predictions.
+
     Returns:
         None for a metric that takes any value; infinity where a run has not recorded how many predictions it made.
     """
-    if endpoint.metric != "acc":
+    if endpoint.metric in ("loss", "perplexity"):
         return None
     step = 0.0
     for arm in arms:
         done = _finished(results, arm)
-        for predictions in done.loc[done[endpoint.column].notna(), f"{endpoint.split}_predictions"]:
+        scored = done[done[endpoint.column].notna()]
+        for value, predictions in zip(scored[endpoint.column], scored[f"{endpoint.split}_predictions"], strict=True):
+            if endpoint.metric != "acc" and not _is_whole(value * predictions):
+                return None
             step = max(step, 1 / predictions if predictions > 0 else math.inf)
     return step or None
+
+
+def _is_whole(number: float) -> bool:
+    """Return whether a number is a whole one, but for rounding; of what is not known to be one, that it is not."""
+    return math.isfinite(number) and abs(number - round(number)) < 1e-6
 
 
 def tokens_of(results: Results, arm: Arm, seed: int, split: Split) -> TokenScores | None:

@@ -41,7 +41,7 @@ class Comparison(Judgement):
     pooled_p: float | None
     """Of the comparison that takes all arms of the setting to vary alike (Dunnett), adjusted for all looks.
 
-    None for accuracy."""
+    None for a metric that moves in steps, as accuracy does."""
     detectable: float | None
     """The smallest true difference that would be found in 80% of such comparisons."""
     to_find: Planned | None
@@ -137,7 +137,7 @@ def _comparisons(
     sign_flip_p = holm([one.paired.sign_flip_p for one in judgements])
     least_sign_flip_p = holm([one.paired.least_sign_flip_p if one.paired.n >= 2 else None for one in judgements])
     # A variance pooled over arms has no floor of its own, which a metric that moves in steps needs.
-    pooled = {} if endpoint.metric == "acc" else _pooled(pairs)
+    pooled = {} if any(one.step is not None for one in evidence) else _pooled(pairs)
     found = []
     for index, ((arm, baseline), judgement) in enumerate(zip(pairs, judgements, strict=True)):
         # Holm holds the smallest p of a family of m to alpha / m. What can be detected is told for that level.
@@ -233,7 +233,7 @@ def _on_other_documents(
     results: Results, arm: Arm, baseline: Arm, seeds: Sequence[int], endpoint: Endpoint
 ) -> _Resampled:
     """Resample the documents of the endpoint's split; nothing comes of it where a run has no scores of tokens."""
-    if not seeds or endpoint.metric == "perplexity":  # which is no mean over tokens
+    if not seeds or endpoint.metric not in ("loss", "acc"):  # a perplexity, or a plugin's: no mean over tokens
         return _NOT_RESAMPLED
     sums: dict[int, Floats] = {}
     for seed in seeds:

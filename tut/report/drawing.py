@@ -117,7 +117,7 @@ def baselines(comparisons: Comparisons) -> str:
 
 def better_is(endpoint: Endpoint) -> str:
     """Return the unit of a difference, and which way is better."""
-    unit = {"loss": "nats", "perplexity": "perplexity", "acc": "accuracy"}[endpoint.metric]
+    unit = {"loss": "nats", "perplexity": "perplexity", "acc": "accuracy"}.get(endpoint.metric, endpoint.metric)
     return f"{unit}; {'above' if endpoint.sign > 0 else 'below'} 0 is better"
 
 

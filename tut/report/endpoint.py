@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass
 
+from tut import limits
 from tut.config import ReportConfig
+from tut.errors import TutError
 from tut.report.results import Results
+from tut.report.run_folder import METRICS
 from tut.splits import Split
 
 
@@ -12,11 +15,13 @@ class Endpoint:
     """What arms are compared on."""
 
     metric: str = "loss"
-    """`loss`, `perplexity` or `acc`."""
+    """`loss`, `perplexity`, `acc`, or one that a plugin has registered."""
     split: Split = Split.TEST
     """Its scores at the end of training."""
     margin: float | None = None
     """The largest difference that counts as none, in units of the metric; None if no margin was chosen."""
+    more_is_better: bool | None = None
+    """Of a plugin's metric. None for the others, of which it is known."""
 
     @property
     def column(self) -> str:
@@ -37,7 +42,8 @@ class Endpoint:
     @property
     def sign(self) -> int:
         """1 if more is better, -1 if less is."""
-        return 1 if self.metric == "acc" else -1
+        is_so = self.metric == "acc" if self.more_is_better is None else self.more_is_better
+        return 1 if is_so else -1
 
 
 def endpoint_of(results: Results, metric: str, split: Split, margin: float | None) -> tuple[Endpoint, tuple[str, ...]]:
@@ -48,9 +54,18 @@ def endpoint_of(results: Results, metric: str, split: Split, margin: float | Non
         metric: see `Endpoint`.
         split: likewise.
         margin: the margin that was asked for; None if none was.
+
+    Raises:
+        TutError: the runs have no such metric, or it does not tell which way is better.
     """
+    own = results.own_metrics
+    limits.choice("--metric", metric, (*METRICS, *own))
+    if metric in own and own[metric] is None:
+        raise TutError(
+            f"--metric={metric}: neither more nor less is better, for it is the same of good and poor predictions"
+        )
     if margin is not None or metric != "loss":
-        return Endpoint(metric, split, margin), ()
+        return Endpoint(metric, split, margin, own.get(metric)), ()
     named = sorted(results.runs["margin"].dropna().unique())
     if not named:
         return Endpoint(metric, split, ReportConfig().margin), ()

@@ -174,7 +174,7 @@ def _csv_tables(report: Report, frequency: pd.DataFrame) -> list[pd.DataFrame]:
         pd.DataFrame(table_of_arms(report)),
         tables.by_seed(comparisons),
         report.results.runs.drop(columns=["versions", "hardware", "config"]),
-        rows[[name for name in _OF_CURVES if name in rows]],
+        rows[[name for name in (*_OF_CURVES, *report.results.own_metrics) if name in rows]],
         frequency.drop(columns="number"),
         changes_by_frequency(frequency, comparisons).drop(columns="number"),
     ]

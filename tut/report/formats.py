@@ -111,7 +111,7 @@ def latex(
         environment="table*" if _width(table) > _WIDE else "table",
         position="t",
         position_float="centering",
-        caption=f"{words.capitalize()} by arm: {caption}.",
+        caption=f"{_set_in_latex(words.capitalize())} by arm: {caption}.",
         label=f"tab:tut-{words.replace(' ', '-')}{label}",
     )
     fitted = laid_out.replace("\\begin{tabular}", "\\small\\setlength{\\tabcolsep}{4pt}\n\\begin{tabular}")

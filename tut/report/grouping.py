@@ -12,6 +12,7 @@ from typing import Any
 
 from tut.arm import is_found, overrides, ramp_and_rest
 from tut.config import NEVER, POINTS, Config, marked_keys
+from tut.errors import as_typed
 from tut.marks import Decides, KnownBy, Mark, marks_of
 from tut.system.files import digest
 
@@ -135,7 +136,7 @@ def name_arms(runs: list[dict[str, Any]]) -> None:
     points: dict[tuple[str, int], str] = {}
     ramps: dict[tuple[str, int], list[str]] = {}
     for run in runs:
-        run["setting"] = " ".join(f"{key}={run['setting_keys'].get(key)}" for key in different)
+        run["setting"] = " ".join(f"{key}={as_typed(run['setting_keys'].get(key))}" for key in different)
         if run["arm"] == NEVER:
             continue
         point = run["arm"]

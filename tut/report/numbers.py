@@ -7,6 +7,8 @@ from tut.report.statistics import Interval
 
 MINUS = "\N{MINUS SIGN}"
 _DECIMALS = {"loss": 4, "perplexity": 2, "acc": 4}
+_OF_OTHERS = 4
+"""Decimals of a plugin's metric."""
 _MOST_MORE = 2
 """Decimals that numbers may have beyond their metric's usual ones; smaller ones are told as powers of ten."""
 
@@ -17,7 +19,7 @@ def form_of(values: Iterable[float | None], metric: str, margin: float | None = 
     It has the metric's usual decimals. It has more if the largest of the values, or the margin that they are held
     against, would not have two digits that count: what is small beside these reads as zero, with its sign.
     """
-    usual = _DECIMALS[metric]
+    usual = _DECIMALS.get(metric, _OF_OTHERS)
     largest = max((abs(value) for value in values if value is not None), default=0.0)
     sizes = [size for size in (largest, margin or 0.0) if 0 < size < 1]
     decimals = max([usual, *(1 - math.floor(math.log10(size)) for size in sizes)])

@@ -71,7 +71,7 @@ def curves(results: Results, comparisons: Comparisons) -> Figure | None:
         _show_second_half(axes, bands)
     for axes in (detail, *others):
         mark_untie_points(axes, list(drawn), look)
-    detail.set(ylabel=_WORDS[metric])
+    detail.set(ylabel=_WORDS.get(metric, metric))
     for axes, words in zip(others, ("training", "validation\n− training"), strict=False):
         axes.set(ylabel=words)
     (others or [detail])[-1].set(xlabel="step; dotted: untie points")

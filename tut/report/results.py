@@ -2,11 +2,12 @@
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from html import escape
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import pandas as pd
@@ -16,7 +17,7 @@ from tut.errors import TutError
 from tut.marks import KnownBy, flat
 from tut.report.grouping import ArmOrder, arm_order, name_arms
 from tut.report.planned import note_damaged_plans, read_plan, sweeps_of, whole_sweeps
-from tut.report.run_folder import Notes, expanded, find_runs, in_words, read_run
+from tut.report.run_folder import METRICS, Notes, expanded, find_runs, in_words, read_run
 from tut.splits import EVALUATED, Split
 from tut.tracking.record import Record, Status
 from tut.tracking.token_scores import TokenScores, load_token_scores
@@ -24,6 +25,7 @@ from tut.words import counted, seeds
 
 _WHOLE = ("untie_step", "ramp_steps", "total_steps", "steps_per_epoch", "steps_of_its_own", "parameters")
 """The columns of runs that are whole numbers, or missing."""
+_WIDTH = 120  # columns
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,9 @@ class Results:
     """What a reader should know of how this was read: what is missing, left out, or unlike the rest."""
     selected: tuple[str, ...] = ()
     """The keys of whose values each arm has its best alone; see `tut.report.selection`."""
+    own_metrics: Mapping[str, bool | None] = field(default_factory=dict)
+    """The metrics that plugins of the runs have registered, each with whether more of it is better; None if that cannot
+    be told."""
 
     def tokens(self, folder: str, split: Split = Split.TEST) -> TokenScores | None:
         """Return how a run did on every predicted token of a split; None if it has not recorded that."""
@@ -68,7 +73,7 @@ class Results:
 
         Args:
             baseline: the name of the arm that the others are compared to, such as `epoch=0`.
-            metric: `loss`, `perplexity` or `acc`.
+            metric: `loss`, `perplexity`, `acc`, or one that a plugin of the runs has registered.
             margin: the largest difference that counts as none. If None, the one that the runs name, for a loss.
             split: whose scores are compared: `test` or `validation`.
             select: config keys of whose values each arm has those with the lowest validation loss.
@@ -86,6 +91,23 @@ class Results:
         from tut.report.verdicts import verdicts  # here: it is made of what is in this module
 
         return verdicts(self, baseline, metric, margin, split, select)
+
+    def __repr__(self) -> str:
+        """Return what there is, in a few lines, where the tables would fill a screen."""
+        runs = self.runs
+        places = ", ".join(map(str, self.asked))
+        lines = [
+            f"Results of {counted(len(runs), 'run')} ({len(self.finished)} finished) in {places}",
+            f"{counted(runs['arm'].nunique(), 'arm')}: {', '.join(runs['arm'].cat.categories)}",
+            seeds(sorted(set(runs["seed"]))),
+            f"metrics: {', '.join([*METRICS, *self.own_metrics])}",
+        ]
+        settings = sorted(set(runs["setting"]) - {""})
+        if settings:
+            lines.insert(1, f"{counted(len(settings), 'setting')}: {'; '.join(settings)}")
+        if self.notes:
+            lines.append(f"{counted(len(self.notes), 'note')}: see .notes")
+        return "\n".join(shorten(line, _WIDTH, placeholder=" ...") for line in lines)
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows: how many runs each arm has, how they stand, and their scores."""
@@ -123,7 +145,7 @@ def load(folders: Path | str | Sequence[Path | str]) -> Results:
     if not read:
         raise TutError(f"{', '.join(map(str, asked))}: no run here can be read ({'; '.join(notes)})")
     name_arms([about for about, _ in read])
-    table = pd.DataFrame([about for about, _ in read]).drop(columns="setting_keys")
+    table = pd.DataFrame([about for about, _ in read]).drop(columns=["setting_keys", "own_metrics"])
     runs = _without_repeats(table.astype(dict.fromkeys(_WHOLE, "Int64")), notes)
     _note_diverged(runs, notes)
     for setting, group in runs.groupby("setting"):
@@ -140,7 +162,23 @@ def load(folders: Path | str | Sequence[Path | str]) -> Results:
     arms = _arms_in_order(runs)
     runs = runs.astype({"arm": arms}).reset_index(drop=True)
     table = pd.DataFrame(rows)
-    return Results(runs, table.astype({"arm": arms}) if rows else table, tuple(asked), sweeps, tuple(notes))
+    return Results(
+        runs=runs,
+        rows=table.astype({"arm": arms}) if rows else table,
+        asked=tuple(asked),
+        sweeps=sweeps,
+        notes=tuple(notes),
+        own_metrics=_own_metrics([about for about, _ in read]),
+    )
+
+
+def _own_metrics(runs: Iterable[dict[str, Any]]) -> dict[str, bool | None]:
+    """Return those of all runs; where they tell otherwise of one, its better way is not known."""
+    found: dict[str, bool | None] = {}
+    for about in runs:
+        for name, is_so in about["own_metrics"].items():
+            found[name] = is_so if found.setdefault(name, is_so) == is_so else None
+    return found
 
 
 def config_columns(runs: pd.DataFrame) -> list[str]:

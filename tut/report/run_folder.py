@@ -21,6 +21,7 @@ from tut.tracking.record import LINKS_OF_A_SWEEP, Record, Row, Status
 from tut.words import counted
 
 METRICS = ("loss", "perplexity", "acc")
+"""Those that every run has, beside the ones of its plugins."""
 
 Notes = dict[str, list[Path]]
 """What a reader should know of how runs were read, each with the folders that it holds for; none if it names them."""
@@ -113,6 +114,7 @@ def read_run(record: Record, notes: Notes) -> tuple[dict[str, Any], list[Row]] |
         "data": (state.get("data") or {}).get("fingerprint"),
         "margin": (config.get("report") or {}).get("margin"),
         "setting_keys": setting_of(config),
+        "own_metrics": state.get("more_is_better") or {},
         "facts": facts_of(state),
         "parameters": sizes.get("tied" if untie_step is None else "untied"),
         "recipe": "",
@@ -128,7 +130,7 @@ def read_run(record: Record, notes: Notes) -> tuple[dict[str, Any], list[Row]] |
     if about["status"] == Status.FINISHED:
         about["above_best"] = _above_best(rows)
     for split in EVALUATED:
-        about |= {f"{split}_{name}": math.nan for name in (*METRICS, "predictions")}
+        about |= {f"{split}_{name}": math.nan for name in (*METRICS, *about["own_metrics"], "predictions")}
         about[f"{split}_diverged"] = about["status"] == Status.FAILED and state.get("diverged", False)
         if about["status"] == Status.FINISHED:
             about |= _final_scores(split, rows, about, notes)
@@ -179,7 +181,8 @@ def _final_scores(split: Split, rows: list[Row], run: dict[str, Any], notes: Not
         notes.setdefault(f"finished, but its {split}.jsonl has no row of the end", []).append(Path(run["folder"]))
         return {}
     last = of_split[-1]
-    scores = {name: float(last[name]) for name in METRICS if last.get(name) is not None}
+    names = (*METRICS, *run["own_metrics"])
+    scores = {name: float(last[name]) for name in names if last.get(name) is not None}
     diverged = not math.isfinite(scores.get("loss", 0.0))
     found: dict[str, float | bool] = {
         f"{split}_predictions": float(last.get("predictions", math.nan)),

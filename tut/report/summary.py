@@ -64,7 +64,7 @@ def report_on(
 
     Args:
         folders: folders of runs, of sweeps, or any above.
-        metric: `loss`, `perplexity` or `acc`.
+        metric: `loss`, `perplexity`, `acc`, or one that a plugin of the runs has registered.
         split: whose scores are compared.
         baseline: the name of the arm that the others are compared to, such as `epoch=0`.
         margin: the largest difference that counts as none. If None, the one that the runs name, for a loss.

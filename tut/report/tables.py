@@ -41,7 +41,7 @@ def _numbers(arm: Arm, comparisons: Comparisons) -> dict[str, object]:
         "diverged": len(arm.diverged),
         "unfinished": sum(arm.unfinished.values()),
     }
-    for metric in METRICS:
+    for metric in _metrics(comparisons):
         mean, sd = arm.scores.get(metric, (None, None))
         line |= {f"{endpoint.split}_{metric}": mean, f"{endpoint.split}_{metric}_sd": sd}
     comparison = comparisons.of(arm)
@@ -129,7 +129,12 @@ def score_column(endpoint: Endpoint) -> str:
 
 
 def _score_column(split: Split, metric: str) -> str:
-    return f"{split.words} {_NAMES[metric]}"
+    return f"{split.words} {_NAMES.get(metric, metric)}"
+
+
+def _metrics(comparisons: Comparisons) -> list[str]:
+    """Return the metrics that there are: those of every run, then those of plugins."""
+    return list(dict.fromkeys([*METRICS, *(name for arm in comparisons.arms for name in arm.scores)]))
 
 
 def text(comparisons: Comparisons) -> pd.DataFrame:
@@ -140,10 +145,11 @@ def text(comparisons: Comparisons) -> pd.DataFrame:
     endpoint = comparisons.endpoint
     form = form_of_changes(comparisons)
     form_above_floor = form_of([arm.above_floor for arm in comparisons.arms], "loss")
+    usual = dict.fromkeys([*METRICS, endpoint.metric])
     lines = []
     for arm in comparisons.arms:
         line = {"untie": arm.label, AT_ITS_BEST: arm.chosen, "seeds": _finished(arm)}
-        line |= {_score_column(endpoint.split, name): _mean_and_sd(arm, name, comparisons) for name in METRICS}
+        line |= {_score_column(endpoint.split, name): _mean_and_sd(arm, name, comparisons) for name in usual}
         comparison = comparisons.of(arm)
         if comparison is not None:
             test = comparison.paired
@@ -190,7 +196,8 @@ def whole_text(comparisons: Comparisons) -> pd.DataFrame:
 
 def more_text(comparisons: Comparisons) -> pd.DataFrame:
     """Return the rest of what is known of each arm, for a second table."""
-    form = form_of_changes(comparisons)
+    endpoint, form = comparisons.endpoint, form_of_changes(comparisons)
+    others = [name for name in _metrics(comparisons) if name not in (*METRICS, endpoint.metric)]
     form_of_ending = form_of([arm.above_best for arm in comparisons.arms], "loss")
     lines = []
     for arm in comparisons.arms:
@@ -203,6 +210,7 @@ def more_text(comparisons: Comparisons) -> pd.DataFrame:
             "minutes of all runs": f"{arm.seconds / 60:.1f}" if arm.seconds else "",
             "last above best validation loss": as_text(arm.above_best, form_of_ending),
         }
+        line |= {_score_column(endpoint.split, name): _mean_and_sd(arm, name, comparisons) for name in others}
         comparison = comparisons.of(arm)
         if comparison is not None:
             line |= {

@@ -10,7 +10,6 @@ from tut.errors import TutError
 from tut.report import tables
 from tut.report.look_record import add_look
 from tut.report.results import Results
-from tut.report.run_folder import METRICS
 from tut.report.summary import Report, report_of
 from tut.splits import Split
 
@@ -33,7 +32,6 @@ def verdicts(
     results: Results, baseline: str, metric: str, margin: float | None, split: Split | str, select: Sequence[str] | str
 ) -> pd.DataFrame:
     """Return how each arm compares to its baseline; see `tut.report.results.Results.compare`."""
-    limits.choice("metric", metric, METRICS)
     limits.choice("split", split, ("test", "valid", "validation"))
     if margin is not None and not 0 < margin < math.inf:
         raise TutError(f"margin={margin}: must be a finite number above 0")

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from omegaconf import MISSING
 
 from tut import limits
-from tut.errors import TutError
+from tut.errors import TutError, as_typed
 from tut.marks import nothing
 
 KEEPS = ("forks", "ends", "all")
@@ -68,7 +68,7 @@ class LocalConfig(LauncherConfig):
         are_numbers = is_list and all(isinstance(one, int) and one >= 0 for one in devices)
         if not are_numbers or len({*devices}) < len(devices):
             raise TutError(
-                f"hydra.launcher.devices={devices}: must be auto, cpu, or a list of CUDA devices such as [0,2]"
+                f"hydra.launcher.devices={as_typed(devices)}: must be auto, cpu, or a list of CUDA devices, as [0,2]"
             )
 
 
@@ -117,9 +117,11 @@ class SlurmConfig(LauncherConfig):
             )
         for name, value in self.sbatch.items():
             if name.replace("-", "_") in _NOT_OF_A_JOB:
-                raise TutError(f"hydra.launcher.sbatch.{name}={value}: is not a user's to set; TUT submits jobs itself")
+                raise TutError(
+                    f"hydra.launcher.sbatch.{name}={as_typed(value)}: is not a user's to set; TUT submits jobs itself"
+                )
             if isinstance(value, list | dict):
-                raise TutError(f"hydra.launcher.sbatch.{name}={value}: must be one value, as sbatch takes it")
+                raise TutError(f"hydra.launcher.sbatch.{name}={as_typed(value)}: must be one value, as sbatch takes it")
 
 
 SETTINGS: dict[str, type[LauncherConfig]] = {"local": LocalConfig, "slurm": SlurmConfig}

@@ -36,6 +36,7 @@ def write_index(sweep: Path, runs: Iterable[Run]) -> None:
         setting = " ".join(_of_setting(run.label))
         lines[folder] = [folder, setting, arm, str(run.config.seed), run.label]
         name = f"{setting} {arm}".strip()
+        run.folder.mkdir(parents=True, exist_ok=True)  # no link leads nowhere, also of a run that is never begun
         _link(sweep / LINKS_OF_A_SWEEP / _as_folder(name) / f"seed={run.config.seed}", run.folder)
     with write_whole(sweep / _TABLE) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([_COLUMNS, *lines.values()])

@@ -5,16 +5,16 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.utils import JobReturn
-from hydra.errors import CompactHydraException
 
+from tut.errors import TutError
 from tut.sweep.backends.base import Outcome
 from tut.sweep.hydra_jobs import result
 from tut.sweep.todo import Run, Todo
 from tut.tracking.record import Status
 
 
-class Unfinished(CompactHydraException):
-    """A run is not finished, which a sweeper that searches may bear. If not, Hydra prints the text; exit code 1."""
+class Unfinished(TutError):
+    """A run is not finished, which a sweeper that searches may bear. If not, it ends the command."""
 
 
 def is_well(outcome: Outcome) -> bool:
@@ -47,7 +47,7 @@ def _value(run: Run, loss: float | None, outcome: Outcome | None) -> Any:
     if loss is not None or outcome is None:
         return loss
     if not is_well(outcome):
-        return Unfinished(f"tut: {run.label}: {outcome.error}")
+        return Unfinished(f"{run.label}: {outcome.error}")
     return outcome.value
 
 

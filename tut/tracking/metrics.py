@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from tut.config import RAMPS, UntieConfig
 from tut.splits import Split
 from tut.tracking.record import Row
 
@@ -13,11 +14,19 @@ _OF_TRAINING = ("lr", "tokens_per_second", "predictions")
 """What a row of evaluation has as well, and says nothing new in."""
 
 
-def metrics(split: Split, row: Row) -> dict[str, Any]:
-    """Return the values of a metric row, all but when it was written, by the names that a tracker shows them under."""
+def metrics(split: Split, row: Row, untie: UntieConfig) -> dict[str, Any]:
+    """Return the values of a metric row, all but when it was written, by the names that a tracker shows them under.
+
+    What has no value is left out, and so is what would be a straight line by how the run unties.
+    """
     left_out = {"step", "epoch", "tokens", "tied", "seconds", *(() if split == Split.TRAIN else _OF_TRAINING)}
+    if not untie.coupling and not any(getattr(untie, name) for name in RAMPS):
+        left_out.add("coupling")
+    if not untie.min_count:
+        left_out.add("untied_rows")
     shared = {"epoch": row["epoch"], "tokens": row["tokens"], "untied": int(not row["tied"])}
-    return shared | {f"{split}/{name}": value for name, value in row.items() if name not in left_out}
+    own = {name: value for name, value in row.items() if name not in left_out and value is not None}
+    return shared | {f"{split}/{name}": value for name, value in own.items()}
 
 
 class Entries:

@@ -29,6 +29,7 @@ class TensorBoardTracker:
 
         shutil.rmtree(record.tensorboard, ignore_errors=True)
         self._step = 0
+        self._untie = config.untie
         self._writer = SummaryWriter(str(record.tensorboard), flush_secs=10)
         self._write_text(
             "config", indent(json.dumps(config.to_dict(), indent=1), "    ")
@@ -38,7 +39,7 @@ class TensorBoardTracker:
         check_room(self._writer.log_dir)  # else the thread that writes would end with a traceback
         is_of_the_same_step = row["step"] == self._step
         self._step = row["step"]
-        for name, value in metrics(split, row).items():
+        for name, value in metrics(split, row, self._untie).items():
             if is_of_the_same_step and name in SHARED:
                 continue  # it was shown with the step's first row
             self._writer.add_scalar(name, value, self._step)

@@ -33,6 +33,7 @@ class TrackioTracker:
         settings = filled_in(config.wandb)
         assert settings.project is not None
         self._project = settings.project
+        self._untie = config.untie
         arm = arm_in(config, record)
         name = f"{settings.name or name_of(config, arm)} ({run_id[:6]})"  # by which Trackio tells runs apart
         _forget(self._project, name)
@@ -49,7 +50,7 @@ class TrackioTracker:
         self._entries = Entries(self._send)
 
     def log(self, split: Split, row: Row) -> None:
-        self._entries.add(row["step"], metrics(split, row))
+        self._entries.add(row["step"], metrics(split, row, self._untie))
 
     def _send(self, step: int, values: dict[str, Any]) -> None:
         self._run.log(values, step=step)

@@ -55,6 +55,7 @@ class WandbTracker:
             Exception: whatever the client may raise, if the run cannot even be written offline.
         """
         self._record = record
+        self._untie = config.untie
         self._summary: dict[str, float] = {}
         self._entries = Entries(self._send)
         last = max((row["seconds"] for split in Split for row in record.rows(split)), default=0.0)
@@ -73,7 +74,7 @@ class WandbTracker:
         self._run.define_metric("step", hidden=True)
 
     def log(self, split: Split, row: Row) -> None:
-        shown = metrics(split, row)
+        shown = metrics(split, row, self._untie)
         if split != Split.TRAIN:
             self._summary |= {name: value for name, value in shown.items() if name not in SHARED}
         if split == Split.VALID:

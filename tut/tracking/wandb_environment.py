@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from tut import limits
 from tut.config import WANDB_MODES, WandbConfig
-from tut.errors import TutError, one_line
+from tut.errors import TutError, as_typed, one_line
 from tut.system.environment import without
 
 _OLDER_WORDS = {"run": "online", "dryrun": "offline"}  # for modes
@@ -87,7 +87,7 @@ def _told(name: str, value: object) -> Iterator[None]:
     except Exception as error:
         errors = getattr(error, "errors", None)
         reason = errors()[0]["msg"] if callable(errors) else one_line(error)
-        raise TutError(f"{name}={value}: {reason}") from error
+        raise TutError(f"{name}={as_typed(value)}: {reason}") from error
 
 
 def forget_given_run() -> None:

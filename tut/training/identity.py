@@ -30,6 +30,7 @@ import torch
 from tut import plugins
 from tut.config import TRAINED
 from tut.data.tokenizer import vocabulary_size
+from tut.errors import as_typed
 from tut.marks import Decides
 from tut.model import pretrained
 from tut.model.numerics import USUAL_KERNEL_SETTINGS
@@ -225,7 +226,7 @@ def _name(state: dict[str, Any], inputs: "Inputs", environment: dict[str, Any]) 
 def difference(there: dict[str, Any], here: dict[str, Any]) -> str | None:
     """Say in what two flat dicts differ, as `key is 1 there and 2 here; ...`; None if in nothing."""
     said = [
-        f"{key} is {there.get(key)} there and {here.get(key)} here"
+        f"{key} is {as_typed(there.get(key))} there and {as_typed(here.get(key))} here"
         for key in sorted({*there, *here})
         if there.get(key) != here.get(key)
     ]

@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 
 from tut import plugins
 from tut.config import OptimizerConfig, TrainerConfig
-from tut.errors import TutError, did_you_mean, key_to_blame, one_line
+from tut.errors import TutError, as_typed, did_you_mean, key_to_blame, one_line
 from tut.optimizer_state import hand_over
 from tut.training.optimizer import OWN, classes, make, set_by_keys
 
@@ -82,9 +82,9 @@ def _check_arguments(config: OptimizerConfig, kind: Callable[..., Optimizer]) ->
     takes = [name for name in parameters if name not in ("params", "lr", "weight_decay", *set_by_keys(config.name))]
     is_open = any(one.kind == inspect.Parameter.VAR_KEYWORD for one in parameters.values())
     for name, value in config.arguments.items():
-        given = f"optimizer.arguments.{name}={value}"
+        given = f"optimizer.arguments.{name}={as_typed(value)}"
         if name in ("lr", "weight_decay", *set_by_keys(config.name)):
-            raise TutError(f"{given}: write optimizer.{name}={value}")
+            raise TutError(f"{given}: write optimizer.{name}={as_typed(value)}")
         if name not in takes and not is_open:
             raise TutError(f"{given}: {config.name} takes {', '.join(takes)}{did_you_mean(name, takes)}")
 

@@ -31,7 +31,7 @@ from tut.training.identity import (
     special_tokens,
 )
 from tut.training.replica import Replica
-from tut.training.scoring import targets_of
+from tut.training.scoring import more_is_better, targets_of
 from tut.training.trigger import Rule, Search, searched
 from tut.words import counted
 
@@ -242,6 +242,7 @@ class RecordedRun(Replica):
             | {f"{split.words}_bytes": size for split, size in corpus.bytes.items()}
             | {f"{split.words}_floor": loss for split, loss in known.items()},
             parameters={"tied": tied_size, "untied": untied_size},
+            more_is_better=more_is_better(self.config.plugins),
             hardware={
                 **hardware(inputs.device),
                 "precision": inputs.precision,

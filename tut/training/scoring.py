@@ -15,7 +15,7 @@ from tut.data.batches import evaluation_batches
 from tut.data.corpus import Corpus
 from tut.data.objective import IGNORED, Batch, Objective
 from tut.distributed import collectives
-from tut.errors import TutError, one_line
+from tut.errors import TutError, as_typed, one_line
 from tut.model.numerics import autocast
 from tut.model.predict import PredictsAt
 from tut.splits import Split
@@ -68,8 +68,22 @@ def own_metrics(
         try:
             value = float(metric(loss, rank))
         except Exception as error:  # it is the user's own, and may raise anything
-            raise TutError(f"plugins={list(names)}: the metric {name} fails: {one_line(error)}") from error
+            raise TutError(f"plugins={as_typed(names)}: the metric {name} fails: {one_line(error)}") from error
         found[name] = value if math.isfinite(value) else None
+    return found
+
+
+def more_is_better(names: Sequence[str]) -> dict[str, bool | None]:
+    """Return of each metric of plugins whether more of it is better, which it tells when asked of good predictions and
+    of poor ones; None if it is the same of both, or not finite.
+    """
+    good = own_metrics(names, np.array([1e-4, 0.01, 0.1], np.float32), np.array([1, 1, 1], np.uint32))
+    poor = own_metrics(names, np.array([6.0, 9.0, 14.0], np.float32), np.array([300, 4000, 5000], np.uint32))
+    found: dict[str, bool | None] = {}
+    for name, of_good in good.items():
+        of_poor = poor[name]
+        tells = of_good is not None and of_poor is not None and of_good != of_poor
+        found[name] = of_good > of_poor if tells else None  # type: ignore[operator]
     return found
 
 

@@ -8,7 +8,7 @@ import torch
 
 from tut.config import Config, TrainerConfig
 from tut.distributed.rendezvous import threads_of_each
-from tut.errors import TutError
+from tut.errors import TutError, as_typed
 from tut.sweep.backends.base import Backend, Outcome
 from tut.sweep.backends.device_queue import Queued, work_through
 from tut.sweep.backends.stage_process import Slot, start_server
@@ -111,7 +111,7 @@ def _slots(settings: LocalConfig, configs: list[Config]) -> list[Slot]:
         device = _device(trainer, settings)
         kinds.add(device.type)
         if device.type == "cuda" and trainer.devices > len(gpus):
-            there = f"the CUDA devices of hydra.launcher.devices={settings.devices}"
+            there = f"the CUDA devices of hydra.launcher.devices={as_typed(settings.devices)}"
             raise TutError(f"trainer.devices={trainer.devices}: must be at most {len(gpus)}, {there}")
     devices = [Slot("cuda", index) for index in gpus if "cuda" in kinds]
     devices += [Slot(kind) for kind in sorted(kinds - {"cuda"})]
@@ -142,7 +142,7 @@ def _check_device(trainer: TrainerConfig, devices: Any) -> None:
         index = wanted.removeprefix("cuda:")
         raise TutError(f"trainer.device={wanted}: in a sweep, write hydra.launcher.devices=[{index}] instead")
     if devices != "auto" and wanted not in ("auto", "cpu" if devices == "cpu" else "cuda"):
-        raise TutError(f"trainer.device={wanted}: does not go with hydra.launcher.devices={devices}")
+        raise TutError(f"trainer.device={wanted}: does not go with hydra.launcher.devices={as_typed(devices)}")
 
 
 def _chosen(devices: Any) -> list[str]:
@@ -153,7 +153,7 @@ def _chosen(devices: Any) -> list[str]:
     for index in devices:
         if index >= len(visible):
             has = f"torch finds {len(visible)} here"
-            raise TutError(f"hydra.launcher.devices={devices}: there is no CUDA device {index}; {has}")
+            raise TutError(f"hydra.launcher.devices={as_typed(devices)}: there is no CUDA device {index}; {has}")
     return [visible[index] for index in devices]
 
 

@@ -78,6 +78,16 @@ def one_in_five(loss: np.ndarray, rank: np.ndarray) -> float:
     return (rank <= 5).mean()
 
 
+@plugins.metric("tail_loss")
+def tail_loss(loss: np.ndarray, rank: np.ndarray) -> float:
+    return float(np.quantile(loss, 0.9))
+
+
+@plugins.metric("flat")
+def flat(loss: np.ndarray, rank: np.ndarray) -> float:
+    return 1.0
+
+
 @plugins.optimizer("my_lion")
 class Lion(torch.optim.Optimizer):
     def __init__(self, params, lr: float = 1e-4, beta: float = 0.9, weight_decay: float = 0.0) -> None:
