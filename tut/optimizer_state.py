@@ -80,4 +80,4 @@ def _copy(value: Any) -> Any:
 
 
 def _has(group: dict[str, Any], parameter: nn.Parameter) -> bool:
-    return any(one is parameter for one in group["params"])
+    return id(parameter) in map(id, group["params"])

@@ -140,27 +140,25 @@ def _become_gradient(logits: Tensor, targets: Tensor, scale: float) -> tuple[Ten
     real = targets != IGNORED
     index = targets.clamp(min=0)[:, None]
     values = logits.float()
-    own = values.gather(1, index).squeeze(1)
-    highest = values.amax(dim=1)
-    correct = _right(values, own, highest, targets, real)
+    own = values.gather(1, index)
+    best = _argmax(values)[:, None]
+    correct = (best.squeeze(1) == targets).sum()
     shares = torch.softmax(values, dim=1)
     # The loss is the log of the sum of exponentials, less the target's own logit. That log is found from the largest
     # share, which is exp(highest - log of the sum) and never small, without another pass over the logits.
-    log_sum = highest - shares.amax(dim=1).log()
-    loss = torch.where(real, log_sum - own, 0.0).sum()
+    log_sum = values.gather(1, best) - shares.gather(1, best).log()
+    loss = torch.where(real, (log_sum - own).squeeze(1), 0.0).sum()
     # Its gradient is softmax, less one at the target.
     shares.scatter_(1, index, shares.gather(1, index) - 1)
-    torch.mul(shares, (scale * real)[:, None], out=logits)
+    logits.copy_(shares.mul_((scale * real)[:, None]))
     return loss, correct
 
 
-def _right(logits: Tensor, own: Tensor, highest: Tensor, targets: Tensor, real: Tensor) -> Tensor:
-    if logits.device.type != "cpu":
-        return ((logits.argmax(dim=1) == targets) & real).sum()
-    # On a CPU, argmax takes as long as all else together, and only the predictions whose target equals the highest
-    # logit can be right: where another logit equals it too, the first in the vocabulary counts.
-    candidates = ((own == highest) & real).nonzero().squeeze(1)
-    return (logits[candidates].argmax(dim=1) == targets[candidates]).sum()
+def _argmax(values: Tensor) -> Tensor:
+    """Return where the highest value of each row is, the first of equal ones."""
+    if values.device.type != "cpu":
+        return values.argmax(dim=1)
+    return torch.from_numpy(values.numpy().argmax(axis=1))  # torch's takes longer than all else together
 
 
 def _product_type(weight: Tensor) -> torch.dtype:

@@ -16,6 +16,14 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any
     return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
 
 
+def seed_generator(device: torch.device, seed: int) -> None:
+    """Seed what a model draws from on its device."""
+    if device.type == "cpu":  # torch.manual_seed also notes, for GPUs that may be used yet, where it was called from
+        torch.default_generator.manual_seed(seed)
+    else:
+        torch.manual_seed(seed)
+
+
 def make_deterministic(deterministic: bool) -> None:
     """Choose between kernels that repeat bit for bit and the fastest ones, for this whole process."""
     for name, value in USUAL_KERNEL_SETTINGS.items():

@@ -22,7 +22,7 @@ from tut.config import Config
 from tut.data.batches import PreparedAhead, TrainingBatches
 from tut.distributed import collectives
 from tut.errors import Diverged
-from tut.model.numerics import autocast
+from tut.model.numerics import autocast, seed_generator
 from tut.randomness import derived_seed
 from tut.schedule import coupling_at
 from tut.splits import Split
@@ -105,14 +105,15 @@ class Trainer:
         set_rates(config, state.optimizers, lr, state.pair.tied)
         if not state.pair.tied:
             state.pair.coupling = self._coupling(state.step)
-        self.model.train()
+        if not state.network.training:  # it was scored
+            self.model.train()
         parts = self.batches[state.step]
         predictions = sum(part.n_predictions for part in parts)
         processes = collectives.size()  # their gradients are averaged, so that each one's is made that much larger
         own = list(enumerate(parts))[collectives.rank() :: processes]
         for index, part in own:
             batch = part.to(state.device)
-            torch.manual_seed(derived_seed(config.seed, "dropout", state.step, index))
+            seed_generator(state.device, derived_seed(config.seed, "dropout", state.step, index))
             with collectives.adding_up(self.model) if index < own[-1][0] else nullcontext():
                 with autocast(state.device, self.precision):
                     loss, correct = self.model(batch, processes / max(1, predictions))
