@@ -91,7 +91,7 @@ def main() -> None:
     register_schema()
     remember_typed(sys.argv[1:])
     sys.argv[1:] = preflight(sys.argv[1:])
-    hydra_utils.run_and_report = lambda work: work()  # else it prints what is raised, and advice below it
+    hydra_utils.run_and_report = lambda func: func()  # else it prints what is raised, and advice below it
     try:
         _task()
     except HydraException as error:  # which a sweeper raises; whatever else comes is a TutError, or has a traceback
