@@ -13,7 +13,7 @@ from conftest import command
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import __main__ as costs
-from benchmarks.gpu import flops, loop, losses, training, untying, utilisation
+from benchmarks.gpu import flops, loop, losses, timing, training, untying, utilisation
 from benchmarks.gpu.plain_gpt import PlainGPT
 from benchmarks.gpu.training import Size, Training
 from benchmarks.page import FAILED, Page, Part
@@ -64,6 +64,15 @@ def test_a_page_has_what_was_printed_and_says_what_was_not(tmp_path: Path) -> No
     assert "**It was not begun: there was no time left, after 0.0 minutes.**" in late
     assert page.faults == ["lost", "endless", "late"]
     assert f"torch {torch.__version__}" in there.read_text()
+
+
+def test_a_row_that_fails_says_why_and_costs_no_other_its_figures() -> None:
+    def too_large() -> list[str]:
+        raise MemoryError("of 80 GB\n| 79 are taken")
+
+    lines = [*timing.table(("", "ms", "ratio"), {"large": too_large, "small": lambda: ["1", "2"]})]
+    said = f"{FAILED}MemoryError: of 80 GB \\| 79 are taken"
+    assert lines[2:] == [f"| large | {said} |  |", "| small | 1 | 2 |"]
 
 
 @pytest.mark.parametrize("size", [BERT, GPT, LLAMA], ids=["bert", "gpt", "llama"])
