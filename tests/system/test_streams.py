@@ -86,6 +86,7 @@ def test_a_run_without_programs_locale_and_reader_is_the_same(tmp_path: Path) ->
         assert untimed(tmp_path / "poor", split) == untimed(tmp_path / "rich", split)
 
 
+@pytest.mark.processes
 def test_without_git_there_is_no_revision(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "git").mkdir()
@@ -96,6 +97,7 @@ def test_without_git_there_is_no_revision(monkeypatch: pytest.MonkeyPatch, tmp_p
     git_revision.cache_clear()
 
 
+@pytest.mark.processes
 def test_a_program_of_slurm_that_is_not_there_has_failed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "squeue").write_text("#!/bin/sh\n")
     (tmp_path / "squeue").chmod(0o755)

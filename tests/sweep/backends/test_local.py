@@ -423,7 +423,7 @@ def test_misspelt_settings(word: str, said: str, capsys: pytest.CaptureFixture[s
         (LocalConfig(keep="froks"), "hydra.launcher.keep=froks: choose from forks, ends, all; did you mean 'forks'?"),
         (LocalConfig(workers_per_device=0), "hydra.launcher.workers_per_device=0: must be at least 1"),
         (LocalConfig(devices="gpu"), "hydra.launcher.devices=gpu: must be auto, cpu, or a list"),
-        (LocalConfig(devices=[0, 0]), "hydra.launcher.devices=[0, 0]: must be auto, cpu, or a list"),
+        (LocalConfig(devices=[0, 0]), "hydra.launcher.devices=[0,0]: must be auto, cpu, or a list"),
         (SlurmConfig(time=1, seconds_to_save=90), "hydra.launcher.seconds_to_save=90: must be below"),
     ],
 )
