@@ -8,6 +8,7 @@ import pytest
 from planted import plant, plant_sweep, plant_tokens
 
 from tut.errors import TutError
+from tut.report import statistics
 from tut.report.answer import answer
 from tut.report.summary import report_on
 from tut.splits import Split
@@ -122,6 +123,22 @@ def test_metrics_and_splits_that_contradict_each_other(tmp_path: Path) -> None:
             rows.write_text(text.replace('"loss": 4.', '"loss": 7.'))
     ((remark),) = only(tmp_path)[1]
     assert remark.startswith("validation loss says the opposite: +2.")
+
+
+def test_a_contradiction_takes_what_a_verdict_takes(tmp_path: Path) -> None:
+    """A validation loss that is higher, with p = 0.045, where an unplanned look needs p < 0.04."""
+    plant_sweep(tmp_path, {"epoch=3": -0.5}, SIX)
+    higher = dict(zip(SIX, (0.30, 0.05, 0.25, -0.06, 0.15, 0.18), strict=True))
+    for state in tmp_path.glob("*/state.json"):
+        record = Record(state.parent)
+        seed = record.state["config"]["seed"]
+        rows = list(record.rows(Split.VALID))
+        rows[-1]["loss"] = 5.0 + (higher[seed] if record.state["arm"] != "never" else 0.0)
+        record.rows_file(Split.VALID).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert statistics.paired(list(higher.values())).t_p == pytest.approx(0.045, abs=0.004)
+    words, remarks = only(tmp_path)
+    assert "better than tied" in words
+    assert not any("says the opposite" in remark for remark in remarks)
 
 
 def test_other_documents_on_which_it_may_not_hold(tmp_path: Path) -> None:
