@@ -10,6 +10,7 @@ from planted import plant, plant_sweep, plant_tokens
 from tut.errors import TutError
 from tut.report import statistics
 from tut.report.answer import answer
+from tut.report.export import write_report
 from tut.report.summary import report_on
 from tut.splits import Split
 from tut.tracking.record import Record
@@ -191,6 +192,17 @@ def test_an_arm_that_diverged_in_every_seed_is_in_the_answer(tmp_path: Path) -> 
             shutil.rmtree(run.parent)
     alone = answer(report_on([tmp_path]).comparisons)
     assert alone == "On test loss: the one arm diverged in all 3 seeds: untying at epoch 1."
+
+
+def test_a_sweep_that_diverges_before_its_first_row_is_told_of(tmp_path: Path) -> None:
+    for seed in range(2):
+        for arm in ("never", "epoch=3"):
+            run = plant(tmp_path / f"{arm}-{seed}", arm, seed, 5.0, status="failed", rows=1)
+            Record(run).update_state(diverged=True)
+    report = report_on([tmp_path])
+    assert report.results.rows.empty
+    assert answer(report.comparisons) == "On test loss: the one arm diverged in all 2 seeds: untying at epoch 3."
+    assert write_report(report, tmp_path / "report").exists()
 
 
 def test_an_outlier_among_equal_accuracies_proves_nothing_by_its_absence(tmp_path: Path) -> None:

@@ -54,15 +54,14 @@ def contradictions(results: Results, comparisons: Sequence[Comparison], endpoint
     endpoints = [other for other in _ENDPOINTS if other.column != endpoint.column]
     others = [[_other(results, one, other) for other in endpoints] for one in comparisons]
     family = len(endpoints) * len(comparisons)
-    lines = []
-    for one, against in zip(comparisons, opposed(comparisons, others), strict=True):
-        lines.append([])
-        for other, p in against:
-            assert other.test.mean is not None
-            says = number(other.test.mean, other.endpoint.metric, signed=True)
-            words = other.endpoint.words
-            lines[-1].append(f"{words} says the opposite: {says} ({p_value(p)}{adjusted(family, one.look)})")
-    return lines
+    of_all = zip(comparisons, opposed(comparisons, others), strict=True)
+    return [[_remark(one, p, adjusted(family, arm.look)) for one, p in against] for arm, against in of_all]
+
+
+def _remark(other: Other, p: float, adjustment: str) -> str:
+    assert other.test.mean is not None
+    says = number(other.test.mean, other.endpoint.metric, signed=True)
+    return f"{other.endpoint.words} says the opposite: {says} ({p_value(p)}{adjustment})"
 
 
 def _other(results: Results, one: Comparison, other: Endpoint) -> Other:
