@@ -1,11 +1,12 @@
 """How often a report is wrong, and how often it finds what is there: simulated sweeps, judged as a report judges.
 
-python -m benchmarks.errors                      some ten minutes on one CPU core
+python -m benchmarks.errors                      a quarter of an hour on one CPU core
 python -m benchmarks.errors --sweeps 500         rougher, in a few minutes
 
 In each sweep the losses of all arms and of the tied baseline have noise of their own, so that differences to the
 baseline are correlated by a half. Figures are shares of sweeps. `false` counts sweeps with any claim that is wrong:
-that an arm differs which does not, or that one is equivalent which differs by the margin.
+that an arm differs which does not, or that one is equivalent which differs by the margin. A second table is of what is
+said beside verdicts: see `errors_beside`.
 """
 
 import argparse
