@@ -1,11 +1,12 @@
 """How often a report is wrong, and how often it finds what is there: simulated sweeps, judged as a report judges.
 
-python -m benchmarks.errors                      some ten minutes on one CPU core
+python -m benchmarks.errors                      a quarter of an hour on one CPU core
 python -m benchmarks.errors --sweeps 500         rougher, in a few minutes
 
 In each sweep the losses of all arms and of the tied baseline have noise of their own, so that differences to the
 baseline are correlated by a half. Figures are shares of sweeps. `false` counts sweeps with any claim that is wrong:
-that an arm differs which does not, or that one is equivalent which differs by the margin.
+that an arm differs which does not, or that one is equivalent which differs by the margin. A second table is of what is
+said beside verdicts: see `errors_beside`.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from benchmarks import errors_beside
 from tut.report.looks import Plan, look_at
 from tut.report.pooled import dunnett_p
 from tut.report.statistics import ALPHA, Floats
@@ -33,6 +35,7 @@ class Situation:
     name: str
     arms: int
     seeds: int
+    """Of every arm, if `own_seeds` does not say otherwise."""
     effects: tuple[float, ...] = ()
     """What arms differ by, in standard deviations of a difference; the rest of the arms do not differ."""
     plan: Plan | None = None
@@ -45,6 +48,8 @@ class Situation:
     lost: float = 0.0
     """The share of the worst runs that diverge."""
     draw: Draw = np.random.Generator.standard_normal
+    own_seeds: tuple[int, ...] = ()
+    """How many seeds each arm has, where they are not equally many."""
 
 
 def situations() -> Iterator[Situation]:
@@ -71,6 +76,11 @@ def situations() -> Iterator[Situation]:
     for seeds in (6, 10, 20):
         yield Situation("the worst 20% of an arm's runs are lost", 1, seeds, plan=Plan(seeds), lost=0.2)
     yield Situation("the worst 20% are lost, planned looks", 3, 30, plan=PLAN, lost=0.2)
+    for own in ((2, 6, 20), (3, 4, 6, 10, 20)):
+        yield Situation("unequal numbers of seeds, one look, not planned", len(own), max(own), own_seeds=own)
+    yield Situation("unequal numbers of seeds, planned looks", 3, 30, plan=PLAN, own_seeds=(30, 16, 8))
+    name = "unequal numbers of seeds, a look after every seed from 3 on, not planned"
+    yield Situation(name, 3, 20, every_seed_from=3, own_seeds=(20, 10, 5))
     for effect in (0.5, 1.0, 2.0):
         yield Situation("power: one planned look", 1, 30, (effect,), Plan(30))
         yield Situation("power: planned looks, 4 to 30 seeds", 1, 30, (effect,), PLAN)
@@ -136,11 +146,12 @@ def _sweep(situation: Situation, effects: Floats, random: np.random.Generator) -
         diverges[1:] = runs[1:] > stats.norm.isf(situation.lost) / np.sqrt(2) + effects[:, None]
     measure = Measure(-1, situation.margin)
     numbers = np.full(situation.arms, 0)
+    most = np.array(situation.own_seeds or (situation.seeds,) * situation.arms)
     decided = np.zeros(situation.arms, bool)
     earlier: list[int] = []
     judgements: list[Judgement] = []
     for look in _looks(situation):
-        numbers[~decided] = look
+        numbers[~decided] = np.minimum(look, most)[~decided]
         evidence = []
         for arm, number in enumerate(numbers):
             seeds = range(number)
@@ -211,8 +222,14 @@ def main() -> None:
         effect = f"{situation.effects[0]:g}" if situation.effects else "0"
         found = f"{count.found / count.to_find:.1%}" if count.to_find else ""
         covers = f"{count.covered / count.intervals:.1%}"
-        cells = (situation.name, situation.arms, situation.seeds, effect, f"{count.false / count.sweeps:.1%}", found)
+        seeds = ", ".join(map(str, situation.own_seeds or (situation.seeds,)))
+        cells = (situation.name, situation.arms, seeds, effect, f"{count.false / count.sweeps:.1%}", found)
         print(f"| {' | '.join(map(str, cells))} | {covers} | {count.seeds / count.arms:.1f} |", flush=True)
+    print("\n| said of arms of which it is not so | looks | arms | seeds | false |")
+    print("|---|---|---|---|---|")
+    for one in errors_beside.situations(PLAN):
+        rate = one.rate(asked.sweeps, asked.seed)
+        print(f"| {one.claim.name} | {one.looks} | {one.arms} | {one.numbers[-1]} | {rate:.1%} |", flush=True)
     own, pooled, false = pooled_power(max(100, asked.sweeps // 10), asked.seed)
     print(
         f"\n3 seeds of 5 arms, one of which differs by 3 sd: found by its own variance in {own:.0%} of sweeps, by the "

@@ -8,7 +8,8 @@ import pytest
 from conftest import command
 from planted import plant_sweep
 
-from tut.report.ending import remarks_on_ending
+from tut.report.ending import Trend, moving, remarks_on_ending
+from tut.report.looks import Plan, look_at
 from tut.report.summary import report_on
 from tut.report.tables import more_text
 from tut.tracking.record import Record
@@ -59,6 +60,18 @@ def test_how_far_the_last_is_above_the_best(sweep: Path) -> None:
     assert column.drop("epoch=4").max() < 0.05
 
 
+def test_of_many_arms_none_is_said_to_move_by_chance() -> None:
+    """Whose p, of 0.02 or so, says enough for one arm."""
+    barely, still = (Trend(dict(enumerate(slopes)), 1.0) for slopes in ([1.0, 2.0, 4.0, 1.5], [1.0, -2.0, 1.0, -1.0]))
+    at = look_at(4, Plan(4), (), goes_on=False)
+    (p,) = moving([barely], [at])
+    assert p == barely.test().t_p
+    assert 0.04 < p < 0.05
+    assert moving([barely, still], [at] * 2) == [None, None]
+    assert moving([barely, None], [at] * 2) == [p, None]
+    assert moving([barely], [look_at(4, Plan(6), (), goes_on=False)]) == [None]
+
+
 def test_one_seed_or_few_evaluations_say_nothing(tmp_path: Path) -> None:
     for name, seeds, rows in (("seed", 1, 18), ("rows", 4, 4)):
         folder = plant_sweep(tmp_path / name, {"epoch=1": 0.5}, range(seeds), rows=rows)
@@ -72,7 +85,7 @@ def test_a_gap_to_runs_of_another_length_has_no_end(arm: str, steps: int, tmp_pa
     bend(sweep, lambda own, seed, step: (0.2 + 0.01 * seed) * (own != "never") * step / 1000)
     report = report_on([sweep])
     (said,) = remarks_on_ending(report.results, report.comparisons.comparisons).values()
-    assert said.endswith("; of arms whose gap stands still, one in twenty is said to move)")
+    assert ", p < 0.001)" in said or ", p = 0.00" in said
     for run in map(Record, sorted(sweep.iterdir())):
         if (run.folder / "state.json").exists() and run.state["arm"] == arm:
             lengthen(run, steps)

@@ -11,7 +11,7 @@ import tut.report
 from tut.report.answer import answer
 from tut.report.export import write_report
 from tut.report.look_record import RECORD, add_look, read_record
-from tut.report.looks import FIRST, LATER, Plan, look_at
+from tut.report.looks import FIRST, LATER, Plan, claims, look_at
 from tut.report.statistics import ALPHA
 from tut.report.summary import Report, report_on
 from tut.tracking.record import Record
@@ -56,6 +56,18 @@ def test_which_look_it_is(
 ) -> None:
     found = look_at(seeds, plan, earlier, goes_on)
     assert (found.kind, found.alpha) == (kind, alpha)
+
+
+def test_a_family_of_tests_claims_no_more_than_its_look_allows() -> None:
+    planned, first, early = look_at(6, Plan(6), (), False), look_at(6, None, (), False), look_at(5, Plan(6), (), False)
+    one_of_two = look_at(4, Plan(8, 4), (), False)
+    assert claims([0.02], [planned]) == [0.02]
+    assert claims([0.02, None, 0.3], [planned] * 3) == [pytest.approx(0.04), None, None]
+    assert claims([0.02, 0.03, 0.3], [planned] * 3) == [None] * 3
+    assert claims([0.03, 0.045], [planned, first]) == [None, None]
+    assert claims([0.001], [early]) == [None]
+    (p,) = claims([0.02], [one_of_two])
+    assert p == one_of_two.p(0.02) != 0.02
 
 
 def test_the_looks_of_a_plan() -> None:

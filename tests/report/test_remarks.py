@@ -8,7 +8,9 @@ import pytest
 from planted import plant, plant_sweep, plant_tokens
 
 from tut.errors import TutError
+from tut.report import statistics
 from tut.report.answer import answer
+from tut.report.export import write_report
 from tut.report.summary import report_on
 from tut.splits import Split
 from tut.tracking.record import Record
@@ -124,6 +126,22 @@ def test_metrics_and_splits_that_contradict_each_other(tmp_path: Path) -> None:
     assert remark.startswith("validation loss says the opposite: +2.")
 
 
+def test_a_contradiction_takes_what_a_verdict_takes(tmp_path: Path) -> None:
+    """A validation loss that is higher, with p = 0.045, where an unplanned look needs p < 0.04."""
+    plant_sweep(tmp_path, {"epoch=3": -0.5}, SIX)
+    higher = dict(zip(SIX, (0.30, 0.05, 0.25, -0.06, 0.15, 0.18), strict=True))
+    for state in tmp_path.glob("*/state.json"):
+        record = Record(state.parent)
+        seed = record.state["config"]["seed"]
+        rows = list(record.rows(Split.VALID))
+        rows[-1]["loss"] = 5.0 + (higher[seed] if record.state["arm"] != "never" else 0.0)
+        record.rows_file(Split.VALID).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert statistics.paired(list(higher.values())).t_p == pytest.approx(0.045, abs=0.004)
+    words, remarks = only(tmp_path)
+    assert "better than tied" in words
+    assert not any("says the opposite" in remark for remark in remarks)
+
+
 def test_other_documents_on_which_it_may_not_hold(tmp_path: Path) -> None:
     seeds(tmp_path, [-0.02, -0.021, -0.019, -0.0205])
     for number, run in enumerate(sorted(tmp_path.iterdir())):
@@ -174,6 +192,17 @@ def test_an_arm_that_diverged_in_every_seed_is_in_the_answer(tmp_path: Path) -> 
             shutil.rmtree(run.parent)
     alone = answer(report_on([tmp_path]).comparisons)
     assert alone == "On test loss: the one arm diverged in all 3 seeds: untying at epoch 1."
+
+
+def test_a_sweep_that_diverges_before_its_first_row_is_told_of(tmp_path: Path) -> None:
+    for seed in range(2):
+        for arm in ("never", "epoch=3"):
+            run = plant(tmp_path / f"{arm}-{seed}", arm, seed, 5.0, status="failed", rows=1)
+            Record(run).update_state(diverged=True)
+    report = report_on([tmp_path])
+    assert report.results.rows.empty
+    assert answer(report.comparisons) == "On test loss: the one arm diverged in all 2 seeds: untying at epoch 3."
+    assert write_report(report, tmp_path / "report").exists()
 
 
 def test_an_outlier_among_equal_accuracies_proves_nothing_by_its_absence(tmp_path: Path) -> None:

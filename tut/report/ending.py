@@ -13,9 +13,11 @@ import pandas as pd
 from tut.report.arms import Arm
 from tut.report.baselines import called
 from tut.report.comparison import Comparison
-from tut.report.numbers import as_text, form_of, interval
+from tut.report.looks import Look, claims
+from tut.report.numbers import as_text, form_of, interval, p_value
 from tut.report.results import Results
-from tut.report.statistics import Interval, t_test
+from tut.report.sentences import adjusted
+from tut.report.statistics import ALPHA, Paired, paired
 from tut.splits import Split
 
 _END_BEGINS = 2 / 3
@@ -30,16 +32,17 @@ class Trend:
 
     slopes: dict[int, float]
     """Of each seed: the change of the difference in validation loss, nats in 1,000 steps."""
-    mean: float
-    interval: Interval | None
-    """Student's t over seeds; None for one seed."""
     gap: float
     """The difference itself over that part of training, nats, mean over seeds."""
 
-    @property
-    def is_sure(self) -> bool:
-        """Whether the slope differs from zero in other seeds too."""
-        return self.interval is not None and (self.interval[0] > 0 or self.interval[1] < 0)
+    def test(self, confidence: float = 1 - ALPHA) -> Paired:
+        """Test over seeds whether it moves."""
+        return paired(list(self.slopes.values()), confidence)
+
+
+def moving(trends: Sequence[Trend | None], looks: Sequence[Look]) -> list[float | None]:
+    """Return the adjusted p of each gap that surely moves; None of the others. All of a report are one family."""
+    return claims([None if trend is None else trend.test().t_p for trend in trends], looks)
 
 
 def trend(ours: pd.DataFrame, theirs: pd.DataFrame) -> Trend | None:
@@ -70,27 +73,28 @@ def trend(ours: pd.DataFrame, theirs: pd.DataFrame) -> Trend | None:
         gaps.append(float(gap.mean()))
     if not slopes:
         return None
-    values = list(slopes.values())
-    _, interval = t_test(values)
-    return Trend(slopes, float(np.mean(values)), interval, float(np.mean(gaps)))
+    return Trend(slopes, float(np.mean(gaps)))
 
 
 def remarks_on_ending(results: Results, comparisons: Sequence[Comparison]) -> dict[str, str]:
-    """Return a remark on each arm whose gap to its baseline surely still moves at the end, by the arm's label.
-
-    Each is sure by itself, and says so: of twenty arms whose gaps stand still, one will be said to move.
-    """
+    """Return a remark on each arm whose gap to its baseline surely still moves at the end, by the arm's label."""
+    trends = [trend(_rows_of(results, one.arm), _rows_of(results, one.baseline)) for one in comparisons]
+    sure = moving(trends, [one.look for one in comparisons])
+    family = sum(len(one.slopes) > 1 for one in trends if one is not None)
     remarks = {}
-    for one in comparisons:
-        moves = trend(_rows_of(results, one.arm), _rows_of(results, one.baseline))
-        if moves is None or not moves.is_sure or moves.interval is None:
+    for one, moves, p in zip(comparisons, trends, sure, strict=True):
+        if moves is None or p is None:
             continue
-        form = form_of([moves.mean, *moves.interval], "loss")
+        test = moves.test(1 - one.look.bound(ALPHA))
+        assert test.mean is not None
+        assert test.t_interval is not None
+        form = form_of([test.mean, *test.t_interval], "loss")
+        ends = f"95% CI{' of this arm' if family > 1 else ''} {interval(test.t_interval, form)}"
         remarks[one.arm.label] = (
-            f"the gap to {called(one.baseline, one.arm)} still {'grows' if moves.mean * moves.gap > 0 else 'shrinks'}: "
+            f"the gap to {called(one.baseline, one.arm)} still {'grows' if test.mean * moves.gap > 0 else 'shrinks'}: "
             f"over the last third of training the difference in validation loss changes by "
-            f"{as_text(moves.mean, form, signed=True)} nats in 1,000 steps (95% CI {interval(moves.interval, form)}; "
-            "of arms whose gap stands still, one in twenty is said to move)"
+            f"{as_text(test.mean, form, signed=True)} nats in 1,000 steps ({ends}, "
+            f"{p_value(p)}{adjusted(family, one.look)})"
         )
     return remarks
 

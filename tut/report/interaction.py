@@ -80,11 +80,9 @@ def _interaction(key: str, arm: str, setting: str, points: Sequence[tuple[float,
     values = [value for value, _ in points]
     is_logarithmic = min(values) > 0
     places = np.log2(values) if is_logarithmic else np.array(values)
-    shared = set.intersection(*(set(one.differences) for _, one in points))
-    slopes = {}
-    for seed in sorted(shared):
-        slope, _ = np.polyfit(places, [one.differences[seed] for _, one in points], 1)
-        slopes[seed] = float(slope)
+    shared = sorted(set.intersection(*(set(one.differences) for _, one in points)))
+    differences = np.array([[one.differences[seed] for seed in shared] for _, one in points])
+    slopes = dict(zip(shared, np.polyfit(places, differences, 1)[0].tolist(), strict=True)) if shared else {}
     step = points[0][1].step  # of the metric; that of a slope is as much larger as the places lie closer together
     spread = float(np.linalg.norm(places - places.mean()))
     look = _strictest([one.look for _, one in points])

@@ -10,13 +10,13 @@ taken for one of the looks after every single seed. A look after a plan has ende
 5%, which is said. A plan that was made or changed after a look is none for looks at more seeds.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from tut.report.results import Results
 from tut.report.sequential import Sides, bound, over_looks
-from tut.report.statistics import ALPHA
+from tut.report.statistics import ALPHA, holm
 
 FIRST = 0.04
 """The false claims that a first look may make which was not planned; `ALPHA` is for all looks together."""
@@ -52,6 +52,11 @@ class Look:
     def bound(self, alpha: float, sides: Sides = 2) -> float:
         """Return the p of a single t-test that is adjusted to `alpha`."""
         return alpha if len(self.looks) == 1 else bound(self.looks, alpha, sides)
+
+    @property
+    def level(self) -> float:
+        """What an adjusted p must be below for a claim; 0 at a look that comes too early for any."""
+        return 0.0 if self.kind == "early" else self.alpha
 
     @property
     def words(self) -> str:
@@ -133,6 +138,18 @@ def look_at(
     first = plan.seeds if plan is not None and after_plan else min(*earlier, seeds - 1) if earlier else 1
     possible = tuple(range(max(1, first) + 1, max(_LAST_SEEDS, seeds) + 1))
     return Look("later", seeds, possible, LATER, earlier, after_plan)
+
+
+def claims(p_values: Sequence[float | None], looks: Sequence[Look]) -> list[float | None]:
+    """Return what the p of each t-test of a family is adjusted to if something may be claimed from it; else None.
+
+    Args:
+        p_values: of the tests.
+        looks: at which each is made.
+    """
+    of_all_looks = [look.p(p) for p, look in zip(p_values, looks, strict=True)]
+    adjusted = zip(holm(of_all_looks), looks, strict=True)
+    return [p if p is not None and p < look.level else None for p, look in adjusted]
 
 
 def notes_on(looks: Iterable[Look]) -> list[str]:

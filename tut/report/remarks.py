@@ -3,35 +3,31 @@
 from collections.abc import Sequence
 
 from tut.report import sensitivity, statistics
-from tut.report.arms import step_of, values_of
 from tut.report.baselines import called
 from tut.report.comparison import Comparison
+from tut.report.contradictions import contradictions
 from tut.report.ending import remarks_on_ending
 from tut.report.endpoint import Endpoint
 from tut.report.looks import LATER
 from tut.report.numbers import form_of, interval, number, p_value
 from tut.report.results import Results
 from tut.report.statistics import ALPHA
-from tut.splits import Split
 from tut.words import counted, seeds
-
-_OTHERS = tuple(Endpoint(metric, split) for split in (Split.TEST, Split.VALID) for metric in ("loss", "acc"))
-"""Metrics and splits that should not say the opposite of each other."""
 
 
 def remarks(results: Results, comparisons: Sequence[Comparison], endpoint: Endpoint) -> list[tuple[str, ...]]:
     """Return the lines that stand under each comparison's sentence."""
-    others = [other for other in _OTHERS if other.column != endpoint.column]
     endings = remarks_on_ending(results, comparisons)
+    opposites = contradictions(results, comparisons, endpoint)
     found = []
-    for one in comparisons:
+    for one, against in zip(comparisons, opposites, strict=True):
         lines = [
             _why_not(one),
             _why_not_equivalent(one, endpoint),
             _outlier(one, endpoint),
             _lost(one),
             _unequal(one),
-            *_contradictions(results, one, endpoint, others),
+            *against,
         ]
         lines += [_other_documents(one, endpoint), endings.get(one.arm.label, ""), _after_plan(one)]
         found.append(tuple(line for line in lines if line))
@@ -112,27 +108,6 @@ def _unequal(one: Comparison) -> str:
     baseline = called(one.baseline, one.arm)
     both = "the one that both have is" if n == 1 else f"the {n} that both have are"
     return f"it has {counted(ours, 'seed')} and {baseline} {counted(theirs, 'seed')}: {both} compared"
-
-
-def _contradictions(results: Results, one: Comparison, endpoint: Endpoint, others: Sequence[Endpoint]) -> list[str]:
-    """Say which other metrics and splits would be judged the other way round."""
-    mean = one.paired.mean
-    if mean is None or one.paired.t_p is None or one.paired.t_p >= ALPHA:
-        return []
-    lines = []
-    for other in others:
-        ours, theirs = (values_of(results, arm, other.column) for arm in (one.arm, one.baseline))
-        differences = [ours[seed] - theirs[seed] for seed in one.differences if seed in ours and seed in theirs]
-        step = step_of(results, (one.arm, one.baseline), other)
-        test = statistics.paired(differences, step=step)
-        if test.mean is None or test.t_p is None or test.t_p >= ALPHA:
-            continue
-        if step is not None and test.sd == 0:
-            continue  # the very same few predictions in every seed prove nothing
-        if test.mean * other.sign * mean * endpoint.sign < 0:
-            says = number(test.mean, other.metric, signed=True)
-            lines.append(f"{other.words} says the opposite: {says} ({p_value(test.t_p)} {_alone(one)})")
-    return lines
 
 
 def _other_documents(one: Comparison, endpoint: Endpoint) -> str:

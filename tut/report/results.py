@@ -122,6 +122,7 @@ class Results:
         return f"{shown.reset_index().to_html(index=False, na_rep='')}<ul>{notes}</ul>"
 
 
+_OF_EVERY_ROW = ["folder", "setting", "arm", "seed", "split", "step", "loss"]
 _tokens = lru_cache(maxsize=64)(load_token_scores)  # a baseline's are compared with every arm's
 
 
@@ -161,10 +162,11 @@ def load(folders: Path | str | Sequence[Path | str]) -> Results:
             rows += [names | row for row in own_rows]
     arms = _arms_in_order(runs)
     runs = runs.astype({"arm": arms}).reset_index(drop=True)
-    table = pd.DataFrame(rows)
+    # Where every run has diverged at once there are none.
+    table = pd.DataFrame(rows) if rows else pd.DataFrame(columns=_OF_EVERY_ROW, dtype=float)
     return Results(
         runs=runs,
-        rows=table.astype({"arm": arms}) if rows else table,
+        rows=table.astype({"arm": arms}),
         asked=tuple(asked),
         sweeps=sweeps,
         notes=tuple(notes),

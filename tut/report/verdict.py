@@ -99,7 +99,7 @@ def judge(evidence: Sequence[Evidence], measure: Measure) -> list[Judgement]:
     for index, one in enumerate(evidence):
         test = tests[index]
         steps_alone = one.step is not None and test.sd == 0
-        level = one.look.alpha if one.look.kind != "early" and not steps_alone else 0.0
+        level = 0.0 if steps_alone else one.look.level
         direction = _direction(test, p[index], level, measure)
         is_equivalent = _is_below(equivalence_p[index], level)
         judgement = Judgement(
