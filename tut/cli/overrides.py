@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import is_dataclass
+from dataclasses import fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -83,6 +83,7 @@ def _has(key: str, known: list[str]) -> str:
     """Return `; optimizer has lr, ...` for a key of a section, which nothing there is spelt like."""
     section = key.rpartition(".")[0]
     names = [one.removeprefix(f"{section}.") for one in known if section and one.startswith(f"{section}.")]
+    names = [name for name in names if not name.startswith("_")]  # Hydra's own
     return f"; {section} has {', '.join(names)}" if names else ""
 
 
@@ -179,10 +180,10 @@ def type_of(key: str) -> Any:
 
 def keys_of(section: type, prefix: str = "") -> Iterator[str]:
     """Yield the keys of a section of the schema, and of its sections."""
-    for name, kind in get_type_hints(section).items():
-        if is_dataclass(kind):
-            assert isinstance(kind, type)
-            yield from keys_of(kind, f"{prefix}{name}.")
+    kinds = get_type_hints(section)
+    for name in (one.name for one in fields(section)):
+        if is_dataclass(kinds[name]):
+            yield from keys_of(kinds[name], f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}"
 
