@@ -247,7 +247,10 @@ def test_what_cannot_be_pruned_deletes_nothing(
 
 @pytest.mark.parametrize(
     ("words", "said"),
-    [(["prune"], "tut: prune: say what to delete"), (["prun"], "tut: argument action: invalid choice: 'prun'")],
+    [
+        (["prune"], "tut: prune: say what to delete"),
+        (["prun"], "tut: argument action: prun: choose from list, check, prune; did you mean 'prune'?"),
+    ],
 )
 def test_mistakes(words: list[str], said: str, tmp_path: Path) -> None:
     done = command("tut.store", *words, cwd=tmp_path)

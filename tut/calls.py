@@ -27,11 +27,11 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from tut.cli.arguments import parse
-from tut.cli.configs import configs_of, register_schema
+from tut.cli.configs import configs_of, register_schema, remarks
 from tut.cli.preflight import check
 from tut.cli.shorthands import normalise
 from tut.config import Config
-from tut.console import as_override
+from tut.console import as_override, remark
 from tut.errors import TutError
 from tut.splits import EVALUATED, Split
 from tut.tracking.record import Record, Status
@@ -191,6 +191,8 @@ def _config(overrides: list[str]) -> Config:
     if asked.multirun or "hydra.mode=MULTIRUN" in asked.overrides:
         raise TutError(f"{' '.join(overrides)}: is a sweep; call tut.sweep")
     ((config, _),) = configs_of(asked, for_a_sweep="call tut.sweep")
+    for line in remarks(asked, overrides, config):
+        remark(line)
     return config
 
 

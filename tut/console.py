@@ -4,7 +4,7 @@ import os
 import re
 import shlex
 import sys
-from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
+from argparse import Action, ArgumentError, ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -56,6 +56,11 @@ class Options(ArgumentParser):
             options = re.findall(r"--[\w-]+", self.format_help())
             typed = unknown[0].partition("=")[0]
             self.error(f"{unknown[0]}: no such option{did_you_mean(typed, options)}")
+
+    def _check_value(self, action: Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            choices = [str(choice) for choice in action.choices]
+            raise ArgumentError(action, f"{value}: choose from {', '.join(choices)}{did_you_mean(value, choices)}")
 
     def error(self, message: str) -> NoReturn:
         complain(TutError(message))

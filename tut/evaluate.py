@@ -39,8 +39,10 @@ def score_again(folder: Path, split: Split) -> dict[str, Any]:
 
     logging.disable_progress_bar()
     record = Record(folder)
-    if record.state.get("status") != Status.FINISHED:
-        raise TutError(f"{folder}: no finished run (state.json says {record.state.get('status', 'nothing')})")
+    if not record.state:
+        raise TutError(f"{folder}: {'no run in this folder' if folder.is_dir() else 'no such folder'}")
+    if record.state["status"] != Status.FINISHED:
+        raise TutError(f"{folder}: its run is not finished (state.json says {record.state['status']})")
     if damage := record.damage(thorough=True):
         raise TutError(damage)
     config = Config.from_dict(record.state["config"])

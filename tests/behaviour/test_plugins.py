@@ -13,6 +13,7 @@ import tut
 from tut import plugins
 from tut.config import OptimizerConfig
 from tut.errors import TutError
+from tut.report.arms import step_of
 from tut.report.summary import report_on
 from tut.sweep.backends import slurm_submission
 from tut.training.optimizer import check_schedule, learning_rate
@@ -84,13 +85,15 @@ def test_the_processes_of_a_sweep_and_the_ranks_of_a_run_import_it(here: Path) -
     # A report compares on what they have registered, and knows which way is better; it needs but the runs' folders.
     shutil.rmtree(here / "my_plugin")
     by = {name: report_on([here / "sweep"], name) for name in ("one_in_five", "tail_loss", "perplexity")}
-    signs = {name: report.comparisons.endpoint.sign for name, report in by.items()}
+    compared = {name: report.comparisons for name, report in by.items()}
+    signs = {name: comparisons.endpoint.sign for name, comparisons in compared.items()}
     assert signs == {"one_in_five": 1, "tail_loss": -1, "perplexity": -1}
-    steps = {name: report.comparisons.comparisons[0].step is not None for name, report in by.items()}
-    assert steps == {"one_in_five": True, "tail_loss": False, "perplexity": False}  # so many of the predictions
+    steps = {name: step_of(by[name].results, one.arms, one.endpoint) for name, one in compared.items()}
+    one_prediction = 1 / rows(here / "sweep/0", "test")[0]["predictions"]
+    assert steps == {"one_in_five": one_prediction, "tail_loss": None, "perplexity": None}
     shown = command("tut.report", "sweep", "--metric", "tail_loss", "--columns", "untie,test tail_loss", cwd=here)
     assert shown.returncode == 0, shown.stderr
-    assert f" {rows(here / 'sweep/1', 'test')[0]['tail_loss']:.4f}\n" in shown.stdout
+    assert f" {rows(here / 'sweep/0', 'test')[0]['tail_loss']:.4f}\n" in shown.stdout
     assert (here / "sweep/report-tail_loss/index.html").is_file()
     for name, said in (
         ("one_in_fiv", "--metric=one_in_fiv: choose from loss, perplexity, acc, one_in_five, tail_loss, flat; did you"),

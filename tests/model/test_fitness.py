@@ -73,7 +73,7 @@ def test_other_kinds_of_models_are_trained_untied_saved_and_read_back(
             {"text_config": {**SIZES, "pad_token_id": 9999}},
             "^model.config.text_config.pad_token_id=9999",
         ),
-        ("clm", "llama", {**SIZES, "hidden_act": ["gelu"]}, r"^model.config.hidden_act=\['gelu'\]: not an activation"),
+        ("clm", "llama", {**SIZES, "hidden_act": ["gelu"]}, r"^model.config.hidden_act=\[gelu\]: not an activation"),
         ("clm", "llama", {**SIZES, "pad_token_id": 9999}, "^model.config.pad_token_id=9999: llama says: Padding_idx"),
         ("clm", "llama", {"pad_token_id": 99999}, "^model.config.pad_token_id=99999: llama says: Padding_idx"),  # large
         (

@@ -93,7 +93,7 @@ def test_status_from_another_shell(tmp_path: Path) -> None:
     [
         (["status", "nowhere"], "tut: nowhere: no such folder\n"),
         (["status", "."], "tut: .: no sweep in this folder\n"),
-        (["stauts", "."], "tut: argument action: invalid choice: 'stauts' (choose from 'status', 'cancel')\n"),
+        (["stauts", "."], "tut: argument action: stauts: choose from status, cancel; did you mean 'status'?\n"),
         (["cancel"], "tut: the following arguments are required: SWEEP_DIR\n"),
     ],
 )

@@ -142,7 +142,7 @@ def train(model, optimizers, step: int) -> None:
         ({"name": "RMSProp"}, "did you mean 'RMSprop'?"),
         ({"name": "AdamW"}, "optimizer.name=AdamW: write adamw"),
         ({"name": "NAdam", "arguments": {"beta": 1}}, "optimizer.arguments.beta=1: NAdam takes betas, .*'betas'?"),
-        ({"name": "NAdam", "arguments": {"betas": [2.0, 0.9]}}, "optimizer.arguments.betas=.2.0, 0.9.: Invalid beta"),
+        ({"name": "NAdam", "arguments": {"betas": [2.0, 0.9]}}, "optimizer.arguments.betas=.2.0,0.9.: Invalid beta"),
         ({"name": "Adagrad", "arguments": {"lr": 1}}, "optimizer.arguments.lr=1: write optimizer.lr=1"),
         ({"arguments": {"eps": 1e-6}}, "optimizer.arguments.eps=1e-06: write optimizer.eps=1e-06"),
         ({"name": "sgd", "momentum": 0.0, "arguments": {"nesterov": True}}, "optimizer.arguments.nesterov=true: Nest"),

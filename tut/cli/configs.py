@@ -23,6 +23,7 @@ from tut.cli.hydra_versions import REPLACE, VERSION_BASE
 from tut.cli.jobs import chooses_values, decides_seeds, jobs_of
 from tut.cli.output_folder import check_output, check_own
 from tut.cli.overrides import check_override, check_sweep, explain, no_such_option, wrong_plus
+from tut.cli.shorthands import idle
 from tut.config import Config
 from tut.console import remark
 from tut.errors import TutError, as_typed
@@ -129,14 +130,20 @@ def configs_of(
         yield from _configs_of_sweep(base, loader, asked, [str(override.input_line) for override in several])
 
 
-def sizes_left_out(asked: Namespace, typed: list[str], config: Config) -> Iterator[str]:
-    """Yield a line if an architecture is named alone, and so values of the model that there would be do not count.
+def remarks(asked: Namespace, typed: list[str], config: Config) -> Iterator[str]:
+    """Yield what of a good command line is no mistake, and may not be what was meant: a line each.
 
     Args:
-        asked: a command line that is good, spelt out by `normalise`.
+        asked: the command line, spelt out by `normalise`.
         typed: its overrides as they were.
         config: what it comes to, in its first run.
     """
+    yield from idle(asked.overrides)
+    yield from _sizes_left_out(asked, typed, config)
+
+
+def _sizes_left_out(asked: Namespace, typed: list[str], config: Config) -> Iterator[str]:
+    """Yield a line if an architecture is named alone, and so values of the model that there would be do not count."""
     given = dict(text.lstrip("+").partition("=")[::2] for text in typed)
     if "model.architecture" not in given or any(key == "model" or key.startswith("model.config") for key in given):
         return

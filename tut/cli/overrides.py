@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import is_dataclass
+from dataclasses import fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -55,7 +55,9 @@ def check_override(override: Override, loader: ConfigLoaderImpl, launcher: str) 
     known = [*keys_of(SETTINGS[launcher], _LAUNCHER)] if is_setting else [*groups, *own_groups, *keys_of(Config)]
     missing = ".".join(key.split(".")[:3]) not in known if is_setting else type_of(key) is None
     if missing:
-        raise TutError(f"{line}: there is no key {key}{_option_with(key) or nearest_key(key, known)}")
+        raise TutError(
+            f"{line}: there is no key {key}{_option_with(key) or nearest_key(key, known) or _has(key, known)}"
+        )
     if override.is_delete():
         raise TutError(f"{line}: a key cannot be taken away; set it to null")
 
@@ -75,6 +77,14 @@ def _check_choices(override: Override, options: list[str]) -> None:
         if not isinstance(name, str | list):
             words = "null" if name is None else override.get_value_string()
             raise no_such_option(group, words, options)
+
+
+def _has(key: str, known: list[str]) -> str:
+    """Return `; optimizer has lr, ...` for a key of a section, which nothing there is spelt like."""
+    section = key.rpartition(".")[0]
+    names = [one.removeprefix(f"{section}.") for one in known if section and one.startswith(f"{section}.")]
+    names = [name for name in names if not name.startswith("_")]  # Hydra's own
+    return f"; {section} has {', '.join(names)}" if names else ""
 
 
 def _option_with(key: str) -> str:
@@ -170,10 +180,10 @@ def type_of(key: str) -> Any:
 
 def keys_of(section: type, prefix: str = "") -> Iterator[str]:
     """Yield the keys of a section of the schema, and of its sections."""
-    for name, kind in get_type_hints(section).items():
-        if is_dataclass(kind):
-            assert isinstance(kind, type)
-            yield from keys_of(kind, f"{prefix}{name}.")
+    kinds = get_type_hints(section)
+    for name in (one.name for one in fields(section)):
+        if is_dataclass(kinds[name]):
+            yield from keys_of(kinds[name], f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}"
 
@@ -234,7 +244,7 @@ def _in_words(kind: Any) -> str:
     if get_origin(kind) in (Union, UnionType):
         return " or ".join(_in_words(part) for part in sorted(get_args(kind), key=lambda part: part is NoneType))
     if get_origin(kind) is list:
-        return f"a list, each {_in_words(get_args(kind)[0])}"
+        return f"a list in brackets, each {_in_words(get_args(kind)[0])}"
     if get_origin(kind) is dict or is_dataclass(kind):
         return "a mapping, as in {key: value}"
     return "null" if kind is NoneType else _WORDS.get(kind, str(kind))

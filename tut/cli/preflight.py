@@ -13,10 +13,10 @@ from typing import Any
 
 from tut.cli.arguments import check_folders, only_shows, parse
 from tut.cli.completion import completions
-from tut.cli.configs import configs_of, sizes_left_out
+from tut.cli.configs import configs_of, remarks
 from tut.cli.help import help_text
 from tut.cli.hydra_settings import check_rerun
-from tut.cli.shorthands import idle, normalise
+from tut.cli.shorthands import normalise
 from tut.cli.shown import in_common, shows_sweep
 from tut.config import RESUME_WORDS, Config
 from tut.console import complain, remark
@@ -63,7 +63,7 @@ def preflight(arguments: list[str]) -> list[str]:
                 sys.exit()
             if asked.multirun and len(configs) == 1:
                 remark("-m: no key has several values, so this sweep is one run")
-            for line in (*idle(asked.overrides), *sizes_left_out(asked, typed, configs[0])):
+            for line in remarks(asked, typed, configs[0]):
                 remark(line)
     except TutError as error:
         complain(error)
