@@ -11,6 +11,7 @@ python -m benchmarks.errors                      how often a report is wrong: te
 python -m benchmarks.same_arm SWEEP_DIR          the same, on real runs
 python -m benchmarks.agreement                   what speed does to losses: a quarter of an hour
 python -m benchmarks.architectures               every architecture of transformers: ten minutes
+python -m benchmarks.threads                     one worker of two threads, or two of one: ten minutes
 python -m benchmarks.faults                      kills and damage, for as long as it is told
 benchmarks/gpu.sh                                on a machine with a CUDA GPU: under 25 minutes
 """

@@ -107,27 +107,66 @@ def train_tokenizer(lines: Path, folder: str) -> str:
     return folder
 
 
-def tut(turns: Turns, lines: Path, tokenizer: str, words: list[str]) -> None:
-    """TUT's own trainer, as in a run, less what a run does between steps: no files, no evaluation."""
-    from dataclasses import replace
-
-    from torch.utils.flop_counter import FlopCounterMode
-
+def _replica(lines: Path, tokenizer: str, words: list[str]) -> Any:
     from benchmarks.configs import make_config
-    from tut.data.batches import TrainingBatches
-    from tut.splits import Split
-    from tut.system.signals import StopRequest
     from tut.training.replica import Replica
 
     words = [f"data.seq_len={SEQ_LEN}", f"trainer.batch_size={ROWS}", f"objective.probability={PREDICTED}", *words]
     words = ["data=text", f"data.files={lines}", f"data.tokenizer={tokenizer}", "trainer.max_steps=100000", *words]
-    config = make_config(*words, "trainer.device=cpu")
-    replica = Replica(config)
-    inputs, network = replica.inputs, replica.state.network
-    with FlopCounterMode(display=False) as counted:
+    return Replica(make_config(*words, "trainer.device=cpu"))
+
+
+def _products(replica: Any) -> tuple[list[Callable[[], Any]], int]:
+    """Return the matrix products of a step, to be done again, and their floating-point operations."""
+    from functools import partial
+
+    from torch.utils._python_dispatch import TorchDispatchMode  # private: torch has no public name for it
+    from torch.utils.flop_counter import FlopCounterMode, flop_registry
+
+    from tut.model.numerics import autocast
+
+    products = []
+
+    class Noted(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if func.overloadpacket in flop_registry:
+                products.append(partial(func, *args, **kwargs or {}))
+            return func(*args, **kwargs or {})
+
+    inputs = replica.inputs
+    with FlopCounterMode(display=False) as counted, Noted(), autocast(inputs.device, inputs.precision):
         replica.model(inputs.batches[0][0])[0].backward()
-    network.zero_grad()
-    turns.said = {"flops": counted.get_total_flops(), "padding": 0.0}
+    replica.state.network.zero_grad()
+    return products, counted.get_total_flops()
+
+
+def products(turns: Turns, lines: Path, tokenizer: str, words: list[str]) -> None:
+    """The matrix products of TUT's step and nothing else, of the same shapes, layouts and formats."""
+    import torch
+
+    replica = _replica(lines, tokenizer, words)
+    again, flops = _products(replica)
+    turns.said = {"flops": flops, "padding": 0.0}
+    tokens = replica.config.trainer.batch_size * replica.config.data.seq_len
+    turns.step(0)
+    with torch.no_grad():
+        while True:
+            for product in again:
+                product()
+            turns.step(tokens)
+
+
+def tut(turns: Turns, lines: Path, tokenizer: str, words: list[str]) -> None:
+    """TUT's own trainer, as in a run, less what a run does between steps: no files, no evaluation."""
+    from dataclasses import replace
+
+    from tut.data.batches import TrainingBatches
+    from tut.splits import Split
+    from tut.system.signals import StopRequest
+
+    replica = _replica(lines, tokenizer, words)
+    inputs, config = replica.inputs, replica.config
+    turns.said = {"flops": _products(replica)[1], "padding": 0.0}
 
     class Stepwise(TrainingBatches):
         def __getitem__(self, step: int) -> Any:

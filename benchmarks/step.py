@@ -7,10 +7,11 @@ python -m benchmarks.step --text wiki.txt --tokenizer bert-base-uncased       on
 
 The first table has one network (3 layers x 512, FFN 2048), one text, one tokenizer, 128 rows of 128 and 25% of tokens
 to predict: TUT in blocks, the others in lines that are cut and padded. The second has TUT alone, at three sizes: 32
-rows of 128 for bert (that network) and mini (2 x 128), 8 rows of 256 for gpt (12 x 768, causal). All
-are on the CPU, each in a process of its own. They take turns, in rounds, and so do bare products of bf16 matrices, with
-whose rate a step's is compared: the floating-point operations of its matrix products / its seconds. Every figure is a
-median over rounds, a ratio the median of the ratios within each round. Tokens are never padding.
+rows of 128 for bert (that network) and mini (2 x 128), 8 rows of 256 for gpt (12 x 768, causal), each beside its own
+matrix products, of the same shapes and layouts and with nothing between them: 1 over their ratio is a step's share of
+that speed. All are on the CPU, each in a process of its own. They take turns, in rounds, and so do bare products of
+bf16 matrices, with whose rate a step's is compared: the floating-point operations of its matrix products / its seconds.
+Every figure is a median over rounds, a ratio the median of the ratios within each round. Tokens are never padding.
 """
 
 import argparse
@@ -96,6 +97,7 @@ def measure(rounds: int = ROUNDS, compiled: bool = False, text: Path | None = No
         for size, words in SIZES.items():
             own = "trained" if size == "mini" else tokenizer
             players = {size: Contender(contenders.tut, lines, own, words)}
+            players[f"{size}, its products alone"] = Contender(contenders.products, lines, own, words)
             if compiled:
                 players[f"{size}, compiled"] = Contender(contenders.tut, lines, own, [*words, "trainer.compile=true"])
             second += rows_of(players, rounds, size)

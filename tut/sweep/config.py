@@ -9,6 +9,7 @@ from tut import limits
 from tut.errors import TutError, as_typed
 from tut.marks import nothing
 
+_MOST_WORKERS = 1024
 KEEPS = ("forks", "ends", "all")
 _NOT_OF_A_JOB = ("array", "dependency", "signal", "wrap", "wait", "test_only", "help", "usage", "version")
 """Parameters of sbatch by which jobs are told apart, wait for each other and are warned, or by which none is queued."""
@@ -55,12 +56,17 @@ class LocalConfig(LauncherConfig):
     _target_: str = "hydra_plugins.tut_launchers.LocalLauncher"
     devices: Any = "auto"
     """`auto` (every CUDA device, or else what `trainer.device` chooses), `cpu`, or a list of CUDA devices: `[0,2]`."""
-    workers_per_device: int = 1
-    """Processes at a time on each GPU, or stages at a time on the CPU, whose threads are divided among all workers."""
+    workers_per_device: Any = 1
+    """Processes at a time on each GPU, or stages at a time on the CPU, whose threads are divided among all workers.
+    `auto` is one, but if all models are small, on the CPU one for each of its threads."""
     timeout_minutes: float | None = None
     """A stage that takes longer is stopped at its next step and reported; null for no limit."""
 
     def check(self) -> None:
+        workers = self.workers_per_device
+        if workers != "auto" and not (type(workers) is int and 1 <= workers <= _MOST_WORKERS):
+            allowed = f"must be a whole number from 1 to {_MOST_WORKERS}, or auto"
+            raise TutError(f"hydra.launcher.workers_per_device={workers}: {allowed}")
         devices = self.devices
         if devices in ("auto", "cpu"):
             return
@@ -127,7 +133,6 @@ class SlurmConfig(LauncherConfig):
 SETTINGS: dict[str, type[LauncherConfig]] = {"local": LocalConfig, "slurm": SlurmConfig}
 
 _LIMITS: dict[str, tuple[float, float]] = {
-    "workers_per_device": (1, 1024),
     "timeout_minutes": (0.001, 1e9),
     "gpus": (0, 1),
     "cpus": (1, 4096),

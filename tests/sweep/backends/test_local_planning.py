@@ -61,6 +61,25 @@ def test_what_a_stage_takes_of_the_machine(
     assert (known["threads"], known["processes"]) == (each, devices)
 
 
+_LARGE = ("model.config.hidden_size=1024", "model.config.intermediate_size=4096")
+
+
+@pytest.mark.parametrize(
+    ("runs", "workers"),
+    [
+        ([["trainer.device=cpu"], ["trainer.device=cpu", "untie.step=4", "seed=7"]], 8),  # however many there are
+        ([["trainer.device=cpu"], ["trainer.device=cpu", *_LARGE]], 1),
+        ([["trainer.device=cpu"], ["trainer.device=cpu", "data.vocab_size=600000"]], 1),
+        ([["trainer.device=cpu", "trainer.devices=2"], ["trainer.device=cpu"]], 4),
+        ([["trainer.device=cuda"]], 2),  # one on each of two
+    ],
+)
+@pytest.mark.usefixtures("eight_threads")
+def test_small_models_have_a_thread_each_if_asked(runs: list[list[str]], workers: int) -> None:
+    configs = [make_config(*TINY, *words) for words in runs]
+    assert Local(LocalConfig(dry_run=True, workers_per_device="auto"), configs).slots == workers
+
+
 def test_runs_of_several_device_counts_go_together() -> None:
     configs = [make_config(*TINY, f"trainer.devices={count}") for count in (1, 2)]
     backend = Local(LocalConfig(dry_run=True), configs)

@@ -11,6 +11,7 @@ from tut.distributed.rendezvous import threads_of_each
 from tut.errors import TutError, as_typed
 from tut.sweep.backends.base import Backend, Outcome
 from tut.sweep.backends.device_queue import Queued, work_through
+from tut.sweep.backends.packing import workers_for
 from tut.sweep.backends.stage_process import Slot, start_server
 from tut.sweep.config import LocalConfig
 from tut.sweep.display import Standing, watch
@@ -115,7 +116,10 @@ def _slots(settings: LocalConfig, configs: list[Config]) -> list[Slot]:
             raise TutError(f"trainer.devices={trainer.devices}: must be at most {len(gpus)}, {there}")
     devices = [Slot("cuda", index) for index in gpus if "cuda" in kinds]
     devices += [Slot(kind) for kind in sorted(kinds - {"cuda"})]
-    return [slot for slot in devices for _ in range(settings.workers_per_device)]
+    workers = settings.workers_per_device
+    if workers == "auto":
+        workers = workers_for(configs) if kinds == {"cpu"} else 1
+    return [slot for slot in devices for _ in range(workers)]
 
 
 def _device(trainer: TrainerConfig, settings: LocalConfig) -> torch.device:
