@@ -125,7 +125,7 @@ def _products(replica: Any) -> tuple[list[Callable[[], Any]], int]:
 
     from tut.model.numerics import autocast
 
-    products = []
+    products: list[Callable[[], Any]] = []
 
     class Noted(TorchDispatchMode):
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -134,10 +134,11 @@ def _products(replica: Any) -> tuple[list[Callable[[], Any]], int]:
             return func(*args, **kwargs or {})
 
     inputs = replica.inputs
-    with FlopCounterMode(display=False) as counted, Noted(), autocast(inputs.device, inputs.precision):
+    noted = Noted()  # type: ignore[no-untyped-call]
+    with FlopCounterMode(display=False) as counted, noted, autocast(inputs.device, inputs.precision):
         replica.model(inputs.batches[0][0])[0].backward()
     replica.state.network.zero_grad()
-    return products, counted.get_total_flops()
+    return products, int(counted.get_total_flops())
 
 
 def products(turns: Turns, lines: Path, tokenizer: str, words: list[str]) -> None:
