@@ -130,8 +130,11 @@ def select(schema: type, values: dict[str, Any], wanted: Callable[[Mark], bool],
         prefix: what the names start with.
     """
     found: dict[str, Any] = {}
-    section = SimpleNamespace(**{one.name: values.get(one.name, _default(one)) for one in fields(schema)})
-    for one, kind in _sections_and_keys(schema):
+    keys = _sections_and_keys(schema)
+    section = SimpleNamespace(
+        **{one.name: values[one.name] if one.name in values else _default(one) for one, _ in keys}
+    )
+    for one, kind in keys:
         name, value = f"{prefix}{one.name}", getattr(section, one.name)
         if is_dataclass(kind):
             found |= select(kind, value if isinstance(value, dict) else {}, wanted, f"{name}.")  # type: ignore[arg-type]

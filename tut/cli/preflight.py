@@ -85,12 +85,16 @@ def check(config: Config, launcher: type[LauncherConfig] | None, passed: set[str
         TutError: the run would fail.
     """
     with _loading(), heavy_imports():
+        from tut.tracking.tracker import check_trackers, uses_wandb
+        from tut.tracking.wandb import load_client
+
+        if launcher is None and uses_wandb(config.trackers, config.wandb):  # it is this process that trains
+            load_client()
         from tut.data.sources import check_folder, check_source
         from tut.distributed.rendezvous import check_processes
         from tut.model.build import check_model, check_origin
         from tut.model.precision import check_precision
         from tut.system.device import check_hardware
-        from tut.tracking.tracker import check_trackers
         from tut.training.optimizer import check_schedule
         from tut.training.optimizer_trial import check_optimizer
         from tut.training.scoring import check_metrics

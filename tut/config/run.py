@@ -1,7 +1,7 @@
 """One run, whole: all sections, what stands beside them, and what can go together."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, is_dataclass
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -131,11 +131,16 @@ class Config:
 
     def deciding(self, *wanted: Decides) -> dict[str, Any]:
         """Return the keys that decide something of this run and stand for themselves, flat, by dotted names."""
-        return marked_keys(self.to_dict(), lambda mark: mark.decides in wanted and mark.known_by is None)
+        return marked_keys(_nested(self), lambda mark: mark.decides in wanted and mark.known_by is None)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the config as nested plain dicts, as state.json and W&B show it."""
         return asdict(self)
+
+
+def _nested(section: Any) -> dict[str, Any]:
+    """Return a section as nested dicts of its own values: to read, for `asdict` copies each of them."""
+    return {name: _nested(value) if is_dataclass(value) else value for name, value in vars(section).items()}
 
 
 def marked_keys(config: dict[str, Any], wanted: Callable[[Mark], bool]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import copy
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -65,11 +66,16 @@ def chosen(overrides: Sequence[str], typed: Sequence[str]) -> list[str]:
     return [word for word in filter_overrides(list(overrides)) if word not in for_all]
 
 
-def _as_of_a_job(typed: Sequence[str]) -> list[str]:
+def _as_of_a_job(typed: Sequence[str]) -> set[str]:
     """Return the overrides that have one value, as sweepers spell them for a job."""
-    parsed = OverridesParser.create().parse_overrides(list(typed))
-    single = [one for one in parsed if not one.is_sweep_override()]
-    return [f"{one.get_key_element()}={one.get_value_element_as_str()}" for one in single]
+    return {line for word in typed if (line := _single(word)) is not None}
+
+
+@cache  # every job of a sweep asks for the same
+def _single(typed: str) -> str | None:
+    """Return an override that has one value as sweepers spell it for a job; None for one that has several."""
+    parsed = OverridesParser.create().parse_override(typed)
+    return None if parsed.is_sweep_override() else f"{parsed.get_key_element()}={parsed.get_value_element_as_str()}"
 
 
 def pack(context: HydraContext, composed: DictConfig) -> bytes:

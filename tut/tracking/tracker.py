@@ -41,11 +41,16 @@ def check_trackers(trackers: list[str], wandb: WandbConfig) -> None:
     Raises:
         TutError: one is not, or is.
     """
-    if "wandb" in trackers and mode_of(wandb) != "disabled":
+    if uses_wandb(trackers, wandb):
         check_values(wandb)
     for name in _EXTRAS:
         if name in trackers and find_spec(name) is None:
             raise TutError(f"tracker={name}: needs the {name} package: pip install 'tut-lm[{name}]'")
+
+
+def uses_wandb(trackers: list[str], wandb: WandbConfig) -> bool:
+    """Return whether W&B is one of some trackers, and its variables do not switch it off."""
+    return "wandb" in trackers and mode_of(wandb) != "disabled"
 
 
 def start_tracker(config: Config, record: Record, run_id: str) -> Tracker:

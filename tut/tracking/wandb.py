@@ -4,12 +4,14 @@ import logging
 import os
 import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from tut.config import Config
 from tut.errors import one_line
 from tut.splits import Split
+from tut.system.imports import heavy_imports
 from tut.tracking.disk import check_room
 from tut.tracking.metrics import SHARED, Entries, metrics
 from tut.tracking.naming import arm_in, fitting, name_of
@@ -145,6 +147,16 @@ def online_or_not(asked: str) -> str:
     if reason:
         log.warning("W&B: not online, this run is written offline (%s)", reason)
     return "offline"
+
+
+def load_client() -> None:
+    """Import W&B's client, with what it would import itself as soon as it opens a run; whether it can is seen then.
+
+    Best before torch and transformers: for each of hundreds of classes the client looks through all modules there are.
+    """
+    with suppress(Exception), heavy_imports():
+        # private: no public module imports it
+        import wandb.sdk.launch.inputs.internal  # noqa: F401
 
 
 def client_settings() -> Any:

@@ -9,11 +9,13 @@ import torch
 from transformers import PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
+from tut import plugins
 from tut.config import Config, DataConfig, ModelConfig, ObjectiveConfig
 from tut.data.batches import TrainingBatches
 from tut.data.corpus import Corpus, open_corpus
 from tut.data.objective import Objective
-from tut.data.sources import open_source
+from tut.data.shards import Shards
+from tut.data.sources import Source, open_source
 from tut.data.tokenizer import as_read_back, load_tokenizer
 from tut.model import pretrained
 from tut.model.configuration import kind_of
@@ -46,8 +48,8 @@ class Inputs:
         self.device = choose_device(config.trainer) if device is None else device
         self.precision = choose_precision(config, self.device) if precision is None else precision
         kind = ModelConfig(config.model.architecture, pretrained=config.model.pretrained)
-        self.tokenizer, self.corpus = _opened(_key(config.data), _key(config.objective), _key(kind))
-        self.objective = Objective(config.objective, self.tokenizer)
+        opened = _opened(_key(config.data), _key(config.objective), _key(kind))
+        self.tokenizer, self.corpus, self.objective = opened
         trainer = config.trainer
         parts = trainer.gradient_accumulation * trainer.processes
         rows = self.corpus.rows[Split.TRAIN]
@@ -74,7 +76,17 @@ def _key(section: DataConfig | ObjectiveConfig | ModelConfig) -> str:
 
 
 @lru_cache(maxsize=8)  # the runs of a sweep mostly read the same text
-def _opened(data_key: str, objective_key: str, kind_key: str) -> tuple[PreTrainedTokenizerBase, Corpus]:
+def _opened(data_key: str, objective_key: str, kind_key: str) -> tuple[PreTrainedTokenizerBase, Corpus, Objective]:
+    data, objective = DataConfig(**json.loads(data_key)), ObjectiveConfig(**json.loads(objective_key))
+    text = data
+    if data.source not in plugins.SOURCES:  # whose classes may read any key
+        text = replace(data, seq_len=DataConfig.seq_len, max_rows=None)  # less what only says how it is cut into rows
+    source, tokenizer = _read(_key(text), objective_key, kind_key)
+    return tokenizer, open_corpus(data, source, tokenizer), Objective(objective, tokenizer)
+
+
+@lru_cache(maxsize=8)
+def _read(data_key: str, objective_key: str, kind_key: str) -> tuple[Source | Shards, PreTrainedTokenizerBase]:
     data, objective = DataConfig(**json.loads(data_key)), ObjectiveConfig(**json.loads(objective_key))
     model = ModelConfig(**json.loads(kind_key))
     source = open_source(data)
@@ -82,4 +94,4 @@ def _opened(data_key: str, objective_key: str, kind_key: str) -> tuple[PreTraine
     tokenizer = as_read_back(load_tokenizer(data, objective, source, folder), data, kind_of(model))
     if model.pretrained is not None:
         pretrained.check_fits(model.pretrained, tokenizer)
-    return tokenizer, open_corpus(data, source, tokenizer)
+    return source, tokenizer

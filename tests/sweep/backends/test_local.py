@@ -60,6 +60,7 @@ def test_a_stage_finds_what_it_imports_in_the_server() -> None:
         "tut.training.run",
         "tut.data.tokenizer",
         "hydra._internal.hydra",
+        "wandb.sdk.launch.inputs.internal",
     } <= loaded
 
 

@@ -26,6 +26,9 @@ from tut.system.imports import heavy_imports  # noqa: E402
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when torch loads GNU's OpenMP, GOMP_SPINCOUNT before it
 os.environ.setdefault("KMP_BLOCKTIME", "0")  # the same in LLVM's and Intel's
 
+from tut.tracking.wandb import load_client  # noqa: E402
+
+load_client()
 with heavy_imports():
     # private: no public module loads what every stage would else load for itself
     import hydra._internal.hydra  # noqa: F401
