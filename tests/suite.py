@@ -36,6 +36,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Make the folder, and see that this process's end is the end of all that it has started."""
     if is_first(config):
         SHARED.mkdir()
+        SHARED.chmod(0o1777)  # as /tmp is: a test's other user has temporary files, too
         os.environ["TMPDIR"] = tempfile.tempdir = str(SHARED)
         config.option.basetemp = config.option.basetemp or str(SHARED / "tests")
         _start_janitor(config)
