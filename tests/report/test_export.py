@@ -139,7 +139,7 @@ def test_results_json_is_plain_and_has_all_numbers(sweep: Path) -> None:
     assert three["seeds"] == [0, 1, 2]
     assert three["unfinished"] == 1
     assert len(found["runs"]) == 10
-    assert found["endpoint"] == {"metric": "loss", "split": "test", "margin": 0.002}
+    assert found["endpoint"] == {"metric": "loss", "split": "test", "margin": 0.002, "more_is_better": None}
 
 
 def test_tables_are_csv_and_latex(sweep: Path) -> None:
