@@ -18,6 +18,12 @@ from hydra.core.global_hydra import GlobalHydra
 import tut.training.inputs
 
 
+def forget_inputs() -> None:
+    """Have texts and tokenizers opened again, as in a process that has just started."""
+    tut.training.inputs._opened.cache_clear()
+    tut.training.inputs._read.cache_clear()
+
+
 def as_main(arguments: tuple[str, ...], cwd: Path, environment: dict[str, str], streams: Sequence[int]) -> None:
     """Make this forked process what `python` makes of a new one, in a session of its own, and run a module or a script.
 
@@ -37,7 +43,7 @@ def as_main(arguments: tuple[str, ...], cwd: Path, environment: dict[str, str], 
     server = forkserver._forkserver  # of the process that this one was forked from, if it has one
     server._forkserver_pid = server._forkserver_alive_fd = server._forkserver_address = None
     multiprocessing.util.spawnv_passfds = _forked_instead
-    tut.training.inputs._opened.cache_clear()
+    forget_inputs()
     logging.root.handlers.clear()
     GlobalHydra.instance().clear()
     if arguments[0].endswith(".py"):

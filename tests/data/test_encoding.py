@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import PATIENCE, SMALL, TEXT, make_config
+from forked import forget_inputs
 from transformers import ByT5Tokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from tut.config import DataConfig, ObjectiveConfig
@@ -15,7 +16,6 @@ from tut.data import encoding
 from tut.data.encoding import encoded, encoder
 from tut.data.sources import open_source
 from tut.data.tokenizer import load_tokenizer
-from tut.training.inputs import _opened
 from tut.training.run import run
 
 
@@ -72,7 +72,7 @@ def test_the_tokenizer_is_left_as_it_is(kind: str, tmp_path: Path) -> None:
 def test_who_tokenises_the_text_and_who_finds_it_keep_equal_tokenizers(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("TUT_HOME", str(tmp_path / "home"))
     for name in ("builds", "finds"):
-        _opened.cache_clear()
+        forget_inputs()
         run(make_config(*SMALL, "data.packing=lines", "trainer.max_steps=1"), tmp_path / name)
     for path in (tmp_path / "builds/final").glob("tokenizer*"):
         assert (tmp_path / "finds/final" / path.name).read_bytes() == path.read_bytes()

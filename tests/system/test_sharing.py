@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import PATIENCE, SMALL, make_config
+from forked import forget_inputs
 from small_sweeps import TINY, sweep
 
 from tut.splits import Split
@@ -67,9 +68,7 @@ def test_who_may_only_read_uses_what_is_there(monkeypatch: pytest.MonkeyPatch) -
             path.chmod(0o555 if path.is_dir() else 0o444)
 
         def read() -> None:
-            import tut.training.inputs
-
-            tut.training.inputs._opened.cache_clear()
+            forget_inputs()
             assert np.array_equal(Inputs(config).corpus.rows[Split.TRAIN].tokens, tokens)
             with pytest.raises(PermissionError):
                 (home / "x").touch()

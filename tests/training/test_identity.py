@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import SMALL, SMALL_GPT, TEXT, interrupted, make_config, rows, untimed
+from forked import forget_inputs
 from safetensors.torch import load_file
 from transformers import PreTrainedTokenizerFast
 
@@ -261,7 +262,7 @@ def test_what_means_nothing_in_a_run_is_no_part_of_it(words: tuple[str, ...], ke
 
 def test_a_difference_names_the_key_and_both_values() -> None:
     assert difference({"a": 1, "b": 2}, {"a": 1, "b": 2}) is None
-    assert difference({"a": 1}, {"a": 2, "b": 3}) == "a is 1 there and 2 here; b is None there and 3 here"
+    assert difference({"a": 1}, {"a": 2, "b": 3}) == "a is 1 there and 2 here; b is null there and 3 here"
     assert (difference(dict.fromkeys("abcde", 1), {}) or "").endswith("and 2 more")
 
 
@@ -366,9 +367,7 @@ def test_a_run_that_goes_on_elsewhere_says_so(what: str, tmp_path: Path, monkeyp
     tokenizer = tokenizer_folder(tmp_path / "tokenizer")
     words = (*SMALL, tokenizer, "trainer.max_steps=12", "trainer.checkpoint_every_steps=4")
     interrupted(words, tmp_path / "run")
-    from tut.training import inputs
-
-    inputs._opened.cache_clear()
+    forget_inputs()
     CHANGES[what](monkeypatch, tmp_path / "tokenizer")
     with caplog.at_level(logging.WARNING):
         run(make_config(*words), tmp_path / "run")
@@ -381,9 +380,7 @@ def test_a_finished_run_of_another_tokenizer_is_refused(tmp_path: Path) -> None:
     words = (*BASE, tokenizer_folder(tmp_path / "tokenizer"))
     run(make_config(*words), tmp_path / "run")
     tokenizer_folder(tmp_path / "tokenizer", mask_token="[UNK]")
-    from tut.training import inputs
-
-    inputs._opened.cache_clear()
+    forget_inputs()
     with pytest.raises(TutError, match="holds a finished run with another config or text.*tokenizer.mask_token"):
         run(make_config(*words), tmp_path / "run")
 
@@ -405,9 +402,7 @@ def test_a_finished_run_of_another_text_is_refused(tmp_path: Path) -> None:
     run(make_config(*words), tmp_path / "run")
     run(make_config(*words, "wandb.project=other"), tmp_path / "run")
     text.write_text(TEXT.read_text()[:30_000].replace("the", "teh"))
-    from tut.training import inputs
-
-    inputs._opened.cache_clear()
+    forget_inputs()
     with pytest.raises(TutError, match="holds a finished run with another config or text.*data.fingerprint"):
         run(make_config(*words), tmp_path / "run")
 
