@@ -37,5 +37,5 @@ bench: $(INSTALLED) ## what TUT costs on this machine, as benchmarks/measured.md
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable .[dev]
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .[dev]
 	touch $@
