@@ -6,13 +6,13 @@ python -m benchmarks.report --rows 20000        the same for runs ten times as l
 Each is done once; a ratio is its seconds over those of the largest report.
 """
 
-import argparse
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+from benchmarks import print_measured
 from tests.planted import plant_sweep
 
 ROWS = 2000
@@ -44,9 +44,7 @@ def measure(rows: int = ROWS) -> str:
 
 def main() -> None:
     """Measure, and print a Markdown table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=ROWS, help=f"of each file of each run (default: {ROWS})")
-    print(measure(parser.parse_args().rows))
+    print_measured(__doc__, measure, "--rows", ROWS, "of each file of each run")
 
 
 if __name__ == "__main__":

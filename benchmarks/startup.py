@@ -12,7 +12,6 @@ Processes, started by turns, each timed from its start:
 A ratio is the median of those within each round. It may be below 1: TUT imports with the garbage collector off.
 """
 
-import argparse
 import os
 import subprocess
 import sys
@@ -20,6 +19,8 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import median
+
+from benchmarks import print_measured
 
 ROUNDS = 5
 TRAIN = ("-m", "tut.train")
@@ -73,9 +74,7 @@ def measure(rounds: int = ROUNDS) -> str:
 
 def main() -> None:
     """Measure, and print a Markdown table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"of all starts by turns (default: {ROUNDS})")
-    print(measure(parser.parse_args().rounds))
+    print_measured(__doc__, measure, "--rounds", ROUNDS, "of all starts by turns")
 
 
 if __name__ == "__main__":

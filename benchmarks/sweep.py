@@ -12,7 +12,6 @@ Two comparisons, each within this one call and from empty stores:
 Each is done once; a ratio is its seconds over those of the best schedule.
 """
 
-import argparse
 import json
 import os
 import subprocess
@@ -21,6 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks import print_measured
 from tut.sweep.folder import SweepFolder
 from tut.sweep.plan import Stage, makespan
 
@@ -83,9 +83,7 @@ def measure(steps: int = STEPS) -> str:
 
 def main() -> None:
     """Measure, and print a Markdown table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=STEPS, help=f"optimizer steps of each run (default: {STEPS})")
-    print(measure(parser.parse_args().steps))
+    print_measured(__doc__, measure, "--steps", STEPS, "optimizer steps of each run")
 
 
 if __name__ == "__main__":

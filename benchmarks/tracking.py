@@ -9,7 +9,6 @@ and what a tracker does meanwhile, in threads or processes of its own, falls int
 those within each round of turns, with its standard error.
 """
 
-import argparse
 import os
 import tempfile
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 from statistics import mean, median, quantiles
 from unittest.mock import patch
 
+from benchmarks import print_measured
 from benchmarks.configs import make_config
 from tut.config import TRACKERS, Config
 from tut.splits import Split
@@ -95,9 +95,7 @@ def measure(steps: int = STEPS) -> str:
 
 def main() -> None:
     """Measure, and print a Markdown table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=STEPS, help=f"optimizer steps of the run (default: {STEPS})")
-    print(measure(parser.parse_args().steps))
+    print_measured(__doc__, measure, "--steps", STEPS, "optimizer steps of the run")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from tut.cli.hydra_versions import REPLACE, VERSION_BASE
 from tut.cli.jobs import chooses_values, decides_seeds, jobs_of
 from tut.cli.output_folder import check_output, check_own
 from tut.cli.overrides import check_override, check_sweep, explain, no_such_option, wrong_plus
-from tut.cli.shorthands import idle
+from tut.cli.shorthands import idle, values_typed
 from tut.config import Config
 from tut.console import remark
 from tut.errors import TutError, as_typed
@@ -144,7 +144,7 @@ def remarks(asked: Namespace, typed: list[str], config: Config) -> Iterator[str]
 
 def _sizes_left_out(asked: Namespace, typed: list[str], config: Config) -> Iterator[str]:
     """Yield a line if an architecture is named alone, and so values of the model that there would be do not count."""
-    given = dict(text.lstrip("+").partition("=")[::2] for text in typed)
+    given = values_typed(typed)
     if "model.architecture" not in given or any(key == "model" or key.startswith("model.config") for key in given):
         return
     without = [text for text in asked.overrides if not text.startswith(("model=", "model.architecture="))]

@@ -13,6 +13,7 @@ _SPLITS = ("data.train_split", "data.validation_split", "data.test_split")
 _PART = re.compile(r"[^,()\s]+\[[^\]]*\][^,()\s]*")
 _FREE = ("model.config", "optimizer.arguments", "hydra.launcher.sbatch")
 """Keys of whatever names and values there are."""
+_BEFORE_A_FREE_NAME = tuple(f"{key}{end}" for key in _FREE for end in (".", "="))
 _DECIDES_INSTEAD = {
     "trainer.epochs": "trainer.max_steps",
     "trainer.evaluate_every_epochs": "trainer.evaluate_every_steps",
@@ -36,7 +37,7 @@ def normalise(overrides: list[str]) -> list[str]:
         TutError: one is no override.
     """
     overrides = [readable(_in_quotes(_at_home(text))) for text in overrides if text != "experiment=null"]
-    given = _typed(overrides)
+    given = values_typed(overrides)
     keys = [text.partition("=")[0] for text in overrides]
     names_one = "model.architecture" in keys or "model.pretrained" in keys
     extra = ["model=custom"] if names_one and "model" not in keys else []
@@ -50,9 +51,8 @@ def normalise(overrides: list[str]) -> list[str]:
 
 def set_or_added(text: str) -> str:
     """Return an override of a key of whatever names there are so that Hydra takes it, whether or not it has a value."""
-    free = tuple(f"{key}{end}" for key in _FREE for end in (".", "="))
-    key = text.lstrip("+")
-    return f"++{key}" if key.startswith(free) else text
+    plain = text.lstrip("+")
+    return f"++{plain}" if plain.startswith(_BEFORE_A_FREE_NAME) else text
 
 
 def _at_home(text: str) -> str:
@@ -72,12 +72,12 @@ def _in_quotes(text: str) -> str:
 
 def idle(overrides: list[str]) -> Iterator[str]:
     """Yield a line for each key that was typed and does not count, beside another that was typed."""
-    typed = _typed(overrides)
+    typed = values_typed(overrides)
     for key, instead in _DECIDES_INSTEAD.items():
         if key in typed and typed.get(instead, "null") != "null":
             yield f"{key}={typed[key]} does not count: {instead}={typed[instead]} decides instead"
 
 
-def _typed(overrides: list[str]) -> dict[str, str]:
+def values_typed(overrides: list[str]) -> dict[str, str]:
     """Return the values by their keys, as they were typed."""
     return dict(text.lstrip("+").partition("=")[::2] for text in overrides)
