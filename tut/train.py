@@ -20,9 +20,9 @@ with ExitStack() as for_whoever_waits:
         for_whoever_waits.enter_context(ended_by_signals())  # as in `main`: this takes a second on a busy machine
         for_whoever_waits.enter_context(under_way("starts"))
     import hydra
-    from hydra._internal import (
-        utils as hydra_utils,
-    )  # private: who ends a command that failed, Hydra lets nobody choose
+
+    # private: who ends a command that failed, Hydra lets nobody choose
+    from hydra._internal import utils as hydra_utils
     from hydra.core.hydra_config import HydraConfig
     from hydra.errors import HydraException
     from hydra.types import RunMode

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tut.system.sealed import Damaged, read_sealed
-from tut.tracking.record import Status
+from tut.tracking.record import Status, state_file
 
 _NOT_STARTED = "have not started"
 _IS_TO_COME = (Status.WAITING, Status.QUEUED, Status.SKIPPED)
@@ -111,7 +111,7 @@ def _outcome(sweep: Path, task: dict[str, Any]) -> str:
 
 def _has_diverged(sweep: Path, task: dict[str, Any]) -> bool:
     """Return whether a stage that has failed did so because it left the finite numbers."""
-    return bool(_read(sweep / task["record"] / ("state.json" if task["ends_run"] else "stage.json")).get("diverged"))
+    return bool(_read(sweep / task["record"] / state_file(task["ends_run"])).get("diverged"))
 
 
 def _read(path: Path) -> dict[str, Any]:

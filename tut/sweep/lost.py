@@ -15,7 +15,7 @@ from tut.sweep.plan import Stage
 from tut.sweep.todo import Run, Todo
 from tut.sweep.work import Task
 from tut.system.files import only_one
-from tut.tracking.record import Record, Status
+from tut.tracking.record import Record, Status, state_file
 from tut.training.identity import result
 from tut.training.trigger import searched
 
@@ -43,7 +43,7 @@ def record_lost(todo: Todo, outcomes: Mapping[str, Outcome], folder: SweepFolder
     """
     for run, last, failed in _not_trained(todo, outcomes):
         task = todo.task(failed, folder)
-        shared = Record(Path(task.record), "state.json" if task.ends_run else "stage.json")
+        shared = Record(Path(task.record), state_file(task.ends_run))
         if shared.state.get("diverged") and not _has_untied_before(run, shared):
             _record(run, last, task, shared, folder)
 

@@ -41,6 +41,11 @@ class Status(StrEnum):
     """The stage before it will not be finished."""
 
 
+def state_file(ends_run: bool) -> str:
+    """Return the name of the file that says how a stage stands: one that ends a run is told of in that run's."""
+    return "state.json" if ends_run else "stage.json"
+
+
 class Record:
     """The files of one run."""
 

@@ -17,7 +17,7 @@ from tut.system.files import Busy, only_one, told
 from tut.system.provenance import git_revision, versions
 from tut.system.sealed import Damaged
 from tut.system.signals import Stopped, StopRequest, stop_request
-from tut.tracking.record import Record, Status
+from tut.tracking.record import Record, Status, state_file
 from tut.training.assignment import Assignment
 from tut.training.identity import course, difference, result
 from tut.training.inputs import Inputs
@@ -43,7 +43,7 @@ def run(config: Config, folder: Path, assignment: Assignment | None = None, comm
         Stopped: a signal asked to stop; the state is saved.
     """
     is_trunk = assignment is not None and not assignment.ends_run
-    record = Record(folder, "stage.json" if is_trunk else "state.json")
+    record = Record(folder, state_file(ends_run=not is_trunk))
     try:
         with stop_request() as stop:
             stop.obey()
