@@ -4,7 +4,7 @@ import importlib.util
 import re
 from pathlib import Path
 
-from tut.data.sources import docstrings
+from tut.data.pydocs import docstrings
 
 _PACKAGES = ("numpy", "scipy", "pandas", "statsmodels", "matplotlib")
 _WORDS = 30

@@ -33,7 +33,7 @@ from tut.cli.shorthands import normalise
 from tut.config import Config
 from tut.sweep.composition import Composer
 from tut.system import background
-from tut.system.imports import heavy_imports
+from tut.system.garbage import heavy_imports
 from tut.system.provenance import CONF_DIR, git_revision, hardware
 
 TEXT = SHARED / "topics.txt"

@@ -15,7 +15,7 @@ from transformers import ByT5Tokenizer, PreTrainedTokenizerBase
 from transformers.models.bert.tokenization_bert_legacy import BertTokenizerLegacy
 
 from tut.config import DataConfig, ObjectiveConfig
-from tut.data import sources
+from tut.data import pydocs, text_files
 from tut.data.corpus import Corpus, open_corpus
 from tut.data.held_out import split_by_name
 from tut.data.sources import check_folder, check_source, open_source
@@ -53,8 +53,8 @@ def test_python_documentation_is_prose_in_three_splits() -> None:
 
 def test_of_equal_texts_one_is_kept_so_that_no_text_is_in_two_splits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pydoc_data.topics.topics", {"a": "equal", "b": "other", "c": "equal", "d": " "})
-    monkeypatch.setattr(sources.PythonDocumentation, "_modules", {})
-    kept = sources.PythonDocumentation()._documents
+    monkeypatch.setattr(pydocs.PythonDocumentation, "_modules", {})
+    kept = pydocs.PythonDocumentation()._documents
     assert list(kept.items()) == [("topic b", "other"), ("topic a", "equal")]
 
 
@@ -76,13 +76,13 @@ def test_blank_lines_split_documents_and_white_space_is_blank(tmp_path: Path) ->
 def test_blank_lines_are_found_wherever_a_file_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     random = np.random.default_rng(0)
     for size in (1, 2, 3, 1000):
-        monkeypatch.setattr(sources, "_CHARACTERS_AT_ONCE", size)
+        monkeypatch.setattr(text_files, "_CHARACTERS_AT_ONCE", size)
         for _ in range(500):
             written = "".join(random.choice([*"ab \t\n\n\n\r\x0b\u2028\u3000"], random.integers(14)))
             lines = io.StringIO(written, newline=None).readlines()
             runs = groupby(lines, lambda line: bool(line.strip()))
             expected = ["".join(run) for is_text, run in runs if is_text]
-            assert [*sources._between_blank_lines(io.StringIO(written, newline=None))] == expected
+            assert [*text_files._between_blank_lines(io.StringIO(written, newline=None))] == expected
 
 
 def test_an_article_begins_at_its_title(tmp_path: Path) -> None:

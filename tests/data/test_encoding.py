@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from itertools import count
+from itertools import count, cycle
 from pathlib import Path
 
 import pytest
@@ -82,16 +82,21 @@ def test_texts_come_back_in_their_order_with_their_numbers(monkeypatch: pytest.M
     monkeypatch.setattr(encoding, "_TEXTS_AT_ONCE", 3)
     monkeypatch.setattr(encoding, "_CHARACTERS_AT_ONCE", 10)
     texts = ["a", "b", "c", "d", "e" * 50, "f", "g" * 4, "h" * 9]
+    others = ["x", "y" * 9, "z"]
     asked = []
 
     def encode(some: list[str]) -> list[list[int]]:
         asked.append(some)
         return [[len(text)] for text in some]
 
-    found = [*encoded(zip(count(5), texts), encode)]
-    assert asked == [["a", "b", "c"], ["d", "e" * 50], ["f", "g" * 4, "h" * 9]]
-    assert [number for numbers, _ in found for number in numbers] == [*range(5, 13)]
-    assert [each for _, ids in found for each in ids] == [[len(text)] for text in texts]
+    mixed = [*zip(cycle("s"), count(5), texts), *zip(cycle("t"), count(), others)]
+    order = [0, 8, 1, 2, 9, 3, 4, 5, 6, 10, 7]  # those of each kind in theirs
+    found = [*encoded(((*mixed[place][:2], [mixed[place][2]]) for place in order), encode)]
+    assert asked == [["a", "b", "c"], ["x", "y" * 9], ["d", "e" * 50], ["f", "g" * 4, "h" * 9], ["z"]]
+    for kind, first, of_kind in (("s", 5, texts), ("t", 0, others)):
+        mine = [(numbers, ids) for its_kind, numbers, ids in found if its_kind == kind]
+        assert [number for numbers, _ in mine for number in numbers] == [*range(first, first + len(of_kind))]
+        assert [each for _, ids in mine for each in ids] == [[len(text)] for text in of_kind]
     assert [*encoded(iter(()), encode)] == []
 
 
@@ -100,7 +105,7 @@ def test_what_goes_wrong_while_encoding_is_raised() -> None:
         raise MemoryError
 
     with pytest.raises(MemoryError):
-        [*encoded([(0, "a")], encode)]
+        [*encoded([(None, 0, ["a"])], encode)]
 
 
 BOUNDED = """
@@ -113,6 +118,7 @@ from transformers import PreTrainedTokenizerFast
 
 from tut.data import checked, corpus
 from tut.data.batches import TrainingBatches
+from tut.data.corpus_files import write_corpus
 from tut.config import DataConfig, ObjectiveConfig
 from tut.data.objective import Objective
 from tut.splits import Split
@@ -139,7 +145,7 @@ def kilobytes(name):
 
 def build(name, length):
     (here / name).mkdir()
-    corpus._build(config, Source(length), tokenizer, here / name)
+    write_corpus(config, Source(length), tokenizer, here / name)
     return kilobytes("VmHWM")
 
 

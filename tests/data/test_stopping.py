@@ -117,7 +117,7 @@ def forever(*_: object) -> None:
 
 
 def test_the_look_ahead_is_not_waited_for() -> None:
-    stopped_in(lambda: list(encoded([(0, "a")], forever)))
+    stopped_in(lambda: list(encoded([(None, 0, ["a"])], forever)))
 
 
 def test_a_library_that_trains_gets_no_more_documents() -> None:

@@ -30,7 +30,7 @@ from tut.errors import TutError, as_typed
 from tut.sweep.composition import Composer, be_current, plain
 from tut.sweep.config import LauncherConfig, settings_of
 from tut.sweep.hydra_jobs import labels
-from tut.system.imports import heavy_imports
+from tut.system.garbage import heavy_imports
 from tut.system.provenance import CONF_DIR, SWEEPS_DIR
 
 _PACKAGE = re.compile(r"^# @package (\S+)", re.MULTILINE)

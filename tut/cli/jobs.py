@@ -11,7 +11,7 @@ from tut.cli.shorthands import set_or_added
 from tut.errors import TutError
 from tut.sweep.composition import plain
 from tut.sweep.hydra_jobs import is_listed
-from tut.system.imports import heavy_imports
+from tut.system.garbage import heavy_imports
 
 
 def jobs_of(base: DictConfig, loader: ConfigLoaderImpl) -> list[list[str]]:

@@ -23,7 +23,7 @@ from tut.console import complain, remark
 from tut.errors import TutError, did_you_mean
 from tut.sweep.config import LauncherConfig
 from tut.system.counting import under_way
-from tut.system.imports import heavy_imports, seldom_collected
+from tut.system.garbage import heavy_imports, seldom_collected
 
 
 @seldom_collected()

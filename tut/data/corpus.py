@@ -17,12 +17,9 @@ longest document asks for, and reading it what a batch asks for.
 
 import json
 import math
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,8 +27,8 @@ from transformers import PreTrainedTokenizerBase
 
 from tut.config import DataConfig
 from tut.data import encoding
-from tut.data.checked import Checked, write_checksums
-from tut.data.encoding import encoded, encoder
+from tut.data.checked import Checked
+from tut.data.corpus_files import documents_file, starts_file, tokens_file, write_corpus
 from tut.data.shards import Pieces, Shards
 from tut.data.sources import Source, name_of
 from tut.data.tokenizer import separator_id, vocabulary_size
@@ -39,15 +36,13 @@ from tut.errors import TutError
 from tut.randomness import EVALUATION_SEED, generator
 from tut.splits import Split
 from tut.system.built import built_once
-from tut.system.counting import under_way
-from tut.system.files import digest, file_digest, home
+from tut.system.files import digest, home
 from tut.words import counted
 
 Ids = npt.NDArray[np.int64]
 
 _VERSION = 6  # of the files' format and the key; raised when they change, so that no stale corpus is read
 _ROWS_AT_ONCE = 4096  # where all are counted
-_NPY_HEADER = 128  # bytes before the values of an .npy file of one dimension, however many they are
 
 
 @dataclass(frozen=True)
@@ -165,7 +160,7 @@ def _of_shards(config: DataConfig, shards: Shards, tokenizer: PreTrainedTokenize
 
 def _of_text(config: DataConfig, source: Source, tokenizer: PreTrainedTokenizerBase) -> Corpus:
     key = digest([_VERSION, source.fingerprint, encoding.fingerprint(tokenizer), _packing(config)])
-    folder = built_once(home() / "corpora" / key[:16], lambda to: _build(config, source, tokenizer, to))
+    folder = built_once(home() / "corpora" / key[:16], lambda to: write_corpus(config, source, tokenizer, to))
     pad_id = tokenizer.pad_token_id if config.packing == "lines" else None
     assert pad_id is None or isinstance(pad_id, int)
     manifest = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
@@ -197,118 +192,8 @@ def _packing(config: DataConfig) -> list[str | int]:
     return ["lines", config.seq_len] if config.packing == "lines" else ["blocks"]
 
 
-def _build(config: DataConfig, source: Source, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    vocab_size = vocabulary_size(tokenizer)
-    dtype = np.dtype(np.uint16 if vocab_size <= 2**16 else np.uint32)
-    sizes = dict.fromkeys(Split, 0)
-    for split in Split:
-        with under_way(f"tokenises the {split.words} split", "document") as count:
-            documents = _measured(count.over(source.documents(split)), split, sizes)
-            counts = _write_split(folder, split, _tokenised(config, documents, tokenizer), dtype, vocab_size)
-        if config.packing == "blocks":
-            _starts_file(folder, split).unlink()  # rows are not where documents are, but all equally long
-        if split is Split.TRAIN:
-            np.save(folder / "train.counts.npy", counts)
-    # Whatever is in the folder now follows from tokens, rows and documents alone. What is written later has no part
-    # in the fingerprint.
-    decisive = sorted(folder.iterdir())
-    prints = {path.name: file_digest(path) for path in decisive}
-    for path in decisive:
-        write_checksums(path)
-    manifest = {"fingerprint": digest(prints), "dtype": dtype.name, "bytes": sizes}
-    (folder / "corpus.json").write_text(json.dumps(manifest), encoding="utf-8")
-
-
-def _measured(documents: Iterable[str], split: Split, sizes: dict[Split, int]) -> Iterator[str]:
-    """Yield documents, and add the bytes of each to the size of their split."""
-    for document in documents:
-        sizes[split] += len(document.encode("utf-8", errors="surrogatepass"))
-        yield document
-
-
-Tokenised = tuple[list[int], list[list[int]]]
-"""Some texts in their order: of each the number of the document that it is or is from, and its tokens."""
-
-
-def _tokenised(config: DataConfig, documents: Iterable[str], tokenizer: PreTrainedTokenizerBase) -> Iterator[Tokenised]:
-    """Yield documents, each closed by the separator; or lines, with the tokenizer's marks, cut at a row's length."""
-    if config.packing == "lines":
-        for numbers, ids in encoded(_lines(documents), encoder(tokenizer, True, config.seq_len)):
-            yield numbers, list(ids)
-    else:
-        separator = separator_id(tokenizer)
-        assert separator is not None
-        for numbers, ids in encoded(enumerate(documents), encoder(tokenizer, False)):
-            yield numbers, [[*of_document, separator] for of_document in ids]
-
-
-def _lines(documents: Iterable[str]) -> Iterator[tuple[int, str]]:
-    """Yield the lines that are not blank, each with the number of its document."""
-    for number, document in enumerate(documents):
-        for line in document.splitlines():
-            if line.strip():
-                yield number, line
-
-
-def _write_split(
-    folder: Path, split: Split, parts: Iterable[Tokenised], dtype: "np.dtype[Any]", vocab_size: int
-) -> npt.NDArray[np.uint32]:
-    """Write the files of a split while its texts come, and return how often each token occurs."""
-    counts = np.zeros(vocab_size, np.int64)
-    n_tokens = 0  # that are written
-    document = -1  # the number of the last text's
-    with (
-        _tokens_file(folder, split).open("wb") as to_tokens,
-        _npy_of_unknown_length(_documents_file(folder, split)) as to_documents,
-        _npy_of_unknown_length(_starts_file(folder, split)) as to_starts,
-    ):
-        to_starts.write(np.int64(0).tobytes())
-        for numbers, ids in parts:
-            tokens = np.fromiter(chain.from_iterable(ids), dtype)
-            ends = n_tokens + np.cumsum([len(of_text) for of_text in ids], dtype=np.int64)
-            starts = np.concatenate([[n_tokens], ends[:-1]])
-            # Numbers never fall: where one is larger than the one before it, its document starts.
-            is_first_of_document = np.diff(numbers, prepend=document) > 0
-            to_tokens.write(tokens.tobytes())
-            to_starts.write(ends.tobytes())
-            to_documents.write(starts[is_first_of_document].tobytes())
-            counts += np.bincount(tokens, minlength=vocab_size)
-            n_tokens = int(ends[-1])
-            document = numbers[-1]
-    return counts.astype(np.uint32)
-
-
-@contextmanager
-def _npy_of_unknown_length(path: Path) -> Iterator[BinaryIO]:
-    """Open an .npy file for as many int64 values as are written to it, none of which is held in memory.
-
-    The header of such a file says how many values follow. So room is left for it first, and it is written when they
-    are there. Numpy pads headers to multiples of 64 bytes: 128 have room for any length.
-    """
-    with path.open("wb") as file:
-        file.write(bytes(_NPY_HEADER))
-        yield file
-        length = (file.tell() - _NPY_HEADER) // np.dtype(np.int64).itemsize
-        header = {"descr": np.dtype(np.int64).str, "fortran_order": False, "shape": (length,)}
-        file.seek(0)
-        np.lib.format.write_array_header_1_0(file, header)
-        assert file.tell() == _NPY_HEADER
-
-
-def _tokens_file(folder: Path, split: Split) -> Path:
-    return folder / f"{split.words}.bin"
-
-
-def _documents_file(folder: Path, split: Split) -> Path:
-    return folder / f"{split.words}.documents.npy"
-
-
-def _starts_file(folder: Path, split: Split) -> Path:
-    return folder / f"{split.words}.starts.npy"
-
-
 def _open_rows(config: DataConfig, folder: Path, split: Split, dtype: "np.dtype[Any]", pad_id: int | None) -> Rows:
-    path = _tokens_file(folder, split)
+    path = tokens_file(folder, split)
     n_tokens = path.stat().st_size // dtype.itemsize
     least = 1 if config.packing == "lines" else config.seq_len
     if n_tokens < least:
@@ -317,8 +202,8 @@ def _open_rows(config: DataConfig, folder: Path, split: Split, dtype: "np.dtype[
             f"and one row needs {least}; give it more text or files of its own, or lower data.seq_len"
         )
     tokens = Checked(path, np.memmap(path, dtype, mode="r"))
-    documents = _checked_npy(_documents_file(folder, split))
-    starts = _checked_npy(_starts_file(folder, split)) if config.packing == "lines" else None
+    documents = _checked_npy(documents_file(folder, split))
+    starts = _checked_npy(starts_file(folder, split)) if config.packing == "lines" else None
     return Rows(tokens, config.seq_len, starts, pad_id, documents)
 
 

@@ -3,16 +3,18 @@
 import copy
 import json
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, cast
+from typing import Any, Generic, TypeVar, cast
 
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from tut.system.background import begun
 from tut.system.files import digest, file_digest
 
+Kind = TypeVar("Kind")
 Encode = Callable[[list[str]], Iterable[list[int]]]
 """Returns the token ids of each of some texts."""
 
@@ -86,34 +88,51 @@ def _is_its_backend(tokenizer: PreTrainedTokenizerBase) -> bool:
     return issubclass(own, plain) and all(getattr(own, name, None) is getattr(plain, name, None) for name in _ENCODING)
 
 
-def encoded(texts: Iterable[tuple[int, str]], encode: Encode) -> Iterator[tuple[list[int], Iterable[list[int]]]]:
-    """Yield numbered texts some at a time, as (their numbers, their token ids).
+@dataclass
+class Batch(Generic[Kind]):
+    """Some texts of one kind, in their order."""
+
+    kind: Kind
+    numbers: list[int]
+    """Whatever the caller numbers them by."""
+    texts: list[str]
+    characters: int = 0
+    """Of all of them."""
+
+
+def encoded(
+    texts: Iterable[tuple[Kind, int, list[str]]], encode: Encode
+) -> Iterator[tuple[Kind, list[int], Iterable[list[int]]]]:
+    """Yield texts some at a time, those of each kind in their order, as (their kind, their numbers, their token ids).
 
     A thread looks ahead: while the caller works on one batch, and the texts after the next one are read, the next one
     is encoded. Batches are encoded one after another, for a tokenizer may not bear to be called twice at once.
+
+    Args:
+        texts: of one kind and with one number each time.
+        encode: see `encoder`.
     """
-    numbers: list[int] = []
-    ids_of_batch: Callable[[], Iterable[list[int]]] | None = None
+    under_way: tuple[Batch[Kind], Callable[[], Iterable[list[int]]]] | None = None
     for batch in _batched(texts):
-        ready = None if ids_of_batch is None else (numbers, ids_of_batch())
-        numbers = [number for number, _ in batch]
-        ids_of_batch = begun(partial(encode, [text for _, text in batch]))
+        ready = None if under_way is None else (under_way[0].kind, under_way[0].numbers, under_way[1]())
+        under_way = batch, begun(partial(encode, batch.texts))
         if ready is not None:
             yield ready
-    if ids_of_batch is not None:
-        yield numbers, ids_of_batch()
+    if under_way is not None:
+        batch, ids = under_way
+        yield batch.kind, batch.numbers, ids()
 
 
-def _batched(texts: Iterable[tuple[int, str]]) -> Iterator[list[tuple[int, str]]]:
-    """Yield texts in batches, each closed as soon as it has enough of them or enough characters."""
-    batch: list[tuple[int, str]] = []
-    characters = 0
-    for number, text in texts:
-        batch.append((number, text))
-        characters += len(text)
-        if len(batch) == _TEXTS_AT_ONCE or characters >= _CHARACTERS_AT_ONCE:
-            yield batch
-            batch = []
-            characters = 0
-    if batch:
-        yield batch
+def _batched(texts: Iterable[tuple[Kind, int, list[str]]]) -> Iterator[Batch[Kind]]:
+    """Yield texts in batches of one kind, each closed as soon as it has enough of them or enough characters."""
+    filling: dict[Kind, Batch[Kind]] = {}
+    for kind, number, some in texts:
+        batch = filling.get(kind)
+        if batch is None:
+            batch = filling[kind] = Batch(kind, [], [])
+        batch.numbers += [number] * len(some)
+        batch.texts += some
+        batch.characters += sum(map(len, some))
+        if len(batch.texts) >= _TEXTS_AT_ONCE or batch.characters >= _CHARACTERS_AT_ONCE:
+            yield filling.pop(kind)
+    yield from filling.values()

@@ -52,7 +52,7 @@ from tut.sweep.tracked import Tracked, check_told
 from tut.sweep.work import Open, Work
 from tut.system.counting import under_way
 from tut.system.files import remove_if_only
-from tut.system.imports import seldom_collected
+from tut.system.garbage import seldom_collected
 from tut.system.signals import Stopped, StopRequest, obey, stop_request
 from tut.tracking.record import Record, Status
 from tut.tracking.wandb_environment import forget_given_run

@@ -11,7 +11,7 @@ from typing import Any
 from tut.config import Config
 from tut.errors import one_line
 from tut.splits import Split
-from tut.system.imports import heavy_imports
+from tut.system.garbage import heavy_imports
 from tut.tracking.disk import check_room
 from tut.tracking.metrics import SHARED, Entries, metrics
 from tut.tracking.naming import arm_in, fitting, name_of

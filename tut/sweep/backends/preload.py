@@ -21,7 +21,7 @@ for _number in STOP_SIGNALS:
     signal.signal(_number, signal.SIG_DFL)
 signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
-from tut.system.imports import heavy_imports  # noqa: E402
+from tut.system.garbage import heavy_imports  # noqa: E402
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when torch loads GNU's OpenMP, GOMP_SPINCOUNT before it
 os.environ.setdefault("KMP_BLOCKTIME", "0")  # the same in LLVM's and Intel's

@@ -4,7 +4,7 @@ import gc
 
 import pytest
 
-from tut.system.imports import heavy_imports
+from tut.system.garbage import heavy_imports
 
 
 @pytest.mark.parametrize("was_on", [True, False])
