@@ -6,12 +6,13 @@ import shutil
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import SMALL, interrupted, make_config, rows
+from conftest import PATIENCE, SMALL, interrupted, make_config, rows
 from wandb.proto.wandb_internal_pb2 import Record as Message
 from wandb_server import Server, serve
 
@@ -56,15 +57,28 @@ def without_own_keys(history: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in history.items() if not key.startswith("_")}
 
 
-def messages(folder: Path) -> Iterator[Message]:
-    """Read an offline run: LevelDB's log format, with a file header of 7 bytes in the first block."""
+def messages(folder: Path) -> list[Message]:
+    """Read an offline run whole: the client's service writes on for a moment after it said that all is done."""
     (path,) = folder.glob("wandb/offline-run-*/*.wandb")
-    content, place, data = path.read_bytes(), 7, b""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        found = [*_messages(path.read_bytes())]
+        if any(message.WhichOneof("record_type") == "exit" for message in found):
+            return found
+        assert time.monotonic() < deadline, "the run has no end"
+        time.sleep(0.1)
+
+
+def _messages(content: bytes) -> Iterator[Message]:
+    """Yield what is in LevelDB's log format after a file header of 7 bytes, up to what is cut off."""
+    place, data = 7, b""
     while place + 7 <= len(content):
         if 32768 - place % 32768 < 7:  # no record starts in so little of a block
             place += 32768 - place % 32768
             continue
         length, kind = struct.unpack_from("<HB", content, place + 4)
+        if place + 7 + length > len(content):
+            return
         data += content[place + 7 : place + 7 + length]
         place += 7 + length
         if kind in (1, 4):  # whole, or the last piece
@@ -128,6 +142,16 @@ def test_offline_files_hold_the_record(tmp_path: Path, monkeypatch, caplog) -> N
     }
     assert_final(summary, tmp_path)
     assert "wandb sync" in caplog.text
+
+
+def test_no_value_makes_the_client_load_pandas_which_takes_longer_than_the_end_of_a_run(
+    tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.delenv("WANDB_MODE")
+    monkeypatch.setattr("wandb.util.is_pandas_data_frame", lambda value: pytest.fail(f"asked of {value!r}"))
+    run(make_config(*WORDS, "untie.step=null", "wandb.mode=offline"), tmp_path)
+    (finished,) = tmp_path.glob("wandb/*run-*/*.wandb")
+    assert finished.stat().st_size
 
 
 def test_offline_after_a_resume_is_one_whole_run(tmp_path: Path, monkeypatch) -> None:

@@ -101,7 +101,8 @@ class WandbTracker:
             self._entries.flush()
         run.config.update(_about(self._record), allow_val_change=True)  # the untie point may have been found
         # W&B computes the last value itself, but only over what came since a resume. Of an enum it takes the name.
-        run.summary.update({"status": status.value, "untie_step": untie_step, **self._summary})
+        untied_at = {} if untie_step is None else {"untie_step": untie_step}  # for a null, W&B would load pandas
+        run.summary.update({"status": status.value, **untied_at, **self._summary})
         self._keep_log()
         folder = os.path.relpath(os.path.dirname(run.dir))
         try:
