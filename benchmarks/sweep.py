@@ -6,7 +6,8 @@ python -m benchmarks.sweep --steps 100          the same with shorter runs, wher
 Two comparisons, each within this one call and from empty stores:
 
 - a sweep of four arms on two workers, against the best schedule of the very stages that it ran (as long as each took,
-  no time between them, the longest path first), and beside it Hydra's own serial launcher, which shares nothing;
+  no time between them, the longest path first), and beside it Hydra's own serial launcher, and its joblib launcher with
+  two processes where that is installed (pip install hydra-joblib-launcher), which share nothing;
 - a sweep of stages of one step each on one worker: the time for a stage from end to end, all of it overhead.
 
 Each is done once; a ratio is its seconds over those of the best schedule.
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks import print_measured
@@ -58,6 +60,10 @@ def measure(steps: int = STEPS) -> str:
         prepare = ("trainer.max_steps=1", "hydra.launcher.dry_run=true")  # trains the tokenizer, for all alike
         timed(*prepare, home=here / "home", folder=here / "prepare")
         serial = timed(*words, "hydra/launcher=basic", home=here / "home", folder=here / "serial")
+        joblib = None
+        if find_spec("hydra_plugins.hydra_joblib_launcher"):
+            of_two = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+            joblib = timed(*words, *of_two, home=here / "home", folder=here / "joblib")
         two = ("hydra.launcher.workers_per_device=2",)
         shared = timed(*words, *two, home=here / "home", folder=here / "shared")
         seconds = stages_of(here / "shared")
@@ -75,6 +81,7 @@ def measure(steps: int = STEPS) -> str:
         f"| hydra/launcher=local, 2 workers | {shared:.1f} | {shared / best:.2f} |",
         f"| of which before the first stage (imports, checks, planning) | {start:.1f} | {start / best:.2f} |",
         f"| hydra/launcher=basic, all threads for one run after another | {serial:.1f} | {serial / best:.2f} |",
+        *([] if joblib is None else [f"| hydra/launcher=joblib, 2 processes | {joblib:.1f} | {joblib / best:.2f} |"]),
         "",
         f"{planned['to_train']:,} steps trained for {planned['without_sharing']:,} steps of runs; a stage of one step, "
         f"from its start to the next one's, with its test: {(many - one) / (seeds - 1):.2f} s",
