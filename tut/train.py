@@ -8,6 +8,7 @@ python -m tut.train --help                             the groups, and what peop
 import logging
 import os
 import sys
+import traceback
 from contextlib import ExitStack
 from multiprocessing import current_process
 from pathlib import Path
@@ -33,7 +34,7 @@ with ExitStack() as for_whoever_waits:
     from tut.cli.preflight import preflight
     from tut.config import Config
     from tut.console import command_to_go_on, complain, ends_for_people, remember_typed
-    from tut.errors import TutError
+    from tut.errors import TutError, one_line
     from tut.system.background import work_dropped_at_exit
     from tut.system.files import remove_if_only
     from tut.system.provenance import CONF_DIR
@@ -94,8 +95,22 @@ def main() -> None:
     hydra_utils.run_and_report = lambda func: func()  # else it prints what is raised, and advice below it
     try:
         _task()
-    except HydraException as error:  # which a sweeper raises; whatever else comes is a TutError, or has a traceback
+    except HydraException as error:
         complain(error)
+    except Exception as error:
+        plugin = _plugin_to_blame(error)
+        if plugin is None:
+            raise
+        raise TutError(f"{plugin}: {one_line(error)}") from error
+
+
+def _plugin_to_blame(error: Exception) -> str | None:
+    """Return the plugin of Hydra, such as a sweeper, in which something went wrong; None if that was within TUT."""
+    names = [str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__)]
+    ours_or_plugin = [name for name in names if name.startswith(("tut.", "hydra_plugins."))]
+    if not ours_or_plugin or not ours_or_plugin[-1].startswith("hydra_plugins.hydra_"):
+        return None
+    return ours_or_plugin[-1].split(".")[1]
 
 
 if __name__ == "__main__":

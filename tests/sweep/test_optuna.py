@@ -73,6 +73,22 @@ def test_a_trial_that_fails_is_no_end_of_the_search(tmp_path: Path) -> None:
     assert set(losses(strict).values()) == {loss}
 
 
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("hydra.sweeper.direction=up", "Please set either 'minimize' or 'maximize' to direction."),
+        ("hydra.sweeper.n_trials=0", "No trials are completed yet."),
+        ("hydra.sweeper.storage=sqlite:////there/is/none.db", "unable to open database file"),
+    ],
+)
+def test_what_the_sweeper_itself_refuses_is_said_in_a_line(typed: str, said: str, tmp_path: Path) -> None:
+    words = (*TINY, *OPTUNA, "optimizer.lr=choice(1e-3,1e-2)", typed)
+    lines = sweep(*words, home=tmp_path / "home", folder=tmp_path / "sweep", code=1).splitlines()
+    assert lines[-1].startswith("tut: hydra_optuna_sweeper: ")
+    assert said in lines[-1]
+    assert not any("Traceback" in line for line in lines)
+
+
 @pytest.mark.filterwarnings("ignore:Deprecated API features detected")  # by SQLAlchemy 1.4, about Optuna 2
 def test_a_study_can_be_kept_in_a_database(tmp_path: Path) -> None:
     import optuna
