@@ -38,7 +38,7 @@ def _offers(word: str, others: list[str], loader: ConfigLoaderImpl, config_name:
     before, comma, typed = typed.rpartition(",")  # in a sweep, of several values the last one
     values = [f"{key}={before}{comma}{value}" for value in values_of(key) if value.startswith(typed)] if equals else []
     found = DefaultCompletionPlugin(loader)._query(config_name, " ".join(["-m", *others, word]))
-    named = [_as_typed(offer, loader) for offer in found if not _is_no_override(offer)]
+    named = [_completed(offer, loader) for offer in found if not _is_no_override(offer)]
     return sorted({*values, *named})
 
 
@@ -49,7 +49,7 @@ def _is_no_override(offer: str) -> bool:
     return leaf.startswith("_") or value.endswith(("=", ".")) or _is_list(section)
 
 
-def _as_typed(offer: str, loader: ConfigLoaderImpl) -> str:
+def _completed(offer: str, loader: ConfigLoaderImpl) -> str:
     """Return an offer as it is to be typed: of groups that have others within them, Hydra gives the bare name."""
     if offer == "hydra":
         return "hydra/"
