@@ -77,6 +77,7 @@ def measure(steps: int = STEPS) -> str:
         seconds = stages_of(here / "shared")
         best = makespan(seconds, seconds.__getitem__, 2)
         start = timed(*words, *two, "hydra.launcher.dry_run=true", home=here / "home", folder=here / "start")
+        timed(*TINY, *prepare, home=here / "home", folder=here / "prepare_tiny")
         short = (*TINY, "untie=never", "tracker=none", "trainer.max_steps=1", "trainer.evaluate_every_steps=9")
         seeds = 12
         many = timed(*short, f"seed=range({seeds})", home=here / "home", folder=here / "many")

@@ -97,20 +97,28 @@ def main() -> None:
         _task()
     except HydraException as error:
         complain(error)
+    except (TutError, OSError):
+        raise
     except Exception as error:
         plugin = _plugin_to_blame(error)
         if plugin is None:
             raise
-        raise TutError(f"{plugin}: {one_line(error)}") from error
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        raise TutError(f"{plugin}: {kind}{one_line(error)} (HYDRA_FULL_ERROR=1 shows where)") from error
 
 
 def _plugin_to_blame(error: Exception) -> str | None:
-    """Return the plugin of Hydra, such as a sweeper, in which something went wrong; None if that was within TUT."""
-    names = [str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__)]
-    ours_or_plugin = [name for name in names if name.startswith(("tut.", "hydra_plugins."))]
-    if not ours_or_plugin or not ours_or_plugin[-1].startswith("hydra_plugins.hydra_"):
+    """Return the plugin of Hydra, such as a sweeper, in which something went wrong; None if it is TUT that went wrong.
+
+    What a plugin has from a run in another process, and raises again, has left its frames there: it is not to blame.
+    """
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    names = [str(frame.f_globals.get("__name__")) for frame in frames]
+    calls = [frame.f_code.co_name for frame in frames]
+    if ("hydra.core.utils", "return_value") in zip(names, calls, strict=True):
         return None
-    return ours_or_plugin[-1].split(".")[1]
+    whose = [name for name in names if name == "__main__" or name.startswith(("tut.", "hydra_plugins."))]
+    return whose[-1].split(".")[1] if whose and whose[-1].startswith("hydra_plugins.hydra_") else None
 
 
 if __name__ == "__main__":

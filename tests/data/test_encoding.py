@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from itertools import count, cycle
 from pathlib import Path
 
@@ -12,10 +13,12 @@ from forked import forget_inputs
 from transformers import ByT5Tokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from tut.config import DataConfig, ObjectiveConfig
-from tut.data import encoding
+from tut.data import corpus_files, encoding
 from tut.data.encoding import encoded, encoder
-from tut.data.sources import open_source
+from tut.data.sources import every_document, open_source
+from tut.data.text_files import TextFiles
 from tut.data.tokenizer import load_tokenizer
+from tut.splits import Split
 from tut.training.run import run
 
 
@@ -121,6 +124,7 @@ from tut.data.batches import TrainingBatches
 from tut.data.corpus_files import write_corpus
 from tut.config import DataConfig, ObjectiveConfig
 from tut.data.objective import Objective
+from tut.data.tokenizer import load_tokenizer
 from tut.splits import Split
 
 here = Path(sys.argv[1])
@@ -187,3 +191,23 @@ def test_ten_times_the_text_takes_no_more_memory(packing: str, tmp_path: Path) -
 
 def test_a_base_class_is_no_backend() -> None:
     assert not encoding._is_its_backend(PreTrainedTokenizerBase())
+
+
+def test_of_a_long_document_some_lines_come_at_a_time() -> None:
+    long, short = "\n".join(["a" * 40_000] * 5 + [" "]), "b\n\nc"
+    pieces = [*corpus_files._lines([(Split.TRAIN, long), (Split.VALID, " \n"), (Split.VALID, short)])]
+    assert [(split, number, len(lines)) for split, number, lines in pieces] == [
+        (Split.TRAIN, 0, 2),
+        (Split.TRAIN, 0, 2),
+        (Split.TRAIN, 0, 1),
+        (Split.VALID, 2, 2),
+    ]
+
+
+def test_a_kind_of_text_files_with_documents_of_its_own_is_asked_for_them() -> None:
+    class Own(TextFiles):
+        def documents(self, split: Split) -> Iterator[str]:
+            yield f"of {split.words}"
+
+    source = Own(DataConfig(source="text", files=str(TEXT)))
+    assert [*every_document(source)] == [(split, f"of {split.words}") for split in Split]

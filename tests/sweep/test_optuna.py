@@ -1,13 +1,16 @@
 """A search with Optuna: its trials are runs of a sweep, and what it minimises is their final validation loss."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import SMALL_GPT, rows
 from omegaconf import OmegaConf
 from small_sweeps import TINY, sweep
 
+from tut import train
 from tut.cli.preflight import preflight
 from tut.tracking.record import Record
 
@@ -87,6 +90,35 @@ def test_what_the_sweeper_itself_refuses_is_said_in_a_line(typed: str, said: str
     assert lines[-1].startswith("tut: hydra_optuna_sweeper: ")
     assert said in lines[-1]
     assert not any("Traceback" in line for line in lines)
+
+
+SWEEPER = "hydra_plugins.hydra_optuna_sweeper._impl"
+
+
+@pytest.mark.parametrize(
+    ("modules", "blamed"),
+    [
+        (["__main__", "hydra.main", SWEEPER, "optuna.study"], "hydra_optuna_sweeper"),
+        (["__main__", SWEEPER, "hydra_plugins.tut_launchers", "tut.sweep.plan"], None),
+        (["__main__", SWEEPER, "hydra.core.utils", "__main__", "torch.nn"], None),
+        (["__main__", SWEEPER, "hydra.core.utils: return_value"], None),  # from a run in another process
+        (["__main__", "hydra.main", "hydra.core.utils"], None),
+    ],
+)
+def test_a_fault_of_ours_is_not_blamed_on_the_sweeper(modules: list[str], blamed: str | None) -> None:
+    work = functions_of(modules)
+    with pytest.raises(KeyError) as error:
+        work()
+    assert train._plugin_to_blame(error.value) == blamed
+
+
+def functions_of(modules: list[str]) -> Callable[[], None]:
+    """Return a function of the first module, which calls one of the second, and so on; that of the last one fails."""
+    module, _, name = modules[0].partition(": ")
+    name = name or "work"
+    scope: dict[str, Any] = {"__name__": module, "go_on": functions_of(modules[1:]) if modules[1:] else {}.popitem}
+    exec(f"def {name}(): go_on()", scope)
+    return scope[name]
 
 
 @pytest.mark.filterwarnings("ignore:Deprecated API features detected")  # by SQLAlchemy 1.4, about Optuna 2

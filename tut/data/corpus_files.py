@@ -1,6 +1,6 @@
-"""The files of a corpus, written while its text is read once and tokenised. Which they are: see `tut.data.corpus`.
+"""The files of a corpus, written while its text is read and tokenised. Which they are: see `tut.data.corpus`.
 
-Memory holds some batches of text and their tokens, and never the whole of anything.
+Memory holds the document that is being read, and some batches of text and their tokens.
 """
 
 import json
@@ -23,7 +23,7 @@ from tut.system.counting import under_way
 from tut.system.files import digest, file_digest
 from tut.system.garbage import seldom_collected
 
-_LINES_AT_ONCE = 2**8  # of a document: a batch to encode stays small, however long that is
+_CHARACTERS_AT_ONCE = 2**16  # of a document's lines: a batch to encode stays small, however long that is
 _NPY_HEADER = 128  # bytes before the values of an .npy file of one dimension, however many they are
 
 
@@ -93,9 +93,18 @@ def _tokenised(
 def _lines(documents: Iterable[Document]) -> Iterator[tuple[Split, int, list[str]]]:
     """Yield the lines that are not blank, some at a time, with the split and the number of their document."""
     for number, (split, document) in enumerate(documents):
-        lines = [line for line in document.splitlines() if line.strip()]
-        for first in range(0, len(lines), _LINES_AT_ONCE):
-            yield split, number, lines[first : first + _LINES_AT_ONCE]
+        lines: list[str] = []
+        characters = 0
+        for line in document.splitlines():
+            if not line.strip():
+                continue
+            lines.append(line)
+            characters += len(line)
+            if characters >= _CHARACTERS_AT_ONCE:
+                yield split, number, lines
+                lines, characters = [], 0
+        if lines:
+            yield split, number, lines
 
 
 class _SplitFiles:

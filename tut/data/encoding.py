@@ -89,7 +89,7 @@ def _is_its_backend(tokenizer: PreTrainedTokenizerBase) -> bool:
 
 
 @dataclass
-class Batch(Generic[Kind]):
+class _Batch(Generic[Kind]):
     """Some texts of one kind, in their order."""
 
     kind: Kind
@@ -109,27 +109,27 @@ def encoded(
     is encoded. Batches are encoded one after another, for a tokenizer may not bear to be called twice at once.
 
     Args:
-        texts: of one kind and with one number each time.
+        texts: one or more of one kind and with one number each time.
         encode: see `encoder`.
     """
-    under_way: tuple[Batch[Kind], Callable[[], Iterable[list[int]]]] | None = None
+    in_thread: tuple[_Batch[Kind], Callable[[], Iterable[list[int]]]] | None = None
     for batch in _batched(texts):
-        ready = None if under_way is None else (under_way[0].kind, under_way[0].numbers, under_way[1]())
-        under_way = batch, begun(partial(encode, batch.texts))
+        ready = None if in_thread is None else (in_thread[0].kind, in_thread[0].numbers, in_thread[1]())
+        in_thread = batch, begun(partial(encode, batch.texts))
         if ready is not None:
             yield ready
-    if under_way is not None:
-        batch, ids = under_way
+    if in_thread is not None:
+        batch, ids = in_thread
         yield batch.kind, batch.numbers, ids()
 
 
-def _batched(texts: Iterable[tuple[Kind, int, list[str]]]) -> Iterator[Batch[Kind]]:
+def _batched(texts: Iterable[tuple[Kind, int, list[str]]]) -> Iterator[_Batch[Kind]]:
     """Yield texts in batches of one kind, each closed as soon as it has enough of them or enough characters."""
-    filling: dict[Kind, Batch[Kind]] = {}
+    filling: dict[Kind, _Batch[Kind]] = {}
     for kind, number, some in texts:
         batch = filling.get(kind)
         if batch is None:
-            batch = filling[kind] = Batch(kind, [], [])
+            batch = filling[kind] = _Batch(kind, [], [])
         batch.numbers += [number] * len(some)
         batch.texts += some
         batch.characters += sum(map(len, some))

@@ -135,17 +135,28 @@ class TextFiles:
         return Split.TRAIN if self._files[split] else split
 
     def documents(self, split: Split) -> Iterator[str]:
-        return (text for its_split, text in self.every_document() if its_split is split)
+        if split in EVALUATED and self._files[split]:
+            return self._given(split)
+        return (text for its_split, text in self._divided() if its_split is split)
 
     def every_document(self) -> Iterator[tuple[Split, str]]:
         """Yield the documents of all splits, each with its split, in one reading of the files."""
+        yield from self._divided()
+        for split in EVALUATED:
+            for text in self._given(split):
+                yield split, text
+
+    def _divided(self) -> Iterator[tuple[Split, str]]:
+        """Yield the documents of `data.files`, each with its split."""
         for path in self._files[Split.TRAIN]:
             for name, text in self._read(path):
                 yield self._split(name), text
-        for split in EVALUATED:
-            for path in self._files[split]:
-                for _, text in self._read(path):
-                    yield split, text
+
+    def _given(self, split: Split) -> Iterator[str]:
+        """Yield the documents of the files that a split has for itself."""
+        for path in self._files[split]:
+            for _, text in self._read(path):
+                yield text
 
     def _read(self, path: Path) -> Iterator[tuple[str, str]]:
         """Yield the documents of a file, each with its name."""

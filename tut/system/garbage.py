@@ -24,7 +24,7 @@ def heavy_imports() -> Iterator[None]:
 
 @contextmanager
 def seldom_collected() -> Iterator[None]:
-    """Have the garbage collector look less often for the length of a block that makes much, of which most stays."""
+    """Have the garbage collector look less often for the length of a block that makes much, and hardly any garbage."""
     usual = gc.get_threshold()
     gc.set_threshold(50_000)
     try:
