@@ -58,7 +58,8 @@ def test_settings_that_differ_in_more_are_parted_by_the_rest(tmp_path: Path) -> 
         for decay in (0.0, 0.5):
             about = {"changes": {RATE: rate, "optimizer.weight_decay": decay, "optimizer.schedule": "linear"}}
             plant_sweep(tmp_path / f"{rate} {decay}", {"epoch=3": rate}, range(2), **about)
-    found = interactions(report_on([tmp_path]).comparisons.comparisons)
+    comparisons = report_on([tmp_path]).comparisons
+    found = interactions(comparisons.comparisons)
     assert [(one.key, one.setting, one.is_logarithmic) for one in found] == [
         (RATE, "optimizer.weight_decay=0", True),
         (RATE, "optimizer.weight_decay=0.5", True),
@@ -66,6 +67,10 @@ def test_settings_that_differ_in_more_are_parted_by_the_rest(tmp_path: Path) -> 
         ("optimizer.weight_decay", f"{RATE}=0.2", False),
     ]
     assert all(one.mean == pytest.approx(0.1, abs=0.01) for one in found[:2])
+    by_rate, _ = effects_by_key(comparisons).values()
+    lines = [line for line in by_rate.axes[0].lines if "decay" in str(line.get_label())]
+    assert len({line.get_linestyle() for line in lines}) == 2  # in the legend, too: one arm of two settings
+    assert not {*lines[0].get_xdata()} & {*lines[1].get_xdata()}  # nor does an interval hide another
 
 
 def test_words_one_seed_and_another_settings_baseline_give_no_test(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from planted import PLATEAU, plant, plant_sweep, plant_tokens
 import tut.report
 from tut.errors import TutError
 from tut.report.export import formatted
+from tut.report.grouping import setting_order
 from tut.report.planned import not_started, sharing
 from tut.report.summary import report_on
 from tut.report.wandb_report import summary_of
@@ -56,6 +57,12 @@ def test_patterns_are_of_folders_with_runs(tmp_path: Path, monkeypatch: pytest.M
     for pattern, said in (("runs/n*", "no run in what matches"), ("nowhere/*", "nothing matches")):
         with pytest.raises(TutError, match=re.escape(f"{pattern}: {said}")):
             tut.report.load(pattern)
+
+
+def test_settings_are_in_the_order_of_their_numbers() -> None:
+    keys = "model.config.hidden_size={} data.vocab_size={}"
+    in_order = ["", *(keys.format(*values) for values in ((64, 2048), (64, 8192), (128, 2048), ("wide", 2048)))]
+    assert sorted({*in_order}, key=setting_order) == in_order
 
 
 def test_arms_are_in_order_and_keys_are_columns(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pandas as pd
 from tut.arm import is_found, overrides
 from tut.config import POINTS
 from tut.report.endpoint import Endpoint
-from tut.report.grouping import ArmOrder, arm_order
+from tut.report.grouping import ArmOrder, Order, arm_order, setting_order
 from tut.report.results import Results
 from tut.report.run_folder import METRICS
 from tut.splits import Split
@@ -112,8 +112,8 @@ def arms_of(results: Results, endpoint: Endpoint) -> list[Arm]:
     return sorted(arms, key=_order)
 
 
-def _order(arm: Arm) -> tuple[str, ArmOrder]:
-    return arm.setting, arm_order(arm.name, arm.untie_step)
+def _order(arm: Arm) -> tuple[Order, ArmOrder]:
+    return setting_order(arm.setting), arm_order(arm.name, arm.untie_step)
 
 
 def _arm(setting: str, name: str, runs: pd.DataFrame, endpoint: Endpoint, own_metrics: Iterable[str]) -> Arm:

@@ -11,6 +11,7 @@ from tut.report.palette import INK, MUTED
 
 NAME = "effect-by-"
 """What the names of these figures begin with; the key follows."""
+_STEP = 0.012  # of the width that values span
 
 
 def effects_by_key(comparisons: Comparisons) -> dict[str, Figure]:
@@ -27,15 +28,19 @@ def _by(key: str, found: list[Interaction], comparisons: Comparisons) -> Figure:
     axes.axhline(0, color=INK, linewidth=1, label=baselines(comparisons))
     if endpoint.margin is not None:
         axes.axhspan(-endpoint.margin, endpoint.margin, color=MUTED, alpha=0.25, linewidth=0, label="margin")
-    for one in found:
+    is_logarithmic = all(one.is_logarithmic for one in found)
+    for number, one in enumerate(found):
         of_arm = look[one.points[0][1].arm.label]
         ends = [(point.paired.mean, *(point.paired.t_interval or (None, None))) for _, point in one.points]
         band = pd.DataFrame(ends, columns=["mean", "low", "high"], dtype=float)
-        values = [value for value, _ in one.points]
-        (line,) = axes.plot(values, band["mean"], color=of_arm.colour, linestyle=of_arm.line if one.setting else "-")
+        places = _beside([value for value, _ in one.points], number - (len(found) - 1) / 2, is_logarithmic)
+        (line,) = axes.plot(places, band["mean"], color=of_arm.colour, linestyle=of_arm.line if one.setting else "-")
+        line.set(
+            marker=of_arm.marker, markersize=6, markerfacecolor=of_arm.face, label=f"{one.setting} {one.arm}".strip()
+        )
         mark(line, of_arm, "line")
-        draw_points(axes, of_arm, values, band, label=f"{one.setting} {one.arm}".strip())
-    if all(one.is_logarithmic for one in found):
+        draw_points(axes, of_arm, places, band)
+    if is_logarithmic:
         axes.set_xscale("log")
     ticks = sorted({value for one in found for value, _ in one.points})
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
@@ -43,3 +48,11 @@ def _by(key: str, found: list[Interaction], comparisons: Comparisons) -> Figure:
     axes.set(xlabel=f"{key}; bars: 95% CI", ylabel=better_is(endpoint))
     add_legend(figure, axes)
     return figure
+
+
+def _beside(values: list[float], steps: float, is_logarithmic: bool) -> list[float]:
+    """Return places so many small steps to the right of values, so that no interval covers another."""
+    first, last = min(values), max(values)
+    if is_logarithmic:
+        return [value * (last / first) ** (steps * _STEP) for value in values]
+    return [value + (last - first) * steps * _STEP for value in values]

@@ -78,7 +78,13 @@ def named(overrides: dict[str, str]) -> str:
     return " ".join(f"{key}={value}" for key, value in overrides.items())
 
 
-ArmOrder = tuple[float, list[tuple[str, float, str]]]
+Order = list[tuple[str, float, str]]
+ArmOrder = tuple[float, Order]
+
+
+def setting_order(setting: str) -> Order:
+    """Return what to sort settings by, so that of those that differ in a number the smallest comes first."""
+    return _by_number(overrides_of(setting))
 
 
 def arm_order(name: str, untie_step: int | None) -> ArmOrder:
@@ -92,8 +98,11 @@ def arm_order(name: str, untie_step: int | None) -> ArmOrder:
         point = -1.0
     elif is_found(name):
         point = math.inf
-    schedule = {key: value for key, value in overrides(name).items() if key not in POINTS}
-    return point, [(key, _number(value), value) for key, value in schedule.items()]
+    return point, _by_number({key: value for key, value in overrides(name).items() if key not in POINTS})
+
+
+def _by_number(values: dict[str, str]) -> Order:
+    return [(key, _number(value), value) for key, value in values.items()]
 
 
 def _number(value: str) -> float:

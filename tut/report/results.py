@@ -15,7 +15,7 @@ import pandas as pd
 from tut.config import NEVER
 from tut.errors import TutError
 from tut.marks import KnownBy, flat
-from tut.report.grouping import ArmOrder, arm_order, name_arms
+from tut.report.grouping import ArmOrder, arm_order, name_arms, setting_order
 from tut.report.planned import note_damaged_plans, read_plan, sweeps_of, whole_sweeps
 from tut.report.run_folder import METRICS, Notes, expanded, find_runs, in_words, read_run
 from tut.splits import EVALUATED, Split
@@ -102,7 +102,7 @@ class Results:
             seeds(sorted(set(runs["seed"]))),
             f"metrics: {', '.join([*METRICS, *self.own_metrics])}",
         ]
-        settings = sorted(set(runs["setting"]) - {""})
+        settings = sorted(set(runs["setting"]) - {""}, key=setting_order)
         if settings:
             lines.insert(1, f"{counted(len(settings), 'setting')}: {'; '.join(settings)}")
         if self.notes:
