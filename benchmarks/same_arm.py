@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 import tut.report
+from tut.console import ends_for_people
 from tut.errors import TutError
 from tut.report.looks import Plan, look_at
 from tut.report.statistics import Floats
@@ -36,6 +37,7 @@ def false_claims(values: Floats, sign: int, splits: int, random: np.random.Gener
     return claims / splits
 
 
+@ends_for_people()
 def main() -> None:
     """Print a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

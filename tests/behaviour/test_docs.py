@@ -118,6 +118,8 @@ def prepare(page: str, folder: Path) -> Path:
             effects = {"epoch=2": 0.1 * number}
             plant_sweep(folder / f"planted/{number}", effects, range(3), changes=changes)
         return folder / "planted"
+    if page == "results":
+        return plant_sweep(folder / "planted", {}, range(12))
     if page == "slurm":
         train(["-m", "untie.epoch=3,never", f"hydra.sweep.dir={folder / 'sweep'}", UNREPORTED], folder)
     return folder / "sweep"

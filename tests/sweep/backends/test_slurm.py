@@ -26,12 +26,12 @@ from tut.tracking.record import Record
 
 ON_SLURM = ("hydra/launcher=slurm", "hydra.launcher.cpus=1", "hydra.launcher.mem=2GB", "hydra.launcher.time=10")
 WAIT = "hydra.launcher.wait=true"
-LONG = (
+LONG = (  # some seconds of steps: time for SLURM to do things to a stage in the middle of them
     *TINY,
-    "trainer.max_steps=1100",
-    "untie.step=null,1000",
-    "trainer.checkpoint_every_steps=1100",
-    "trainer.evaluate_every_steps=1100",
+    "trainer.max_steps=3300",
+    "untie.step=null,3000",
+    "trainer.checkpoint_every_steps=3300",
+    "trainer.evaluate_every_steps=3300",
     "trainer.log_every_steps=50",
 )
 
@@ -112,7 +112,7 @@ def step_of(stage: Path) -> int:
 def straight_runs(trained: Run) -> list[Path]:
     """Train the two runs of LONG by themselves: while jobs wait in the queue there is time for it."""
     words = [word for word in LONG if not word.startswith("untie")]
-    return [trained(*words, point) for point in ("untie.step=null", "untie.step=1000")]
+    return [trained(*words, point) for point in ("untie.step=null", "untie.step=3000")]
 
 
 def assert_went_on(folder: Path, trunk: Path, trained: Run) -> None:
