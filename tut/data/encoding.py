@@ -100,10 +100,12 @@ class _Batch(Generic[Kind]):
     """Of all of them."""
 
 
-def encoded(
-    texts: Iterable[tuple[Kind, int, list[str]]], encode: Encode
-) -> Iterator[tuple[Kind, list[int], Iterable[list[int]]]]:
-    """Yield texts some at a time, those of each kind in their order, as (their kind, their numbers, their token ids).
+Encoded = tuple[Kind, list[int], Iterable[list[int]]]
+"""Some texts of one kind: their kind, their numbers, and the token ids of each."""
+
+
+def encoded(texts: Iterable[tuple[Kind, int, list[str]]], encode: Encode) -> Iterator[Encoded[Kind]]:
+    """Yield texts some at a time, those of each kind in their order.
 
     A thread looks ahead: while the caller works on one batch, and the texts after the next one are read, the next one
     is encoded. Batches are encoded one after another, for a tokenizer may not bear to be called twice at once.
@@ -112,15 +114,18 @@ def encoded(
         texts: one or more of one kind and with one number each time.
         encode: see `encoder`.
     """
-    in_thread: tuple[_Batch[Kind], Callable[[], Iterable[list[int]]]] | None = None
+    in_thread: Callable[[], Encoded[Kind]] | None = None
     for batch in _batched(texts):
-        ready = None if in_thread is None else (in_thread[0].kind, in_thread[0].numbers, in_thread[1]())
-        in_thread = batch, begun(partial(encode, batch.texts))
+        ready = None if in_thread is None else in_thread()
+        in_thread = begun(partial(_encoded, batch, encode))
         if ready is not None:
             yield ready
     if in_thread is not None:
-        batch, ids = in_thread
-        yield batch.kind, batch.numbers, ids()
+        yield in_thread()
+
+
+def _encoded(batch: _Batch[Kind], encode: Encode) -> Encoded[Kind]:
+    return batch.kind, batch.numbers, encode(batch.texts)
 
 
 def _batched(texts: Iterable[tuple[Kind, int, list[str]]]) -> Iterator[_Batch[Kind]]:
