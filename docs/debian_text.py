@@ -1,9 +1,9 @@
-"""Some forty megabytes of English text that is free and the same for everybody: documentation as Debian packs it.
+"""Some 65 megabytes of English text that is free and the same for everybody: documentation as Debian packs it.
 
     python docs/debian_text.py FOLDER
     python -m tut.train data=text 'data.files=FOLDER/*/*.txt'
 
-Needs Debian or a system like it (`apt-get`, `dpkg-deb`), and its package servers; installs nothing. Each page of a
+Needs Debian 12, whose package names it has, `apt-get`, `dpkg-deb` and the package servers; installs nothing. Each page of a
 manual, and each hundred thousand characters of the dictionary, is a file, and so a document of its own. The versions
 of the packages decide the text and are printed.
 """
