@@ -114,8 +114,8 @@ def untie(
     optimizers = [optimizer] if isinstance(optimizer, Optimizer) else list(optimizer)
     if not optimizers and optimizer_state == "copy" and pair.was_trained:
         raise TutError(
-            "untie: an optimizer has trained the model; call tut.untie(model, optimizer), so that U goes on with a copy "
-            "of its state, or with optimizer_state='zero', if a new one will train it"
+            "untie: an optimizer has trained the model; call tut.untie(model, optimizer), whose state U takes over, or "
+            "with optimizer_state='zero' if a new one will train it"
         )
     untied = None if rows is None else mask_of(rows, len(pair.input))
     if coupling == 1 or (untied is not None and not untied.any()):
