@@ -3,6 +3,7 @@
 import ctypes
 import os
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -75,7 +76,7 @@ def choose_precision(config: TrainerConfig, device: torch.device) -> str:
     return "fp32"
 
 
-def _is_faster_in_bf16(capabilities: dict[str, Any]) -> bool:
+def _is_faster_in_bf16(capabilities: Mapping[str, Any]) -> bool:
     """Return whether a CPU of these abilities multiplies bf16 matrices faster than fp32 ones.
 
     With AMX it does, and with AVX512's instruction on AMD's processors, at twice the rate. Those of Intel that have AMX
