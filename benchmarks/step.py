@@ -1,6 +1,6 @@
 """What a training step costs on a CPU: TUT beside a plain loop and Hugging Face's Trainer, and beside bare products.
 
-python -m benchmarks.step                        about fifteen minutes on two CPU cores, and 15 GB
+python -m benchmarks.step                        about ten minutes on two CPU cores, and 15 GB
 python -m benchmarks.step --rounds 9             more rounds, where the machine is noisy
 python -m benchmarks.step --compile              TUT compiled as well; takes a C++ compiler
 python -m benchmarks.step --text wiki.txt --tokenizer bert-base-uncased       on text of your own, a document a line
@@ -10,7 +10,8 @@ to predict: TUT in blocks, the others in lines that are cut and padded. The seco
 rows of 128 for bert (that network) and mini (2 x 128), 8 rows of 256 for gpt (12 x 768, causal), each beside its own
 matrix products, of the same shapes and layouts and with nothing between them: 1 over their ratio is a step's share of
 that speed. All are on the CPU, each in a process of its own. They take turns, in rounds, and so do bare products of
-bf16 matrices, with whose rate a step's is compared: the floating-point operations of its matrix products / its seconds.
+large matrices in TUT's number format (bf16 where the CPU is faster in it, else fp32), with whose rate a step's is
+compared: the floating-point operations of its matrix products / its seconds.
 Every figure is a median over rounds, a ratio the median of the ratios within each round. Tokens are never padding.
 """
 
@@ -26,15 +27,23 @@ import torch
 from benchmarks import contenders
 from benchmarks.contenders import SIZES, Contender, Turn
 from benchmarks.text import write_lines
+from tut.config import TrainerConfig
+from tut.system.device import choose_precision
 
-ROUNDS = 5
+ROUNDS = 3
 SECONDS_A_TURN = 2.5
 _SIDE = 2048
 
 
+def precision() -> str:
+    """Return the number format that TUT takes on this CPU."""
+    return choose_precision(TrainerConfig(), torch.device("cpu"))
+
+
 def matmul_rate() -> float:
-    """Return floating-point operations a second of products of large bf16 matrices, the best of a few."""
-    a, b = (torch.randn(_SIDE, _SIDE).bfloat16() for _ in range(2))
+    """Return floating-point operations a second of products of large matrices in that format, the best of a few."""
+    number = torch.bfloat16 if precision() == "bf16" else torch.float32
+    a, b = (torch.randn(_SIDE, _SIDE, dtype=number) for _ in range(2))
     best = 0.0
     for _ in range(8):
         started = time.perf_counter()
@@ -85,9 +94,8 @@ def measure(rounds: int = ROUNDS, compiled: bool = False, text: Path | None = No
         lines = text or write_lines(Path(name) / "lines.txt")
         if tokenizer == "trained":
             tokenizer = contenders.train_tokenizer(lines, f"{name}/tokenizer")
-        ours = "TUT"
         players = {
-            ours: Contender(contenders.tut, lines, tokenizer, contenders.BERT),
+            f"TUT, {precision()}": Contender(contenders.tut, lines, tokenizer, contenders.BERT),
             "plain loop, fp32": Contender(contenders.plain, lines, tokenizer),
             "Hugging Face Trainer, fp32": Contender(contenders.hf_trainer, lines, tokenizer, False),
             "Hugging Face Trainer, bf16": Contender(contenders.hf_trainer, lines, tokenizer, True),
@@ -101,7 +109,7 @@ def measure(rounds: int = ROUNDS, compiled: bool = False, text: Path | None = No
             if compiled:
                 players[f"{size}, compiled"] = Contender(contenders.tut, lines, own, [*words, "trainer.compile=true"])
             second += rows_of(players, rounds, size)
-    return "\n".join([f"| 3 layers x 512 {head}", *first, "", f"| TUT {head}", *second])
+    return "\n".join([f"| 3 layers x 512 {head}", *first, "", f"| TUT, {precision()} {head}", *second])
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """What the launcher itself costs, beside the stages that it runs.
 
-python -m benchmarks.sweep                      all of it, about five minutes on two CPU cores
+python -m benchmarks.sweep                      all of it, about six minutes on two CPU cores
 python -m benchmarks.sweep --steps 100          the same with shorter runs, where what is fixed weighs more
 
 Two comparisons, each within this one call and from empty stores:
@@ -27,7 +27,7 @@ from benchmarks import print_measured
 from tut.sweep.folder import SweepFolder
 from tut.sweep.plan import Stage, makespan
 
-STEPS = 450
+STEPS = 225
 ARMS = "untie.fraction=0,0.3333,0.6667,null"
 TINY = (
     "model=gpt",

@@ -362,3 +362,41 @@ def test_untying_keeps_an_output_embedding_that_was_loaded() -> None:
     model.load_state_dict(untied.state_dict())
     tut.untie(model)
     assert torch.equal(logits(model), logits(untied))
+
+
+def test_tying_what_is_tied_changes_nothing() -> None:
+    model = build("bert")
+    pair = tut.tie(model, explicit_join=True)
+    gradients(model, 0)
+    assert tut.tie(model) is pair
+    pair.weigh(2.0, 1.0)  # refused where gradients are joined at once
+    assert torch.equal(pair.input, pair.output)
+
+
+def test_untied_in_mid_training_it_takes_the_optimizer_or_is_told_that_another_comes() -> None:
+    model = build("bert")
+    pair = tut.tie(model)
+    train(model, adamw(model), range(2))
+    with pytest.raises(TutError, match=r"an optimizer has trained the model; call tut.untie\(model, optimizer\)"):
+        tut.untie(model)
+    assert pair.tied
+    tut.untie(model, optimizer_state="zero")
+    train(model, adamw(model), range(2))
+    assert not torch.equal(pair.input, pair.output)
+    loaded = build("bert")
+    pair = tut.tie(loaded)
+    train(loaded, adamw(loaded), range(2))
+    loaded.load_state_dict(model.state_dict())
+    tut.untie(loaded)
+    assert not torch.equal(pair.input, pair.output)
+
+
+def test_a_model_that_has_lost_its_head_is_no_matter_to_other_optimizers() -> None:
+    model, other = build("llama"), build("bert")
+    tut.tie(model)
+    optimizer = adamw(model)
+    gradients(model, 0)
+    model.lm_head = nn.Identity()  # as a feature extractor
+    train(other, adamw(other), range(1))
+    with pytest.raises(TutError, match="the model's output embedding has been replaced by what has no weight"):
+        optimizer.step()

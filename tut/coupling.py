@@ -10,7 +10,7 @@ nothing, so that whoever reads norms, clips or steps meets the row once; after t
 
 Everywhere, `rows` is 1 for a row that is untied and 0 for one that is tied, (vocabulary, 1), in the format of the
 matrices and divided among processes as they are; None unties all. A gradient that is not there is zero. What is done at
-every step is done in place: on a CPU, another matrix would cost more than the optimizer's step.
+every step is done in place, but for a pull: on a CPU, another matrix would cost more than the optimizer's step.
 """
 
 import torch

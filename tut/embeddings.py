@@ -34,18 +34,19 @@ class Embeddings:
         self.model = model
         self._config_says_it = _flag_means_the_pair(model)
         self.was_loaded = False
+        self.was_trained = False  # by an optimizer, since it was made or loaded
         vars(model).update(tie_weights=self._tie_weights, num_parameters=self._num_parameters)
         model.register_load_state_dict_post_hook(self._after_load)
 
     @property
     def input(self) -> nn.Parameter:
         """E, (vocabulary, width)."""
-        return cast(nn.Parameter, self.model.get_input_embeddings().weight)
+        return _weight(self.model.get_input_embeddings(), "input")
 
     @property
     def output(self) -> nn.Parameter:
         """U, (vocabulary, width)."""
-        return cast(nn.Parameter, self.model.get_output_embeddings().weight)
+        return _weight(self.model.get_output_embeddings(), "output")
 
     def follow(self) -> None:
         """Make U equal to E, in the rows that are tied."""
@@ -128,11 +129,19 @@ class Embeddings:
                 parameters[copy].copy_(parameters[original])
                 keys.missing_keys[:] = [name for name in keys.missing_keys if name not in absent]
         self.was_loaded = True
+        self.was_trained = False
 
     def _copies(self) -> dict[str, str]:
         """Return the names of what is, in a tied model, a copy of something else, and the name of that."""
         e, *_ = _weight_names(self.model, self.model.get_input_embeddings())
         return dict.fromkeys(_output_names(self.model), e) | _bias_aliases(self.model)
+
+
+def _weight(embedding: nn.Module | None, role: str) -> nn.Parameter:
+    weight = getattr(embedding, "weight", None)
+    if weight is None:
+        raise TutError(f"the model's {role} embedding has been replaced by what has no weight, since tut.tie")
+    return cast(nn.Parameter, weight)
 
 
 def _number(scalar: Tensor) -> float:

@@ -48,9 +48,9 @@ class TiedPair(Embeddings):
 
     def tie(self, explicit_join: bool) -> None:
         """Begin to have one update. U's own values are lost."""
+        self._explicit_join = explicit_join or (self.tied and self._explicit_join)
         self.tied = True
         self.rows = None
-        self._explicit_join = explicit_join
         self.keep_apart()
         self.follow()
         self.tell_config()
@@ -58,7 +58,10 @@ class TiedPair(Embeddings):
 
     def is_moved_by(self, optimizer: Optimizer) -> bool:
         """Return whether an optimizer updates either matrix."""
-        return updates(optimizer, self.input) or updates(optimizer, self.output)
+        # Asked of all pairs there are, among them those of models that have lost a head since.
+        embeddings = (self.model.get_input_embeddings(), self.model.get_output_embeddings())
+        weights = [getattr(embedding, "weight", None) for embedding in embeddings]
+        return any(updates(optimizer, weight) for weight in weights if weight is not None)
 
     def untie(self, rows: Tensor | None, coupling: float, pull: float) -> None:
         """Begin to have two updates, each matrix from the values that it has; see the function `untie`."""
@@ -185,6 +188,7 @@ class TiedPair(Embeddings):
     def after_step(self, optimizer: Optimizer) -> None:
         """Make what is tied equal again."""
         self._coupled = self._pulled = False
+        self.was_trained = True
         if updates(optimizer, self.input):
             self.waits = False
         elif self.tied:

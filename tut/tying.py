@@ -38,13 +38,14 @@ def tie(model: nn.Module, explicit_join: bool = False) -> TiedPair:
     """Tie a model's output embedding to its input embedding, so that `untie` can part them later.
 
     Call it before DistributedDataParallel or an optimizer gets the model, and before or after `fully_shard`. Works
-    whether or not the model was tied before; if it was not, the output embedding's own values are lost. Calling it
-    again changes nothing.
+    whether or not the model was tied before; if it was not, or `untie` has parted it since, the output embedding's own
+    values are lost. On a model that it has tied, calling it again changes nothing.
 
     Args:
         model: a language model of transformers.
         explicit_join: leave the gradients of both roles apart after a backward pass, to be read, until `pair.join()` is
-            called, or an optimizer steps. Whoever clips gradients then has to call it first.
+            called, or an optimizer steps. Whoever clips gradients then has to call it first. It stays so while the
+            model is tied.
 
     Raises:
         TutError: the model has no output embedding, or the two matrices cannot be one.
@@ -75,8 +76,9 @@ def untie(
 
     Args:
         model: as passed to `tie`.
-        optimizer: the one that updates the matrices, or several; none if there is none yet. An output embedding that
-            none of them knows joins the input embedding's parameter group.
+        optimizer: the one that updates the matrices, or several; none if there is none yet, or if a new one will take
+            over, with `optimizer_state="zero"`. An output embedding that none of them knows joins the input embedding's
+            parameter group.
         init: `copy`, `zero`, or `fresh` for new random values in the output embedding (normal, with the standard
             deviation `initializer_range` of the model's config, or 0.02 where it has none). Of rows that are untied.
         optimizer_state: `copy`, or `zero` to let the output embedding's state start as new.
@@ -92,7 +94,8 @@ def untie(
             Hutter, 2019).
 
     Raises:
-        TutError: the model is not tied, or no optimizer updates its input embedding, or another kind of optimizer
+        TutError: the model is not tied, or an optimizer has trained it and none is given whose state could be copied,
+            or no optimizer updates its input embedding, or another kind of optimizer
             updates its output embedding, so that it cannot take over the state. Or, with a coupling or a pull, no one
             optimizer updates both; or an argument is not what it may be.
     """
@@ -108,6 +111,12 @@ def untie(
         raise TutError(f"untie: coupling={coupling!r} is not a number from 0 (untied) to 1 (tied)")
     if not isinstance(pull, int | float) or not 0 <= pull < float("inf"):
         raise TutError(f"untie: pull={pull!r} is not a number of at least 0")
+    optimizers = [optimizer] if isinstance(optimizer, Optimizer) else list(optimizer)
+    if not optimizers and optimizer_state == "copy" and pair.was_trained:
+        raise TutError(
+            "untie: an optimizer has trained the model; call tut.untie(model, optimizer), whose state U takes over, or "
+            "with optimizer_state='zero' if a new one will train it"
+        )
     untied = None if rows is None else mask_of(rows, len(pair.input))
     if coupling == 1 or (untied is not None and not untied.any()):
         return pair
@@ -115,7 +124,6 @@ def untie(
         pair.check_loaded(untied)
     reshard(network)
     values = _initial(network, pair.output.shape, init, generator)
-    optimizers = [optimizer] if isinstance(optimizer, Optimizer) else list(optimizer)
     if optimizers:
         if coupling or pull:
             check_one_updates_both(optimizers, pair)

@@ -14,10 +14,19 @@ CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize(
-    ("capability", "precision"), [("amx_bf16", "bf16"), ("avx512_bf16", "bf16"), ("avx512_f", "fp32")]
+    ("capabilities", "precision"),
+    [
+        ({"amx_bf16": True}, "bf16"),
+        ({"avx512_bf16": True, "cpu_name": "AMD EPYC"}, "bf16"),
+        ({"avx512_bf16": True}, "bf16"),
+        ({"avx512_bf16": True, "avx512_fp16": True, "amx_bf16": True, "cpu_name": "Intel Xeon"}, "bf16"),
+        ({"avx512_bf16": True, "avx512_fp16": True, "amx_bf16": False, "cpu_name": "Intel Xeon"}, "fp32"),
+        ({"avx512_bf16": True, "avx512_fp16": True, "cpu_name": "AMD EPYC"}, "bf16"),
+        ({"avx512_f": True}, "fp32"),
+    ],
 )
-def test_auto_takes_bf16_where_the_cpu_has_it(capability: str, precision: str, monkeypatch) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {capability: True})
+def test_auto_takes_bf16_where_the_cpu_is_faster_in_it(capabilities: dict, precision: str, monkeypatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
     assert device.choose_precision(TrainerConfig(), CPU) == precision
     assert device.choose_precision(TrainerConfig(precision="fp32"), CPU) == "fp32"
 

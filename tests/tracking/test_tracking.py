@@ -216,6 +216,22 @@ def test_online(tmp_path: Path, server: Server, caplog) -> None:
     assert Record(tmp_path).state["wandb_url"] == f"{server.url}/someone/tut/runs/{arrived.name}"
 
 
+def test_what_the_server_does_not_take_is_written_offline(tmp_path: Path, server: Server, monkeypatch, caplog) -> None:
+    answer = server.graphql
+
+    def graphql(query: str, variables: dict[str, Any]) -> dict[str, Any]:
+        no_entity = {"errors": [{"message": "entity typo not found"}]}
+        return no_entity if "mutation UpsertBucket" in query else answer(query, variables)
+
+    monkeypatch.setattr(server, "graphql", graphql)
+    monkeypatch.setattr(tut.tracking.wandb, "START_SECONDS", 2.0)
+    (tmp_path / "wandb/offline-run-earlier").mkdir(parents=True)
+    run(make_config(*WORDS, "wandb.mode=online", "wandb.entity=typo"), tmp_path)
+    assert "W&B: not online, this run is written offline (" in caplog.text
+    assert server.runs == {}
+    assert offline_history(tmp_path) == expected(tmp_path)
+
+
 @pytest.mark.parametrize("during", ["training", "evaluation"])
 def test_online_after_a_resume(during: str, tmp_path: Path, server: Server, monkeypatch) -> None:
     words = (*WORDS, "wandb.mode=online", "trainer.log_every_steps=4", "optimizer.lr=1")  # best at step 8

@@ -34,7 +34,7 @@ class TrainerConfig:
     gathered for a whole step, layers one at a time; with bf16 in bf16, save for their norms. It trains the same."""
     precision: str = state("auto", known_by=KnownBy.PRECISION, choices=("auto", "fp32", "tf32", "bf16"))
     """`fp32`, `tf32` (products of fp32 matrices on CUDA's tensor cores, from 10 bits of mantissa), `bf16` (autocast;
-    weights stay fp32), or `auto`: bf16 where the device is good at it."""
+    weights stay fp32), or `auto`: bf16 where the device is faster in it."""
     compile: bool = state(False)
     """Whether the model goes through torch.compile."""
     deterministic: bool = state(True)

@@ -62,11 +62,9 @@ class WandbTracker:
         self._entries = Entries(self._send)
         last = max((row["seconds"] for split in Split for row in record.rows(split)), default=0.0)
         self._began = time.time() - last
-        for earlier in record.folder.glob("wandb/offline-run-*"):  # `wandb sync` would upload it too
-            shutil.rmtree(earlier)
         asked = mode_of(config.wandb)  # before its variable is hidden
         with only_what_counts():
-            self._run = _open(online_or_not(asked), config, record, run_id)
+            self._run = _open_online_or_not(online_or_not(asked), config, record, run_id)
         if not self._run.offline:
             record.update_state(wandb_url=self._run.url)  # for reports, which link to it
         for name in (*(f"{split}/*" for split in Split), "untied"):
@@ -146,7 +144,7 @@ def online_or_not(asked: str) -> str:
     except wandb.errors.AuthenticationError as error:
         reason = one_line(error)
     if reason:
-        log.warning("W&B: not online, this run is written offline (%s)", reason)
+        _warn_not_online(reason)
     return "offline"
 
 
@@ -196,6 +194,34 @@ def _tags(config: Config) -> list[str]:
 
 def _cut(key: str, text: str) -> str:
     return fitting(text, LONGEST[key])
+
+
+def _open_online_or_not(mode: str, config: Config, record: Record, run_id: str) -> Any:
+    """Open a run; offline where the server, which has accepted the login, does not take it."""
+    import wandb
+
+    earlier = list(record.folder.glob("wandb/offline-run-*"))  # `wandb sync` would upload these too
+    if mode == "online":
+        try:
+            run = _open(mode, config, record, run_id)
+        except Exception as error:  # whatever the client raises: no such entity, no right to it, no answer in time
+            _warn_not_online(one_line(error))
+            if wandb.run is None:  # a run of the caller's own would be ended, too
+                wandb.teardown()  # the client's service holds the run's id as one in use
+        else:
+            _delete(earlier)
+            return run
+    _delete(earlier)
+    return _open("offline", config, record, run_id)
+
+
+def _delete(folders: list[Path]) -> None:
+    for folder in folders:
+        shutil.rmtree(folder)
+
+
+def _warn_not_online(reason: object) -> None:
+    log.warning("W&B: not online, this run is written offline (%s)", reason)
 
 
 def _open(mode: str, config: Config, record: Record, run_id: str) -> Any:
