@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from planted import plant, plant_sweep
+from planted import plan_trunk, plant, plant_sweep
 
 import tut.report
 from tut.report.answer import answer
@@ -14,7 +14,8 @@ from tut.report.look_record import RECORD, add_look, read_record
 from tut.report.looks import FIRST, LATER, Plan, claims, look_at
 from tut.report.statistics import ALPHA
 from tut.report.summary import Report, report_on
-from tut.tracking.record import Record
+from tut.system.files import only_one
+from tut.tracking.record import LAUNCHER_OF_A_SWEEP, Record
 
 PLAN = {"report.seeds": 8, "report.look_every": 4}
 
@@ -221,17 +222,17 @@ def test_a_plan_that_is_dropped_or_made_after_looking_is_none(tmp_path: Path) ->
     assert kind_of(made) == ("later", (4,))
 
 
-def test_looks_at_a_sweep_that_goes_on_count_if_it_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    to_come = ["seed=5"]
-    monkeypatch.setattr("tut.report.comparison.sweeps_of", lambda runs: (tmp_path,))
-    monkeypatch.setattr("tut.report.comparison.not_started", lambda sweep: to_come)
+def test_looks_at_a_sweep_that_goes_on_count_if_it_is_given_up(tmp_path: Path) -> None:
     more_seeds(tmp_path, range(4), -0.01)
-    plant(tmp_path / "goes on", "never", 4, 5.0, status="running")
-    assert look(tmp_path).comparisons.comparisons[0].look.kind == "early"
-    more_seeds(tmp_path, range(5, 6), -0.01)
-    Record(tmp_path / "goes on").update_state(status="stopped")
+    plan_trunk(tmp_path, "never-5", "epoch=3-5", trunk="running")  # no run is said to run: their trunk is
+    with only_one(tmp_path / LAUNCHER_OF_A_SWEEP):
+        found = look(tmp_path)
+        assert found.comparisons.comparisons[0].look.kind == "early"
+        assert any(note.startswith(f"{tmp_path}: goes on, and as the number of seeds") for note in found.notes)
+    plant(tmp_path / "killed", "never", 6, 5.0, status="running")
+    more_seeds(tmp_path, range(4, 5), -0.01)
     assert kind_of(tmp_path) == ("later", (4,))
-    to_come.clear()
+    more_seeds(tmp_path, range(5, 6), -0.01)
     assert kind_of(tmp_path) == ("first", ())
 
 

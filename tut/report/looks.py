@@ -124,7 +124,7 @@ def look_at(
         seeds: how many the arm and its baseline have both come to the end of.
         plan: what was planned.
         earlier: the numbers of seeds at which the arm was looked at before, but for looks of this very plan.
-        goes_on: whether more of its runs, or of its baseline's, are running.
+        goes_on: whether a sweep of its runs, or of its baseline's, still starts runs.
         record_is_whole: whether all earlier looks are known.
     """
     after_plan = plan is not None and seeds > plan.seeds
