@@ -195,6 +195,27 @@ def test_looks_at_run_folders_are_recorded(tmp_path: Path) -> None:
 
 
 def test_other_seeds_are_another_look_and_those_that_were_seen_none(tmp_path: Path) -> None:
+def test_arms_that_were_looked_at_in_other_reports_are_counted(tmp_path: Path) -> None:
+    plant_sweep(tmp_path, {"epoch=0": 0.05, "epoch=3": -0.02, "epoch=6": 0.01}, range(4))
+
+    def looked_at_others(*arms: str) -> list[str]:
+        runs = [run.parent for run in tmp_path.glob("*/state.json")]
+        named = [run for run in runs if Record(run).state["arm"] in ("never", *arms)]
+        report = report_on(named)
+        add_look(report.places, report.comparisons)
+        return [note for note in report.notes if "looked at before" in note]
+
+    assert looked_at_others("epoch=0") == []
+    assert looked_at_others("epoch=3") == [
+        "1 other arm of the same sweep was looked at before: claims are adjusted for the arms of this report alone"
+    ]
+    (of_two,) = looked_at_others("epoch=6")
+    assert of_two.startswith("2 other arms of the same sweep were looked at before")
+    assert looked_at_others("epoch=6") == [of_two]
+    assert looked_at_others("epoch=0", "epoch=3", "epoch=6") == []
+    assert looked_at_others("epoch=6") == [of_two]
+
+
     more_seeds(tmp_path, range(4), -0.004)
     look(tmp_path)
     more_seeds(tmp_path, range(4, 6), -0.004)

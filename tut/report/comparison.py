@@ -118,6 +118,7 @@ def _note_on_going_on(sweep: Path) -> str:
     return (
         f"{sweep}: goes on, and as the number of seeds was not planned (report.seeds) nothing is claimed before all of "
         f"its runs have started; if it is given up: Ctrl-C, or in SLURM python -m tut.sweep cancel {sweep}"
+    notes += record.note_on_others(arms)
     )
 
 
