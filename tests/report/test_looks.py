@@ -12,6 +12,7 @@ from tut.report.answer import answer
 from tut.report.export import write_report
 from tut.report.look_record import RECORD, add_look, read_record
 from tut.report.looks import FIRST, LATER, Plan, claims, look_at
+from tut.report.methods import methods
 from tut.report.statistics import ALPHA
 from tut.report.summary import Report, report_on
 from tut.system.files import only_one
@@ -194,7 +195,6 @@ def test_looks_at_run_folders_are_recorded(tmp_path: Path) -> None:
     assert kind_of(tmp_path) == ("later", (4,))
 
 
-def test_other_seeds_are_another_look_and_those_that_were_seen_none(tmp_path: Path) -> None:
 def test_arms_that_were_looked_at_in_other_reports_are_counted(tmp_path: Path) -> None:
     plant_sweep(tmp_path, {"epoch=0": 0.05, "epoch=3": -0.02, "epoch=6": 0.01}, range(4))
 
@@ -216,6 +216,7 @@ def test_arms_that_were_looked_at_in_other_reports_are_counted(tmp_path: Path) -
     assert looked_at_others("epoch=6") == [of_two]
 
 
+def test_other_seeds_are_another_look_and_those_that_were_seen_none(tmp_path: Path) -> None:
     more_seeds(tmp_path, range(4), -0.004)
     look(tmp_path)
     more_seeds(tmp_path, range(4, 6), -0.004)
@@ -239,8 +240,17 @@ def test_a_plan_that_is_dropped_or_made_after_looking_is_none(tmp_path: Path) ->
         config["report"]["seeds"] = 6
         Record(path.parent).update_state(config=config)
     assert kind_of(made) == ("early", ())
-    more_seeds(made, range(4, 6), -0.01, {"report.seeds": 6})
+    more_seeds(made, range(4, 5), -0.01, {"report.seeds": 6})
+    assert kind_of(made) == ("early", (4,))
+    too_late = "To look at 6 seeds of an arm was planned only after earlier looks"
+    said = methods(report_on([made]).comparisons)
+    assert f"{too_late}." in said
+    assert "No claims are made, for the look comes too early." in said
+    more_seeds(made, range(5, 6), -0.01, {"report.seeds": 6})
     assert kind_of(made) == ("later", (4,))
+    assert f"{too_late}." in methods(report_on([made]).comparisons)
+    more_seeds(made, range(6, 7), -0.01, {"report.seeds": 6})
+    assert f"{too_late}; seeds were added after that." in methods(report_on([made]).comparisons)
 
 
 def test_looks_at_a_sweep_that_goes_on_count_if_it_is_given_up(tmp_path: Path) -> None:

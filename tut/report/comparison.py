@@ -73,6 +73,16 @@ class Comparisons:
     notes: tuple[str, ...]
     """What could not be compared, and why."""
 
+    @property
+    def pairs_are_runs_that_part(self) -> bool:
+        """Whether each arm and its baseline are of one setting, with the same values of the selected keys.
+
+        Then, within a seed, they are one run up to where the first of the two unties.
+        """
+        return all(
+            (one.arm.setting, one.arm.chosen) == (one.baseline.setting, one.baseline.chosen) for one in self.comparisons
+        )
+
     def of(self, arm: Arm) -> Comparison | None:
         """Return how an arm compares to its baseline; None for a baseline, or where there is none."""
         return next((one for one in self.comparisons if one.arm is arm), None)
@@ -108,6 +118,7 @@ def compare(results: Results, endpoint: Endpoint, baseline: str = NEVER, record:
         notes += map(_note_on_going_on, going_on)
     notes += notes_on(one.look for one in comparisons)
     notes += record.unreadable
+    notes += record.note_on_others(arms)
     notes += record.notes_on_changes(choices(endpoint, baselines.name, selected, plan))
     if not endpoint.is_primary:
         notes.append(f"compared on {endpoint.words}: an exploration, for the endpoint of a sweep is its test loss")
@@ -118,7 +129,6 @@ def _note_on_going_on(sweep: Path) -> str:
     return (
         f"{sweep}: goes on, and as the number of seeds was not planned (report.seeds) nothing is claimed before all of "
         f"its runs have started; if it is given up: Ctrl-C, or in SLURM python -m tut.sweep cancel {sweep}"
-    notes += record.note_on_others(arms)
     )
 
 

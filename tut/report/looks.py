@@ -130,7 +130,7 @@ def look_at(
     after_plan = plan is not None and seeds > plan.seeds
     if plan is not None and not after_plan and (seeds not in plan.looks or not earlier):
         kind: Kind = "planned" if seeds in plan.looks else "early"
-        return Look(kind, seeds, plan.looks, ALPHA)
+        return Look(kind, seeds, plan.looks, ALPHA, earlier)
     if plan is None and goes_on:
         return Look("early", seeds, (seeds,), ALPHA)
     if plan is None and not earlier and record_is_whole:
