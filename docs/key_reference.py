@@ -13,6 +13,7 @@ from typing import Any, get_type_hints
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
+from hydra_plugins.tut_launchers import DecideSweeperConfig
 from tut.config import Config
 from tut.sweep.config import LauncherConfig, LocalConfig, SlurmConfig
 
@@ -42,6 +43,7 @@ def page() -> str:
     for kind in (LocalConfig, SlurmConfig):
         text += [f"### {kind.backend.rpartition(':')[2]}", inspect.getdoc(kind)]
         text += _rows("hydra.launcher.", kind, leave_out=shared)
+    text += ["## hydra.sweeper", inspect.getdoc(DecideSweeperConfig), *_rows("hydra.sweeper.", DecideSweeperConfig)]
     return "\n\n".join(text)
 
 

@@ -11,6 +11,7 @@ import yaml
 from tut.arm import overrides
 from tut.config import Config
 from tut.splits import Split
+from tut.system.sealed import write_sealed
 from tut.tracking.record import Record
 from tut.tracking.token_scores import TokenScores
 
@@ -147,6 +148,18 @@ def plant_found(folder: Path) -> Path:
         plant(folder / f"plateau{seed}", PLATEAU, seed, 5.0, found=step)
     plant(folder / "conflict", "trigger=conflict threshold=0 patience=2", 0, 5.0, status="running")
     return folder
+
+
+def plan_trunk(sweep: Path, *runs: str, job: str | None = None, **outcomes: str) -> None:
+    """Write the sweep.json of a trunk and the runs that part from it, and how stages stand of which that is given."""
+    tasks: list[dict[str, Any]] = [{"name": "trunk", "parent": None, "record": "stages/trunk", "ends_run": False}]
+    tasks += [{"name": name, "parent": "trunk", "record": name, "ends_run": True} for name in runs]
+    about = {"job": job, "start": 0, "end": 900, "checkpoint": "/store/a/step-00000900"}
+    plan = {"tasks": [task | about | {"label": task["name"]} for task in tasks], "steps": {}}
+    (sweep / "sweep.json").write_text(json.dumps(plan))
+    for name, status in outcomes.items():
+        (sweep / "stages" / name).mkdir(parents=True)
+        write_sealed(sweep / "stages" / name / "outcome.json", {"status": status, "error": None, "process": "away:1"})
 
 
 def results(folder: Path) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from tut.cli.arguments import parse
 from tut.cli.configs import configs_of, register_schema, remarks
 from tut.cli.shorthands import normalise
 from tut.config.optimizer import OF_TORCH, OPTIMIZERS
+from tut.sweep.folder import SweepFolder
 
 TRAIN = "tut.train"
 SMALL_TEXT = ("data=text", f"data.files={TEXT}", "data.vocab_size=500")
@@ -418,6 +419,8 @@ def test_nor_does_a_look_at_a_sweep_in_slurm_or_at_the_store(
     loaded, said = loaded_by(*words, cwd=tmp_path)
     assert shown in said
     assert not {"torch", "transformers", "wandb", "submitit"} & loaded
+    # A report asks SLURM nothing, and is not to wait for what was cancelled.
+    assert SweepFolder(tmp_path).outcome(task["name"])["status"] == ("stopped" if "cancel" in words else "waiting")
 
 
 @pytest.mark.parametrize("words", [["--cfg", "job"], ["untie.epoc=3"], ["untie.epoch=nevr"]])

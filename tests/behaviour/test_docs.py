@@ -197,6 +197,7 @@ def test_the_documentation_builds(tmp_path: Path) -> None:
     subprocess.run(build, cwd=ROOT, check=True, env={"NO_MKDOCS_2_WARNING": "1"})
     keys = (tmp_path / "keys/index.html").read_text()
     assert "hydra.launcher.workers_per_device=1" in keys
+    assert "hydra.sweeper.max_seeds=30" in keys
     assert "Decides the state, from the untie point on" in keys
     assert "Part the embeddings of a model" in (tmp_path / "api/index.html").read_text()
     assert not [page for page in tmp_path.rglob("*.html") if "\\|" in page.read_text()]  # a bar in a table's code

@@ -8,7 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 from planted import PLATEAU, plant_found, plant_sweep
 
-from tut.report.drawing import STYLE
+from tut.report.drawing import RC_PARAMS
 from tut.report.effect import effect
 from tut.report.figures import parting
 from tut.report.frequency import by_frequency, within_buckets
@@ -74,6 +74,14 @@ def test_effects_of_points_alone_are_drawn_against_the_point(unusual: str, tmp_p
     assert figure.axes[0].get_xticks().tolist() == [0, 300, 600]
 
 
+def test_a_title_names_untying_only_where_that_is_all_that_arms_did(tmp_path: Path) -> None:
+    plant_sweep(tmp_path, {"epoch=0": 0.03, "epoch=3": 0.01}, range(2))
+    for baseline, said in (("never", " by untying, against the tied run"), ("epoch=0", ", against epoch=0")):
+        figure = effect(report_on([tmp_path], baseline=baseline).comparisons)
+        assert figure is not None
+        assert " ".join(figure.axes[0].get_title(loc="left").split()) == f"Change in test loss{said}"
+
+
 def test_seeds_lie_beside_the_bar_of_a_single_arm(tmp_path: Path) -> None:
     """Also where steps are large, or all is at step 0."""
     for number, arm in enumerate(("epoch=3", "epoch=0", "step=800")):
@@ -131,7 +139,7 @@ def test_an_arm_that_finds_its_point_has_none_to_be_drawn_against(found: Report)
 @pytest.mark.filterwarnings("error")
 def test_one_line_has_room_for_all_that_is_around_it(tmp_path: Path) -> None:
     report = report_on([plant_sweep(tmp_path, {PLATEAU: 0.1}, range(2))])
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(RC_PARAMS):
         figure = effect(report.comparisons)
         assert figure is not None
         figure.draw_without_rendering()  # Matplotlib warns where a figure is too small for its labels

@@ -5,16 +5,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from planted import plant, plant_sweep
+from planted import plan_trunk, plant, plant_sweep
 
 import tut.report
 from tut.report.answer import answer
 from tut.report.export import write_report
 from tut.report.look_record import RECORD, add_look, read_record
 from tut.report.looks import FIRST, LATER, Plan, claims, look_at
+from tut.report.methods import methods
 from tut.report.statistics import ALPHA
 from tut.report.summary import Report, report_on
-from tut.tracking.record import Record
+from tut.system.files import only_one
+from tut.tracking.record import LAUNCHER_OF_A_SWEEP, Record
 
 PLAN = {"report.seeds": 8, "report.look_every": 4}
 
@@ -193,6 +195,27 @@ def test_looks_at_run_folders_are_recorded(tmp_path: Path) -> None:
     assert kind_of(tmp_path) == ("later", (4,))
 
 
+def test_arms_that_were_looked_at_in_other_reports_are_counted(tmp_path: Path) -> None:
+    plant_sweep(tmp_path, {"epoch=0": 0.05, "epoch=3": -0.02, "epoch=6": 0.01}, range(4))
+
+    def looked_at_others(*arms: str) -> list[str]:
+        runs = [run.parent for run in tmp_path.glob("*/state.json")]
+        named = [run for run in runs if Record(run).state["arm"] in ("never", *arms)]
+        report = report_on(named)
+        add_look(report.places, report.comparisons)
+        return [note for note in report.notes if "looked at before" in note]
+
+    assert looked_at_others("epoch=0") == []
+    assert looked_at_others("epoch=3") == [
+        "1 other arm of the same sweep was looked at before: claims are adjusted for the arms of this report alone"
+    ]
+    (of_two,) = looked_at_others("epoch=6")
+    assert of_two.startswith("2 other arms of the same sweep were looked at before")
+    assert looked_at_others("epoch=6") == [of_two]
+    assert looked_at_others("epoch=0", "epoch=3", "epoch=6") == []
+    assert looked_at_others("epoch=6") == [of_two]
+
+
 def test_other_seeds_are_another_look_and_those_that_were_seen_none(tmp_path: Path) -> None:
     more_seeds(tmp_path, range(4), -0.004)
     look(tmp_path)
@@ -217,21 +240,30 @@ def test_a_plan_that_is_dropped_or_made_after_looking_is_none(tmp_path: Path) ->
         config["report"]["seeds"] = 6
         Record(path.parent).update_state(config=config)
     assert kind_of(made) == ("early", ())
-    more_seeds(made, range(4, 6), -0.01, {"report.seeds": 6})
+    more_seeds(made, range(4, 5), -0.01, {"report.seeds": 6})
+    assert kind_of(made) == ("early", (4,))
+    too_late = "To look at 6 seeds of an arm was planned only after earlier looks"
+    said = methods(report_on([made]).comparisons)
+    assert f"{too_late}." in said
+    assert "No claims are made, for the look comes too early." in said
+    more_seeds(made, range(5, 6), -0.01, {"report.seeds": 6})
     assert kind_of(made) == ("later", (4,))
+    assert f"{too_late}." in methods(report_on([made]).comparisons)
+    more_seeds(made, range(6, 7), -0.01, {"report.seeds": 6})
+    assert f"{too_late}; seeds were added after that." in methods(report_on([made]).comparisons)
 
 
-def test_looks_at_a_sweep_that_goes_on_count_if_it_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    to_come = ["seed=5"]
-    monkeypatch.setattr("tut.report.comparison.sweeps_of", lambda runs: (tmp_path,))
-    monkeypatch.setattr("tut.report.comparison.not_started", lambda sweep: to_come)
+def test_looks_at_a_sweep_that_goes_on_count_if_it_is_given_up(tmp_path: Path) -> None:
     more_seeds(tmp_path, range(4), -0.01)
-    plant(tmp_path / "goes on", "never", 4, 5.0, status="running")
-    assert look(tmp_path).comparisons.comparisons[0].look.kind == "early"
-    more_seeds(tmp_path, range(5, 6), -0.01)
-    Record(tmp_path / "goes on").update_state(status="stopped")
+    plan_trunk(tmp_path, "never-5", "epoch=3-5", trunk="running")  # no run is said to run: their trunk is
+    with only_one(tmp_path / LAUNCHER_OF_A_SWEEP):
+        found = look(tmp_path)
+        assert found.comparisons.comparisons[0].look.kind == "early"
+        assert any(note.startswith(f"{tmp_path}: goes on, and as the number of seeds") for note in found.notes)
+    plant(tmp_path / "killed", "never", 6, 5.0, status="running")
+    more_seeds(tmp_path, range(4, 5), -0.01)
     assert kind_of(tmp_path) == ("later", (4,))
-    to_come.clear()
+    more_seeds(tmp_path, range(5, 6), -0.01)
     assert kind_of(tmp_path) == ("first", ())
 
 

@@ -15,7 +15,7 @@ import tut
 from tut.report import lines, tables
 from tut.report.answer import answer, by_importance
 from tut.report.comparison import Comparisons
-from tut.report.drawing import looks
+from tut.report.drawing import styles_of
 from tut.report.export import write_report
 from tut.report.formats import narrowed
 from tut.report.frequency import by_frequency, changes_by_frequency
@@ -109,7 +109,7 @@ def test_figures_can_be_asked_for_their_values(report: Report, html: str) -> Non
         float(value) for name in "xy" for value in re.search(rf'data-{name}="linear (\S+) (\S+)"', panel).groups()
     )
     arm = report.comparisons.arms[3]
-    number = looks(report.comparisons)[arm.label].number
+    number = styles_of(report.comparisons)[arm.label].number
     for kind, seed in (("mean", None), ("seed seed-2", 2)):
         drawn = re.search(rf'class="arm-{number} {kind}">\s*<path d="([^"]*)"', panel)[1]
         points = np.array(re.findall(r"(-?[\d.]+) (-?[\d.]+)", drawn), dtype=float)
@@ -122,7 +122,7 @@ def test_figures_can_be_asked_for_their_values(report: Report, html: str) -> Non
         assert inside.sum() >= 3
         assert values[inside] == pytest.approx(np.interp(steps[inside], expected.index, expected), abs=2e-3)
     for arm in report.comparisons.arms:
-        assert f'data-arm="{looks(report.comparisons)[arm.label].number}" aria-pressed="true"' in html
+        assert f'data-arm="{styles_of(report.comparisons)[arm.label].number}" aria-pressed="true"' in html
     assert html.count("data-seed=") == 4
 
 
@@ -139,8 +139,8 @@ def test_forty_runs_of_eighteen_arms_make_a_small_page(tmp_path: Path) -> None:
     plant_sweep(tmp_path, {f"epoch={epoch}": 0.01 * epoch for epoch in range(19)}, range(2), rows=30)
     report = report_on([tmp_path])
     assert len(report.results.runs) == 40
-    found = list(looks(report.comparisons).values())
-    assert len({(look.colour, look.filled) for look in found}) == 20
+    found = list(styles_of(report.comparisons).values())
+    assert len({(style.colour, style.filled) for style in found}) == 20
     assert write_report(report, tmp_path / "report").stat().st_size < 3_000_000
 
 
@@ -211,6 +211,25 @@ def test_methods_name_what_was_done_and_no_more(tmp_path: Path) -> None:
     of_two = methods(report_on([tmp_path / "two"], metric="acc").comparisons)
     assert "BCa" not in of_two
     assert "Equivalence" not in of_two
+
+
+def test_only_runs_that_part_are_said_to_have_been_one(tmp_path: Path) -> None:
+    for seed in range(2):
+        for rate, better in ((0.1, "never"), (0.2, "epoch=3")):
+            for arm in ("never", "epoch=3"):
+                loss = 5.0 + (0.0 if arm == better else 0.1)
+                plant(tmp_path / f"{arm} {rate} {seed}", arm, seed, loss, changes={"optimizer.lr": rate})
+    figures = dict.fromkeys(("curves", "difference"), "<svg ></svg>")
+    for asked, is_so in (
+        ({}, True),
+        ({"select": ["optimizer.lr"]}, False),
+        ({"baseline": "optimizer.lr=0.1 never"}, False),
+    ):
+        report = report_on([tmp_path], **asked)
+        html = page(report, figures, by_frequency(report.results, report.comparisons), [], tmp_path)
+        assert ("an arm is the tied run" in html) == is_so
+        assert ("Much of what seeds differ in cancels" in html) == is_so
+        assert ("are one run up to where they untie" in html) == is_so
 
 
 def test_methods_and_citation(report: Report) -> None:

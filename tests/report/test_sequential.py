@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from benchmarks.errors import unadjusted
 from tut.report.sequential import Sides, bound, chance_of_any, over_looks
 
 SWEEPS = 100_000
@@ -39,6 +40,12 @@ def test_the_chance_to_cross_is_that_of_simulated_sweeps(at: tuple[int, ...], p:
 
 def test_nine_looks_at_4_to_30_seeds_have_the_bound_of_a_published_simulation() -> None:
     assert bound((4, 7, 10, 13, 16, 20, 23, 27, 30), 0.05) == pytest.approx(0.0102, abs=0.00015)
+
+
+def test_looks_that_nothing_adjusts_mislead_as_often_as_the_docs_say() -> None:
+    exact = chance_of_any(0.05, tuple(range(3, 21)))
+    assert f"{exact:.0%}" == "23%"
+    assert unadjusted(seed=0, sweeps=20_000) == pytest.approx(exact, abs=0.01)
 
 
 def test_one_look_costs_nothing() -> None:

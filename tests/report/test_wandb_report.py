@@ -15,7 +15,7 @@ from wandb_server import USER, Server, serve
 
 from tut.errors import TutError
 from tut.report.__main__ import main
-from tut.report.wandb_report import Places, publish
+from tut.report.wandb_report import Findings, Places, publish
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Pydantic V1"),  # in wandb-workspaces itself
@@ -26,6 +26,7 @@ GROUPS = ["it's the first", 'the "second"']
 PLACES = Places("tut", None, tuple(GROUPS), keys=("optimizer.lr",))
 DIFFERENCES = pd.DataFrame({"difference/epoch=3": [0.0, -0.5], "difference/epoch=5": [None, 0.25]}, index=[100, 200])
 SUMMARY = "Untying later is better.\n\n| arm | loss |\n|---|---|\n| `epoch=3` | 5.60 |\n"
+FINDINGS = Findings(SUMMARY, DIFFERENCES)
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ def filters(grid: dict[str, Any]) -> list[tuple[str, str, Any]]:
 
 
 def test_what_arrives(written: Path, server: Server) -> None:
-    url, of_workspace = publish(written, PLACES, SUMMARY, DIFFERENCES)
+    url, of_workspace = publish(written, PLACES, FINDINGS)
     ((name, view),) = server.reports.items()
     assert url.startswith(f"{server.url}/{USER}/tut/reports/")
     assert url.endswith(name)
@@ -133,24 +134,36 @@ def test_the_command_line(tmp_path: Path, server: Server, monkeypatch: pytest.Mo
 
 def test_publishing_again_replaces(written: Path, server: Server) -> None:
     for summary in ("before", "after"):
-        url, _ = publish(written, replace(PLACES, entity=USER), summary, DIFFERENCES)
+        url, _ = publish(written, replace(PLACES, entity=USER), Findings(summary, DIFFERENCES))
     assert len(server.runs) == len(server.reports) == len(server.workspaces) == 1
     assert '"after"' in server.reports[url.rpartition("--")[2]]["spec"]
     assert '"after"' in server.workspaces[0]["spec"]
 
 
+def test_a_report_on_another_metric_is_saved_beside_the_sweep_s_own(written: Path, server: Server) -> None:
+    publish(written, PLACES, FINDINGS)
+    publish(written, PLACES, replace(FINDINGS, name="report-acc-to-epoch=0", baseline="epoch=0"))
+    assert len(server.runs) == len(server.workspaces) == 2
+    groups = ", ".join(GROUPS)
+    names = {view["displayName"] for view in server.reports.values()}
+    assert names == {f"TUT: {groups}", f"TUT acc-to-epoch=0: {groups}"}
+    assert [view["displayName"] for view in server.workspaces] == [f"TUT: {groups}", f"TUT acc-to-epoch-0: {groups}"]
+    titles = ["difference to the tied run" in view["spec"] for view in server.workspaces]
+    assert titles == ["difference to epoch=0" not in view["spec"] for view in server.workspaces] == [True, False]
+
+
 def test_what_it_needs(written: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(TutError, match="W&B: these runs are in no group"):
-        publish(written, replace(PLACES, groups=()), SUMMARY, DIFFERENCES)
+        publish(written, replace(PLACES, groups=()), FINDINGS)
     with monkeypatch.context() as patch, pytest.raises(TutError, match=r"pip install 'tut-lm\[workspaces\]'"):
         patch.setitem(sys.modules, "wandb_workspaces", None)
-        publish(written, PLACES, SUMMARY, DIFFERENCES)
+        publish(written, PLACES, FINDINGS)
     with monkeypatch.context() as patch, pytest.raises(TutError, match="W&B: there is no login"):
         patch.delenv("WANDB_API_KEY")
         patch.setenv("NETRC", str(written / "none"))
         patch.setenv("WANDB_CONFIG_DIR", str(written))
-        publish(written, PLACES, SUMMARY, DIFFERENCES)
+        publish(written, PLACES, FINDINGS)
     monkeypatch.setenv("WANDB_HTTP_TIMEOUT", "1")
     server.stop()
     with pytest.raises(TutError, match=f"W&B: Failed to authenticate with {server.url}"):
-        publish(written, PLACES, SUMMARY, DIFFERENCES)
+        publish(written, PLACES, FINDINGS)

@@ -24,7 +24,10 @@ from tut.splits import EVALUATED, Split
 _METRIC = "what to compare on: loss, perplexity, acc, or a metric of the runs' plugins (default: loss)"
 _BASELINE = "the arm that the others are compared to, such as epoch=0 (default: never)"
 _MARGIN = "the largest difference that counts as none (default: the runs' report.margin, if they are compared on loss)"
-_SELECT = "keys of whose values each arm gets those with the lowest validation loss, with commas; can be repeated"
+_SELECT = (
+    "compare each arm at the values of these keys that give it the lowest validation loss; comma-separated, may be "
+    "repeated"
+)
 _COLUMNS = "of the table that is printed, by their names in it (default: as many as there is room for)"
 _OUTPUT = "where to write (default: report/ in the first DIR; report-WORDS/ for all but the endpoint)"
 _SPLIT = "whose scores: test or validation (default: test)"
@@ -59,14 +62,15 @@ def main() -> None:
     # What cannot be printed is refused before anything is written.
     as_text = asked.format == "text"
     printed = table_of(report, asked.columns) if as_text else formatted(report, asked.format, asked.columns)
-    page = write_report(report, asked.output or folders[0] / _own_folder(asked, folders))
+    name = _own_folder(asked, folders)
+    page = write_report(report, asked.output or folders[0] / name)
     if isinstance(printed, str):
         sys.stdout.write(printed)
     else:
         print_report(report, printed)
         print(f"report: {page}")
     if asked.wandb:
-        for url in publish_report(report, page.parent):
+        for url in publish_report(report, page.parent, name):
             print(f"W&B: {url}", file=sys.stderr)
 
 

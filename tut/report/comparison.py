@@ -7,6 +7,7 @@ one run. The seed is the unit of all that is said about an arm.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -18,13 +19,12 @@ from tut.report.baselines import choose
 from tut.report.endpoint import Endpoint
 from tut.report.look_record import NO_LOOKS, LookRecord, choices
 from tut.report.looks import Plan, look_at, notes_on, plan_of
-from tut.report.planned import not_started, sweeps_of
+from tut.report.planned import goes_on, not_started, sweeps_of
 from tut.report.pooled import dunnett_p
 from tut.report.power import Planned
 from tut.report.results import Results
 from tut.report.statistics import ALPHA, Floats, Interval, holm
 from tut.report.verdict import Evidence, Judgement, Measure, judge
-from tut.tracking.record import Status
 from tut.tracking.token_scores import TokenScores
 
 
@@ -73,6 +73,16 @@ class Comparisons:
     notes: tuple[str, ...]
     """What could not be compared, and why."""
 
+    @property
+    def pairs_are_runs_that_part(self) -> bool:
+        """Whether each arm and its baseline are of one setting, with the same values of the selected keys.
+
+        Then, within a seed, they are one run up to where the first of the two unties.
+        """
+        return all(
+            (one.arm.setting, one.arm.chosen) == (one.baseline.setting, one.baseline.chosen) for one in self.comparisons
+        )
+
     def of(self, arm: Arm) -> Comparison | None:
         """Return how an arm compares to its baseline; None for a baseline, or where there is none."""
         return next((one for one in self.comparisons if one.arm is arm), None)
@@ -99,16 +109,27 @@ def compare(results: Results, endpoint: Endpoint, baseline: str = NEVER, record:
             pairs.append((arm, own_baseline))
     plan, notes_on_plan = plan_of(results)
     selected = results.selected
-    is_whole = not any(map(not_started, sweeps_of(results.runs["folder"])))
-    counted = record.beside(selected, plan, is_whole)
-    comparisons = _comparisons(results, pairs, endpoint, plan, counted, _is_running(results) and not is_whole)
+    sweeps = sweeps_of(results.runs["folder"])
+    going_on = [sweep for sweep in sweeps if goes_on(sweep)]
+    counted = record.beside(selected, plan, is_whole=not any(map(not_started, sweeps)))
+    comparisons = _comparisons(results, pairs, endpoint, plan, counted, bool(going_on))
     notes = [*baselines.notes, *_notes_on_comparisons(comparisons), *notes_on_plan]
+    if plan is None:
+        notes += map(_note_on_going_on, going_on)
     notes += notes_on(one.look for one in comparisons)
     notes += record.unreadable
+    notes += record.note_on_others(arms)
     notes += record.notes_on_changes(choices(endpoint, baselines.name, selected, plan))
     if not endpoint.is_primary:
         notes.append(f"compared on {endpoint.words}: an exploration, for the endpoint of a sweep is its test loss")
     return Comparisons(endpoint, baselines.name, selected, plan, tuple(arms), tuple(comparisons), tuple(notes))
+
+
+def _note_on_going_on(sweep: Path) -> str:
+    return (
+        f"{sweep}: goes on, and as the number of seeds was not planned (report.seeds) nothing is claimed before all of "
+        f"its runs have started; if it is given up: Ctrl-C, or in SLURM python -m tut.sweep cancel {sweep}"
+    )
 
 
 def _notes_on_comparisons(comparisons: Sequence[Comparison]) -> list[str]:
@@ -198,10 +219,6 @@ def _evidence(
         look=look_at(len(ended), plan, earlier, goes_on, record_is_whole=not record.unreadable),
         step=step,
     )
-
-
-def _is_running(results: Results) -> bool:
-    return bool((results.runs["status"] == Status.RUNNING).any())
 
 
 def _pooled(pairs: Sequence[tuple[Arm, Arm]]) -> dict[str, float]:

@@ -22,9 +22,11 @@ from tut.report.comparison import Comparisons
 from tut.report.endpoint import Endpoint
 from tut.report.palette import ARMS, INK, MARKERS, MUTED
 
+TIED_RUN = "the tied run"
+"""What the baseline is called, if it is the run of the same setting that stays tied."""
 _LINES = ("-", "--", "-.", ":")  # one for each setting
 _MARKERS_ON_A_LINE = 8
-STYLE: dict[Any, Any] = {
+RC_PARAMS: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text
     "svg.hashsalt": "tut",  # the same figure gets the same ids each time
     "path.simplify": False,  # each point of a line can be asked for its value
@@ -48,7 +50,7 @@ STYLE: dict[Any, Any] = {
 
 
 @dataclass(frozen=True)
-class Look:
+class Style:
     """What tells an arm from the others, in every figure."""
 
     number: int
@@ -65,8 +67,8 @@ class Look:
         return self.colour if self.filled else "#ffffff"
 
 
-def looks(comparisons: Comparisons) -> dict[str, Look]:
-    """Return how each arm looks, by its label: in ink if it is tied to the end, else by its name.
+def styles_of(comparisons: Comparisons) -> dict[str, Style]:
+    """Return how each arm is drawn, by its label: in ink if it is tied to the end, else by its name.
 
     Of more arms than there are colours, each second ten has empty markers.
     """
@@ -76,17 +78,17 @@ def looks(comparisons: Comparisons) -> dict[str, Look]:
     for number, arm in enumerate(comparisons.arms):
         line = _LINES[settings.index(arm.setting) % len(_LINES)]
         if arm.name == NEVER:
-            found[arm.label] = Look(number, INK, ".", True, line)
+            found[arm.label] = Style(number, INK, ".", True, line)
         else:
             round_, place = divmod(names.index(arm.name), len(ARMS))
-            found[arm.label] = Look(number, ARMS[place], MARKERS[place], round_ % 2 == 0, line)
+            found[arm.label] = Style(number, ARMS[place], MARKERS[place], round_ % 2 == 0, line)
     return found
 
 
-def mark(artist: Artist, look: Look, kind: str, seed: int | None = None) -> None:
+def mark(artist: Artist, style: Style, kind: str, seed: int | None = None) -> None:
     """Say which arm is drawn, and what of it, and of which seed: in an SVG these are the classes of its group."""
     of_seed = "" if seed is None else f" seed-{seed}"
-    artist.set_gid(f"arm-{look.number} {kind}{of_seed}")
+    artist.set_gid(f"arm-{style.number} {kind}{of_seed}")
 
 
 def panels(*heights: float, title: str) -> tuple[Figure, list[Axes]]:
@@ -112,7 +114,7 @@ def add_legend(figure: Figure, axes: Axes) -> None:
 def baselines(comparisons: Comparisons) -> str:
     """Return what arms are compared to, in words."""
     names = {called(one.baseline, one.arm) for one in comparisons.comparisons}
-    return "the tied run" if names == {"tied"} else ", ".join(sorted(names)) or "the baseline"
+    return TIED_RUN if names == {"tied"} else ", ".join(sorted(names)) or "the baseline"
 
 
 def better_is(endpoint: Endpoint) -> str:
@@ -135,7 +137,7 @@ def draw_line(
     axes: Axes,
     table: pd.DataFrame,
     value: str,
-    look: Look,
+    style: Style,
     label: str | None,
     line: str = "",
     seeds: bool = False,
@@ -147,7 +149,7 @@ def draw_line(
         axes: where steps run from left to right.
         table: metric rows of the runs of an arm.
         value: the column that is drawn.
-        look: of the arm.
+        style: of the arm.
         label: its name in the legend, if any.
         line: in place of the style that is the arm's.
         seeds: whether each seed has a thin line of its own as well.
@@ -155,40 +157,47 @@ def draw_line(
     """
     known = thinned(table.dropna(subset=[value]))
     band = over_seeds(known, "step", value)
-    above = 3 if look.colour == INK else 2  # the baseline is on top
+    above = 3 if style.colour == INK else 2  # the baseline is on top
     if seeds:
         for seed, own in known.groupby("seed"):
-            (thin,) = axes.plot(own["step"], own[value], color=look.colour, linewidth=0.7, alpha=0.7, zorder=above)
-            mark(thin, look, "seed", int(str(seed)))
+            (thin,) = axes.plot(own["step"], own[value], color=style.colour, linewidth=0.7, alpha=0.7, zorder=above)
+            mark(thin, style, "seed", int(str(seed)))
     if band["low"].notna().any():
         around = np.concatenate([band.index, band.index[::-1]])
-        (area,) = axes.fill(around, np.concatenate([band["low"], band["high"][::-1]]), color=look.colour, alpha=opacity)
+        (area,) = axes.fill(
+            around, np.concatenate([band["low"], band["high"][::-1]]), color=style.colour, alpha=opacity
+        )
         area.set(linewidth=0, zorder=1)
-        mark(area, look, "band")
+        mark(area, style, "band")
     (mean,) = axes.plot(
         band.index,
         band["mean"],
-        color=look.colour,
+        color=style.colour,
         label=label,
-        linestyle=line or look.line,
-        marker=look.marker,
+        linestyle=line or style.line,
+        marker=style.marker,
         markersize=4.5,
-        markerfacecolor=look.face,
+        markerfacecolor=style.face,
         markevery=max(1, len(band) // _MARKERS_ON_A_LINE),
         zorder=above,
     )
-    mark(mean, look, "mean")
+    mark(mean, style, "mean")
     return band
 
 
 def draw_points(
-    axes: Axes, look: Look, places: Sequence[float], band: pd.DataFrame, label: str | None = None, across: bool = False
+    axes: Axes,
+    style: Style,
+    places: Sequence[float],
+    band: pd.DataFrame,
+    label: str | None = None,
+    across: bool = False,
 ) -> None:
     """Draw means and their intervals at places of the x-axis; `across`, of the y-axis.
 
     Args:
         axes: where they are drawn.
-        look: of the arm.
+        style: of the arm.
         places: one for each row of `band`.
         band: with columns mean, low and high, the last two NaN where there is no interval: see `over_seeds`.
         label: the arm's name in the legend, if any.
@@ -197,21 +206,21 @@ def draw_points(
     ends = np.column_stack([band["low"], band["high"], np.full(len(band), np.nan)]).ravel()  # NaN: no line from here on
     of_bars = np.repeat(places, 3)
     (bars,) = axes.plot(
-        *((ends, of_bars) if across else (of_bars, ends)), color=look.colour, linewidth=2.2, solid_capstyle="butt"
+        *((ends, of_bars) if across else (of_bars, ends)), color=style.colour, linewidth=2.2, solid_capstyle="butt"
     )
-    mark(bars, look, "interval")
+    mark(bars, style, "interval")
     means = (band["mean"], places) if across else (places, band["mean"])
-    (dots,) = axes.plot(*means, color=look.colour, marker=look.marker, markersize=6, linestyle="", label=label)
-    dots.set_markerfacecolor(look.face)
-    mark(dots, look, "mean")
+    (dots,) = axes.plot(*means, color=style.colour, marker=style.marker, markersize=6, linestyle="", label=label)
+    dots.set_markerfacecolor(style.face)
+    mark(dots, style, "mean")
 
 
-def draw_seeds(axes: Axes, look: Look, place: float, values: dict[int, float], across: bool = False) -> None:
+def draw_seeds(axes: Axes, style: Style, place: float, values: dict[int, float], across: bool = False) -> None:
     """Draw a small dot for each seed at a place of the x-axis; `across`, of the y-axis."""
     for seed, value in values.items():
         where = (value, place) if across else (place, value)
-        (dot,) = axes.plot(*where, color=look.colour, marker="o", markersize=3.6, alpha=0.6, markeredgewidth=0)
-        mark(dot, look, "dot", seed)
+        (dot,) = axes.plot(*where, color=style.colour, marker="o", markersize=3.6, alpha=0.6, markeredgewidth=0)
+        mark(dot, style, "dot", seed)
 
 
 def thinned(rows: pd.DataFrame, points: int = 150) -> pd.DataFrame:
@@ -225,10 +234,10 @@ def thinned(rows: pd.DataFrame, points: int = 150) -> pd.DataFrame:
     return means.drop(columns="seed", errors="ignore").reset_index()
 
 
-def mark_untie_points(axes: Axes, arms: Sequence[Arm], looks_of: dict[str, Look]) -> None:
+def mark_untie_points(axes: Axes, arms: Sequence[Arm], styles: dict[str, Style]) -> None:
     """Draw a dotted upright line at each step where seeds of some arms untie."""
     for arm in arms:
-        look = looks_of[arm.label]
+        style = styles[arm.label]
         for step in sorted({step for step in arm.untie_steps.values() if step}):  # several where each seed has its own
-            line = axes.axvline(step, color=look.colour, linestyle=":", linewidth=1.2, zorder=0)
-            mark(line, look, "point")
+            line = axes.axvline(step, color=style.colour, linestyle=":", linewidth=1.2, zorder=0)
+            mark(line, style, "point")

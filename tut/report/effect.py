@@ -9,7 +9,17 @@ from matplotlib.figure import Figure
 
 from tut.config import NEVER
 from tut.report.comparison import Comparison, Comparisons
-from tut.report.drawing import Look, add_legend, baselines, better_is, draw_points, draw_seeds, looks, panels
+from tut.report.drawing import (
+    TIED_RUN,
+    Style,
+    add_legend,
+    baselines,
+    better_is,
+    draw_points,
+    draw_seeds,
+    panels,
+    styles_of,
+)
 from tut.report.palette import INK, MUTED
 
 
@@ -28,12 +38,14 @@ def effect(comparisons: Comparisons) -> Figure | None:
 
 
 def _title(comparisons: Comparisons) -> str:
-    return f"Change in {comparisons.endpoint.words} by untying, against {baselines(comparisons)}"
+    baseline = baselines(comparisons)
+    by_untying = " by untying" if baseline == TIED_RUN else ""  # else arms may stay tied, or differ in more
+    return f"Change in {comparisons.endpoint.words}{by_untying}, against {baseline}"
 
 
 def _by_untie_point(found: list[Comparison], comparisons: Comparisons) -> Figure:
     endpoint = comparisons.endpoint
-    look = looks(comparisons)
+    styles = styles_of(comparisons)
     figure, (axes,) = panels(3.3, title=_title(comparisons))
     axes.axhline(0, color=INK, linewidth=1, label=baselines(comparisons))
     if endpoint.margin is not None:
@@ -46,9 +58,9 @@ def _by_untie_point(found: list[Comparison], comparisons: Comparisons) -> Figure
     for one, place in zip(found, places, strict=True):
         if one.arm.untie_step == 0 and one.paired.mean is not None:
             own = [at for other, at in zip(found, places, strict=True) if other.arm.setting == one.arm.setting]
-            colour = look[one.arm.label].colour
+            colour = styles[one.arm.label].colour
             axes.plot([min(own), max(own)], [one.paired.mean] * 2, color=colour, linestyle="--", linewidth=1)
-        _draw_effect(axes, one, look[one.arm.label], place, place_of_seeds=place + (stretch or 1.0) / 50)
+        _draw_effect(axes, one, styles[one.arm.label], place, place_of_seeds=place + (stretch or 1.0) / 50)
     ticks = [one.arm.label for one in found]
     if len(ticks) > 7 or sum(map(len, ticks)) > 60:  # more than a line has room for
         axes.set_xticks(places, ticks, rotation=35, ha="right", rotation_mode="anchor", fontsize=9)
@@ -61,7 +73,7 @@ def _by_untie_point(found: list[Comparison], comparisons: Comparisons) -> Figure
 
 def _by_schedule(found: list[Comparison], comparisons: Comparisons) -> Figure:
     endpoint = comparisons.endpoint
-    look = looks(comparisons)
+    styles = styles_of(comparisons)
     labels = [fill(one.arm.label, 36, break_on_hyphens=False) for one in found]
     places = _places_on_lines(found, labels)
     figure, (axes,) = panels(0.6 + 0.3 * (1.2 + max(places)), title="")  # what is below the axes takes more than usual
@@ -70,7 +82,7 @@ def _by_schedule(found: list[Comparison], comparisons: Comparisons) -> Figure:
     if endpoint.margin is not None:
         axes.axvspan(-endpoint.margin, endpoint.margin, color=MUTED, alpha=0.25, linewidth=0, label="margin")
     for one, place in zip(found, places, strict=True):
-        _draw_effect(axes, one, look[one.arm.label], place, place + 0.25, across=True)
+        _draw_effect(axes, one, styles[one.arm.label], place, place + 0.25, across=True)
     axes.set_yticks(places, labels, fontsize=9)
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(max(places) + 0.6, -0.6)  # the first arm is on top
@@ -120,19 +132,19 @@ def _connect_means_of_settings(axes: Axes, found: list[Comparison], places: list
 
 
 def _draw_effect(
-    axes: Axes, found: Comparison, look: Look, place: float, place_of_seeds: float, across: bool = False
+    axes: Axes, found: Comparison, style: Style, place: float, place_of_seeds: float, across: bool = False
 ) -> None:
     """Draw one arm's mean difference to its baseline with its interval, and the differences of its seeds beside it.
 
     Args:
         axes: where places run from left to right, or, `across`, from top to bottom.
         found: the arm and its baseline.
-        look: of the arm.
+        style: of the arm.
         place: of the mean and its interval.
         place_of_seeds: of the seeds' differences.
         across: whether the interval lies flat.
     """
     low, high = found.paired.t_interval or (np.nan, np.nan)
     band = pd.DataFrame({"mean": [found.paired.mean], "low": [low], "high": [high]})
-    draw_points(axes, look, [place], band, across=across)
-    draw_seeds(axes, look, place_of_seeds, found.differences, across=across)
+    draw_points(axes, style, [place], band, across=across)
+    draw_seeds(axes, style, place_of_seeds, found.differences, across=across)

@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from tut.report.comparison import Comparisons
-from tut.report.drawing import add_legend, baselines, better_is, draw_points, looks, mark, panels
+from tut.report.drawing import add_legend, baselines, better_is, draw_points, mark, panels, styles_of
 from tut.report.interaction import Interaction, interactions
 from tut.report.palette import INK, MUTED
 
@@ -23,14 +23,14 @@ def effects_by_key(comparisons: Comparisons) -> dict[str, Figure]:
 
 def _by(key: str, found: list[Interaction], comparisons: Comparisons) -> Figure:
     endpoint = comparisons.endpoint
-    look = looks(comparisons)
+    styles = styles_of(comparisons)
     figure, (axes,) = panels(3.3, title=f"Change in {endpoint.words} against {baselines(comparisons)}, by {key}")
     axes.axhline(0, color=INK, linewidth=1, label=baselines(comparisons))
     if endpoint.margin is not None:
         axes.axhspan(-endpoint.margin, endpoint.margin, color=MUTED, alpha=0.25, linewidth=0, label="margin")
     is_logarithmic = all(one.is_logarithmic for one in found)
     for number, one in enumerate(found):
-        of_arm = look[one.points[0][1].arm.label]
+        of_arm = styles[one.points[0][1].arm.label]
         ends = [(point.paired.mean, *(point.paired.t_interval or (None, None))) for _, point in one.points]
         band = pd.DataFrame(ends, columns=["mean", "low", "high"], dtype=float)
         places = _beside([value for value, _ in one.points], number - (len(found) - 1) / 2, is_logarithmic)

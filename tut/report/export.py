@@ -25,12 +25,12 @@ import pandas as pd
 from tut.errors import TutError
 from tut.report import tables
 from tut.report.answer import answer
+from tut.report.arms_table import table_of_arms
 from tut.report.formats import chosen, latex, latex_in_parts, markdown
 from tut.report.frequency import by_frequency, changes_by_frequency
 from tut.report.look_record import add_look
 from tut.report.results import config_columns
 from tut.report.summary import Finding, Report
-from tut.report.verdicts import table_of_arms
 from tut.system.files import only_one, write_json, write_whole
 
 PAGE = "index.html"

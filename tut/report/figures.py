@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from tut.config import NEVER
 from tut.report.comparison import Comparisons
-from tut.report.drawing import STYLE, add_legend, draw_line, looks, panels
+from tut.report.drawing import RC_PARAMS, add_legend, draw_line, panels, styles_of
 from tut.report.effect import effect
 from tut.report.effect_by_key import effects_by_key
 from tut.report.frequency_figure import loss_by_frequency
@@ -19,7 +19,7 @@ FIGURES = ("curves", "difference", "effect", "gradients", "parting", "frequency"
 
 def draw_all(results: Results, comparisons: Comparisons, frequency: pd.DataFrame) -> dict[str, Figure]:
     """Return the figures that there are data for, by name."""
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(RC_PARAMS):
         drawn = {
             "curves": curves(results, comparisons),
             "difference": difference(results, comparisons),
@@ -40,7 +40,7 @@ def role_gradients(results: Results, comparisons: Comparisons) -> Figure | None:
         return None
     # While they are tied, other arms are the tied arm's own run: if there is a tied arm, it alone is drawn.
     kept_tied = [arm for arm in comparisons.arms if arm.name == NEVER]
-    look = looks(comparisons)
+    styles = styles_of(comparisons)
     figure, (above, below) = panels(2.3, 1.5, title="The two roles' gradients, while tied")
     drawn = False
     for arm in kept_tied or comparisons.arms:
@@ -49,9 +49,9 @@ def role_gradients(results: Results, comparisons: Comparisons) -> Figure | None:
         if rows.empty:
             continue
         drawn = True
-        for (column, words), style in zip(norms.items(), ("-", "--"), strict=True):
-            draw_line(above, rows, column, look[arm.label], f"{arm.label}: {words}", style)
-        draw_line(below, rows, cosine, look[arm.label], None)
+        for (column, words), line in zip(norms.items(), ("-", "--"), strict=True):
+            draw_line(above, rows, column, styles[arm.label], f"{arm.label}: {words}", line)
+        draw_line(below, rows, cosine, styles[arm.label], None)
     above.set_yscale("log")
     above.set(ylabel="L2 norm")
     below.set(xlabel="step", ylabel="cosine")
@@ -74,7 +74,7 @@ def parting(results: Results, comparisons: Comparisons) -> Figure | None:
     if coupling in results.rows and results.rows[coupling].between(0, 1, inclusive="neither").any():
         words[coupling] = "coupling"
         heights.append(1.0)
-    look = looks(comparisons)
+    styles = styles_of(comparisons)
     figure, axes = panels(*heights, title="How far E and U part, once untied")
     drawn = False
     for arm in comparisons.arms:
@@ -84,7 +84,7 @@ def parting(results: Results, comparisons: Comparisons) -> Figure | None:
             continue
         drawn = True
         for panel, column in zip(axes, words, strict=True):
-            draw_line(panel, rows, column, look[arm.label], arm.label if panel is axes[0] else None)
+            draw_line(panel, rows, column, styles[arm.label], arm.label if panel is axes[0] else None)
     for panel, name in zip(axes, words.values(), strict=True):
         panel.set(ylabel=name)
     if coupling in words:

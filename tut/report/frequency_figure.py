@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from tut.report.arms import Arm
 from tut.report.comparison import Comparisons
-from tut.report.drawing import Look, add_legend, draw_points, looks, over_seeds, panels
+from tut.report.drawing import Style, add_legend, draw_points, over_seeds, panels, styles_of
 from tut.report.frequency import changes_by_frequency, within_buckets
 from tut.report.palette import INK
 
@@ -23,7 +23,7 @@ def loss_by_frequency(frequency: pd.DataFrame, comparisons: Comparisons) -> Figu
     """
     if frequency.empty or not comparisons.comparisons:
         return None
-    look = looks(comparisons)
+    styles = styles_of(comparisons)
     split = comparisons.endpoint.split.capitalize()
     figure, (above, middle, below) = panels(1.7, 1.9, 1.9, title=f"{split} loss by frequency of the target")
     buckets = frequency.drop_duplicates("number").set_index("number").sort_index()
@@ -41,10 +41,10 @@ def loss_by_frequency(frequency: pd.DataFrame, comparisons: Comparisons) -> Figu
             if len(own):
                 band = over_seeds(own, "number", value)
                 places = [place[number] + shift for number in band.index]
-                draw_points(axes, look[arm.label], places, band, arm.label if axes is above else None)
+                draw_points(axes, styles[arm.label], places, band, arm.label if axes is above else None)
     for axes in (middle, below):
         axes.axhline(0, color=INK, linewidth=1)
-    thresholds = _mark_thresholds((above, middle, below), list(buckets.index), comparisons.arms, look)
+    thresholds = _mark_thresholds((above, middle, below), list(buckets.index), comparisons.arms, styles)
     names = []
     for bucket in buckets.itertuples():
         in_two_lines = str(bucket.bucket).replace(" to ", "–\n").replace(" or ", "\nor ")
@@ -60,28 +60,30 @@ def loss_by_frequency(frequency: pd.DataFrame, comparisons: Comparisons) -> Figu
     return figure
 
 
-def _mark_thresholds(all_axes: Sequence[Axes], numbers: list[int], arms: Sequence[Arm], look: dict[str, Look]) -> bool:
+def _mark_thresholds(
+    all_axes: Sequence[Axes], numbers: list[int], arms: Sequence[Arm], styles: dict[str, Style]
+) -> bool:
     """Mark how often a token must occur for an arm to untie it, or to keep it tied; return whether any arm asks that.
 
     Args:
         all_axes: where the buckets are drawn at 0, 1, ...
         numbers: of these buckets.
         arms: whose thresholds are marked. Rows drawn at random have none.
-        look: of each arm, by its label.
+        styles: of each arm, by its label.
     """
     by_count: dict[int, list[str]] = {}
     for arm in arms:
         if "min_count" in arm.schedule and arm.schedule.get("rows") != "random":
             own = by_count.setdefault(int(arm.schedule["min_count"]), [])
-            if look[arm.label].colour not in own:  # it has the same one in every setting
-                own.append(look[arm.label].colour)
+            if styles[arm.label].colour not in own:  # it has the same one in every setting
+                own.append(styles[arm.label].colour)
     dash = 3.0
     for count, own in by_count.items():
         place = within_buckets(count, numbers)
         for index, one in enumerate(own):  # several take turns on one line
-            style = (dash * index, (dash, dash * max(1, len(own) - 1)))
+            dashes = (dash * index, (dash, dash * max(1, len(own) - 1)))
             for axes in all_axes:
-                axes.axvline(place, color=one, linestyle=style, linewidth=1.2, zorder=0)
+                axes.axvline(place, color=one, linestyle=dashes, linewidth=1.2, zorder=0)
         lowest = all_axes[-1]
         lowest.text(place, 1.0, f"{count:,}", transform=lowest.get_xaxis_transform(), ha="center", fontsize=8)
     return bool(by_count)

@@ -75,6 +75,22 @@ class LookRecord:
             kept.append(look | {"arms": arms})
         return LookRecord(tuple(kept), self.unreadable)
 
+    def note_on_others(self, arms: Iterable[Arm]) -> list[str]:
+        """Say how many arms were looked at that are not among a report's, so that Holm does not know of them."""
+        here = {recipe for arm in arms for recipe in arm.recipes}
+        others: list[set[str]] = []
+        for seen in (seen for look in self.looks for seen in look["arms"].values() if _RECIPES in seen):
+            own = set(seen[_RECIPES][0])
+            if not any(own & known for known in (here, *others)):
+                others.append(own)
+        if not others:
+            return []
+        were = "was" if len(others) == 1 else "were"
+        return [
+            f"{counted(len(others), 'other arm')} of the same sweep {were} looked at before: "
+            "claims are adjusted for the arms of this report alone"
+        ]
+
     def notes_on_changes(self, now: dict[str, Any]) -> list[str]:
         """Say what is not as it was at the first look, given the `choices` of this one."""
         if not self.looks:

@@ -124,13 +124,13 @@ def look_at(
         seeds: how many the arm and its baseline have both come to the end of.
         plan: what was planned.
         earlier: the numbers of seeds at which the arm was looked at before, but for looks of this very plan.
-        goes_on: whether more of its runs, or of its baseline's, are running.
+        goes_on: whether a sweep of its runs, or of its baseline's, still starts runs.
         record_is_whole: whether all earlier looks are known.
     """
     after_plan = plan is not None and seeds > plan.seeds
     if plan is not None and not after_plan and (seeds not in plan.looks or not earlier):
         kind: Kind = "planned" if seeds in plan.looks else "early"
-        return Look(kind, seeds, plan.looks, ALPHA)
+        return Look(kind, seeds, plan.looks, ALPHA, earlier)
     if plan is None and goes_on:
         return Look("early", seeds, (seeds,), ALPHA)
     if plan is None and not earlier and record_is_whole:

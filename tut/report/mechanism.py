@@ -12,14 +12,14 @@ from matplotlib.figure import Figure
 from tut.report.arms import Arm
 from tut.report.comparison import Comparisons
 from tut.report.drawing import (
-    STYLE,
+    RC_PARAMS,
     add_legend,
     draw_line,
     draw_points,
-    looks,
     mark_untie_points,
     over_seeds,
     panels,
+    styles_of,
 )
 from tut.report.palette import MUTED
 from tut.words import counted
@@ -50,7 +50,7 @@ def draw_mechanism(tables: dict[str, pd.DataFrame], comparisons: Comparisons) ->
     """
     drawings = {ALIGNMENT: _alignment, NORMS: _norms, SPECTRUM: _spectrum}
     labels = {arm.label for arm in comparisons.arms}
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(RC_PARAMS):
         return {
             name: drawings[name](table, comparisons)
             for name, table in tables.items()
@@ -81,15 +81,15 @@ def _seeds(table: pd.DataFrame) -> str:
 
 def _alignment(table: pd.DataFrame, comparisons: Comparisons) -> Figure:
     """Draw over steps how well a rotation makes the tied run's matrix an untied run's E, or U, and E that run's U."""
-    look = looks(comparisons)
+    styles = styles_of(comparisons)
     figure, axes = panels(1.6, 1.6, 1.6, title=f"Alignment of the tied run's matrix with E and U, {_seeds(table)}")
     drawn = _diagnosed(table, comparisons)
     for panel, (column, words) in zip(axes, _PAIRS.items(), strict=True):
         for arm in drawn:
-            draw_line(panel, _of(table, arm), column, look[arm.label], arm.label if panel is axes[0] else None)
+            draw_line(panel, _of(table, arm), column, styles[arm.label], arm.label if panel is axes[0] else None)
         for chance in table["by_chance"].unique():
             panel.axhline(chance, color=MUTED, linestyle=":", linewidth=1.2, zorder=0)
-        mark_untie_points(panel, drawn, look)
+        mark_untie_points(panel, drawn, styles)
         panel.set(ylabel=words, ylim=(0, 1.05))
     axes[-1].set_xlim(left=0)
     axes[-1].set(xlabel="step; dotted: untie points, and matrices that have nothing in common")
@@ -98,7 +98,7 @@ def _alignment(table: pd.DataFrame, comparisons: Comparisons) -> Figure:
 
 def _norms(table: pd.DataFrame, comparisons: Comparisons) -> Figure:
     """Draw the mean norm of the rows of E and of U by how common their tokens are."""
-    look = looks(comparisons)
+    styles = styles_of(comparisons)
     figure, axes = panels(1.9, 1.9, title=f"Norms of rows by frequency of their token, {_seeds(table)}")
     axes[1].sharey(axes[0])
     named = table.drop_duplicates("number").set_index("number").sort_index()
@@ -110,7 +110,7 @@ def _norms(table: pd.DataFrame, comparisons: Comparisons) -> Figure:
             own = _of(table, arm)
             band = over_seeds(own[own["matrix"] == matrix], "number", "mean_norm")
             places = [place[number] + shift for number in band.index]
-            draw_points(panel, look[arm.label], places, band, arm.label if panel is axes[0] else None)
+            draw_points(panel, styles[arm.label], places, band, arm.label if panel is axes[0] else None)
         panel.set(ylabel=f"norm in {matrix}")
     names = [f"{bucket.bucket}\n({bucket.tokens:,})" for bucket in named.itertuples()]
     axes[-1].set_xticks(list(place.values()), names, fontsize=9)
@@ -120,7 +120,7 @@ def _norms(table: pd.DataFrame, comparisons: Comparisons) -> Figure:
 
 def _spectrum(table: pd.DataFrame, comparisons: Comparisons) -> Figure:
     """Draw the singular values of E and of U, from the largest down."""
-    look = looks(comparisons)
+    styles = styles_of(comparisons)
     figure, axes = panels(1.9, 1.9, title=f"Singular values of E and U at the end, {_seeds(table)}")
     axes[1].sharey(axes[0])
     ranked = table.rename(columns={"number": "step"})  # what runs from left to right
@@ -128,7 +128,7 @@ def _spectrum(table: pd.DataFrame, comparisons: Comparisons) -> Figure:
     for panel, matrix in zip(axes, _MATRICES, strict=True):
         of_matrix = ranked[ranked["matrix"] == matrix]
         for arm in drawn:
-            draw_line(panel, _of(of_matrix, arm), "value", look[arm.label], arm.label if panel is axes[0] else None)
+            draw_line(panel, _of(of_matrix, arm), "value", styles[arm.label], arm.label if panel is axes[0] else None)
         panel.set_yscale("log")
         panel.set(ylabel=f"of {matrix}")
     axes[-1].set(xlabel="number of the singular value, from the largest")

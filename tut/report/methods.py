@@ -4,7 +4,7 @@ import tut
 from tut.report.baselines import called
 from tut.report.comparison import Comparison, Comparisons
 from tut.report.endpoint import Endpoint
-from tut.report.looks import Kind
+from tut.report.looks import Kind, Look, Plan
 from tut.report.sentences import seeds_each
 from tut.report.statistics import ALPHA
 
@@ -23,7 +23,7 @@ def methods(comparisons: Comparisons) -> str:
     compared = [one for one in comparisons.comparisons if one.paired.n]
     if not compared:
         return f"No arm could be compared yet. Computed with TUT {tut.__version__}."
-    said = [_what(compared, comparisons.endpoint), _plan(comparisons), _pairs(compared), *_tests(compared)]
+    said = [_what(compared, comparisons.endpoint), _plan(comparisons), _pairs(comparisons), *_tests(compared)]
     if any(arm.chosen for arm in comparisons.arms):
         said.append(
             "Of the values that were tried for some keys, each arm has those with the lowest mean validation loss."
@@ -50,15 +50,21 @@ def _plan(comparisons: Comparisons) -> str:
     if comparisons.plan is None:
         return "The number of seeds was not fixed in advance."
     looks = ", ".join(map(str, comparisons.plan.looks))
-    later = any(one.look.after_plan for one in comparisons.comparisons)
-    added = "; seeds were added after that" if later else ""
+    taken = [one.look for one in comparisons.comparisons]
+    added = "; seeds were added after that" if any(look.after_plan for look in taken) else ""
+    if any(_comes_before(look, comparisons.plan) for look in taken):
+        return f"To look at {looks} seeds of an arm was planned only after earlier looks{added}."
     return f"It was fixed in advance to look at {looks} seeds of an arm{added}."
 
 
-def _pairs(compared: list[Comparison]) -> str:
+def _comes_before(look: Look, plan: Plan) -> bool:
+    """Return whether an arm had been looked at when the plan was made, as far as a look at it tells."""
+    return bool(look.earlier) and (not look.after_plan or min(look.earlier) <= plan.seeds)
+
+
+def _pairs(comparisons: Comparisons) -> str:
     """Return what runs of one seed have in common."""
-    within = all(one.arm.setting == one.baseline.setting for one in compared)
-    if within and not any(one.arm.chosen for one in compared):
+    if comparisons.pairs_are_runs_that_part:
         shared = "Within a seed, arms share initial weights, batches and masks, and are one run up to where they untie"
     else:
         shared = "Arms of other settings share no more than the seed"
@@ -101,7 +107,6 @@ _CLAIMS: dict[Kind, str] = {
     "planned": "p < {alpha:g} at a planned look",
     "first": "p < {alpha:g} at a first look that was not planned",
     "later": "p < {alpha:g} at a later look that was not planned",
-    "early": "none are made at a look that comes too early",
 }
 
 
@@ -110,8 +115,11 @@ def _levels(compared: list[Comparison]) -> list[str]:
     tested = [one.look for one in compared if one.p is not None]
     if not tested:
         return []
-    each = dict.fromkeys(_CLAIMS[look.kind].format(alpha=look.alpha) for look in tested)
-    return [f"Claims take {'; '.join(sorted(each, reverse=True))}."]
+    each = {_CLAIMS[look.kind].format(alpha=look.alpha) for look in tested if look.kind != "early"}
+    if not each:
+        return ["No claims are made, for the look comes too early."]
+    early = ["none are made at a look that comes too early"] if any(look.kind == "early" for look in tested) else []
+    return [f"Claims take {'; '.join([*sorted(each, reverse=True), *early])}."]
 
 
 def _beside(compared: list[Comparison]) -> list[str]:

@@ -17,14 +17,14 @@ from tut.config import NEVER
 from tut.report.arms import Arm
 from tut.report.comparison import Comparison, Comparisons
 from tut.report.drawing import (
-    Look,
+    Style,
     add_legend,
     baselines,
     better_is,
     draw_line,
-    looks,
     mark_untie_points,
     panels,
+    styles_of,
 )
 from tut.report.palette import INK
 from tut.report.results import Results
@@ -48,7 +48,7 @@ def curves(results: Results, comparisons: Comparisons) -> Figure | None:
     """Draw the validation metric over steps, whole and where arms differ; the training metric, and the gap to it."""
     metric = comparisons.endpoint.metric
     name = "accuracy" if metric == "acc" else metric
-    look = looks(comparisons)
+    styles = styles_of(comparisons)
     drawn = {}
     for arm in sorted(comparisons.arms, key=lambda arm: arm.name == NEVER):  # what is drawn last is on top
         rows = _with_training(results, arm, metric)
@@ -62,15 +62,15 @@ def curves(results: Results, comparisons: Comparisons) -> Figure | None:
     faint = min(0.18, 0.7 / len(drawn))  # many bands lie one over the other
     bands = []
     for arm, rows in drawn.items():
-        draw_line(whole, rows, metric, look[arm.label], None, opacity=faint)
+        draw_line(whole, rows, metric, styles[arm.label], None, opacity=faint)
         label = arm.label if arm.values else f"{arm.label} (not finished)"
-        bands.append(draw_line(detail, rows, metric, look[arm.label], label, seeds=True, opacity=faint))
+        bands.append(draw_line(detail, rows, metric, styles[arm.label], label, seeds=True, opacity=faint))
     _show_second_half(detail, bands)
     for axes, column in zip(others, ("training", "gap"), strict=False):
-        bands = [draw_line(axes, rows, column, look[arm.label], None, opacity=faint) for arm, rows in drawn.items()]
+        bands = [draw_line(axes, rows, column, styles[arm.label], None, opacity=faint) for arm, rows in drawn.items()]
         _show_second_half(axes, bands)
     for axes in (detail, *others):
-        mark_untie_points(axes, list(drawn), look)
+        mark_untie_points(axes, list(drawn), styles)
     detail.set(ylabel=_WORDS.get(metric, metric))
     for axes, words in zip(others, ("training", "validation\n− training"), strict=False):
         axes.set(ylabel=words)
@@ -117,7 +117,7 @@ def _show(axes: Axes, values: Sequence[float] | pd.Series, margin: float) -> Non
         axes.set_ylim(finite.min() - room, finite.max() + room)
 
 
-def paired(results: Results, found: Comparison, comparisons: Comparisons) -> pd.DataFrame:
+def changes_over_steps(results: Results, found: Comparison, comparisons: Comparisons) -> pd.DataFrame:
     """Return seed, step and `change`: how the validation metric differs to the baseline's of the same seed and step."""
     metric = comparisons.endpoint.metric
     ours = rows_of(results, found.arm, Split.VALID)
@@ -130,17 +130,18 @@ def paired(results: Results, found: Comparison, comparisons: Comparisons) -> pd.
 
 def difference(results: Results, comparisons: Comparisons) -> Figure | None:
     """Draw the validation metric's paired differences to the baseline over steps: a panel and a scale for each arm."""
-    drawn = [(one, both) for one in comparisons.comparisons if len(both := paired(results, one, comparisons))]
+    changes = [(one, changes_over_steps(results, one, comparisons)) for one in comparisons.comparisons]
+    drawn = [(one, both) for one, both in changes if len(both)]
     if not drawn:
         return None
-    look = looks(comparisons)
+    styles = styles_of(comparisons)
     columns = min(_COLUMNS, len(drawn))
     n_rows = math.ceil(len(drawn) / columns)
     figure = Figure(figsize=(6.0, 1.0 + (2.4 if n_rows == 1 else 1.35 * n_rows)))
     grid = list(figure.subplots(n_rows, columns, sharex=True, squeeze=False).flat)
     for axes, (found, both) in zip(grid, drawn, strict=False):
-        _draw_difference(axes, found, both, look[found.arm.label])
-        mark_untie_points(axes, [found.arm], look)
+        _draw_difference(axes, found, both, styles[found.arm.label])
+        mark_untie_points(axes, [found.arm], styles)
     for axes in grid[len(drawn) :]:
         axes.set_axis_off()
     figure.suptitle(f"Difference to {baselines(comparisons)}, seed by seed", x=0.01, ha="left", fontsize=12)
@@ -149,9 +150,9 @@ def difference(results: Results, comparisons: Comparisons) -> Figure | None:
     return figure
 
 
-def _draw_difference(axes: Axes, found: Comparison, both: pd.DataFrame, look: Look) -> None:
+def _draw_difference(axes: Axes, found: Comparison, both: pd.DataFrame, style: Style) -> None:
     axes.axhline(0, color=INK, linewidth=1)
-    draw_line(axes, both, "change", look, None, seeds=True)
+    draw_line(axes, both, "change", style, None, seeds=True)
     _show(axes, [0.0, *both["change"]], margin=0.1)
     axes.set_title(fill(found.arm.label, 36, break_on_hyphens=False), loc="left", fontsize=9)
     axes.tick_params(labelsize=9)

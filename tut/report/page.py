@@ -62,6 +62,7 @@ def page(report: Report, figures: dict[str, str], frequency: pd.DataFrame, downl
         sharing=" ".join(sharing(report.results.sweeps)),
         downloads=downloads,
         many_looks=any(len(one.look.looks) > 1 for one in comparisons.comparisons),
+        pairs_are_runs_that_part=comparisons.pairs_are_runs_that_part,
         methods=methods(comparisons),
         citation=CITATION,
         commands=sorted({str(command) for command in runs["command"].dropna()}),

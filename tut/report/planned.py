@@ -5,8 +5,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tut.system.files import is_busy
 from tut.system.sealed import Damaged, read_sealed
-from tut.tracking.record import Status, state_file
+from tut.tracking.record import LAUNCHER_OF_A_SWEEP, Status, state_file
 
 _NOT_STARTED = "have not started"
 _IS_TO_COME = (Status.WAITING, Status.QUEUED, Status.SKIPPED)
@@ -73,22 +74,47 @@ def not_started(sweep: Path) -> list[str]:
     return _missing(sweep).get(_NOT_STARTED, [])
 
 
+def goes_on(sweep: Path) -> bool:
+    """Return whether runs of a sweep are still to start, and something is there that will start them.
+
+    That is its launcher, or a job in SLURM's queue, which is asked nothing: what is known of a job is whether its stage
+    has ended, and whether `tut.sweep cancel` has taken it out. A sweep that was stopped, or killed, does not go on.
+    """
+    if not not_started(sweep):
+        return False
+    if is_busy(sweep / LAUNCHER_OF_A_SWEEP):
+        return True
+    tasks = planned(sweep)["tasks"]
+    by_name = {task["name"]: task for task in tasks}
+    return any(_waits_for_a_job(sweep, task, by_name) for task in tasks if _is_missing(sweep, task))
+
+
+def _waits_for_a_job(sweep: Path, run: dict[str, Any], by_name: dict[str, dict[str, Any]]) -> bool:
+    """Return whether a run without a record has been handed to SLURM, and no stage on its way has ended ill."""
+    if run.get("job") is None or _fate(sweep, run, by_name) != _NOT_STARTED:
+        return False
+    return _outcome(sweep, _decisive(sweep, run, by_name)) != Status.STOPPED
+
+
 def _missing(sweep: Path) -> dict[str, list[str]]:
     """Return what a person calls the runs of a sweep that have no record, by what has become of them."""
     tasks = planned(sweep)["tasks"]
     by_name = {task["name"]: task for task in tasks}
     missing: dict[str, list[str]] = {}
     for task in tasks:
-        if task["ends_run"] and not (sweep / task["record"] / "state.json").exists():
+        if _is_missing(sweep, task):
             missing.setdefault(_fate(sweep, task, by_name), []).append(task["label"])
     return missing
 
 
+def _is_missing(sweep: Path, task: dict[str, Any]) -> bool:
+    """Return whether a stage ends a run that has no record."""
+    return task["ends_run"] and not (sweep / task["record"] / "state.json").exists()
+
+
 def _fate(sweep: Path, run: dict[str, Any], by_name: dict[str, dict[str, Any]]) -> str:
     """Say what has become of a run without a record, which may lie with the stages before its own."""
-    decisive = run
-    while _outcome(sweep, decisive) in _IS_TO_COME and decisive["parent"] in by_name:
-        decisive = by_name[decisive["parent"]]
+    decisive = _decisive(sweep, run, by_name)
     if _outcome(sweep, decisive) == Status.FAILED:
         if decisive is run:
             return "failed before they had begun"
@@ -101,6 +127,14 @@ def _fate(sweep: Path, run: dict[str, Any], by_name: dict[str, dict[str, Any]]) 
     if _outcome(sweep, run) == Status.SKIPPED:
         return "were skipped, for a stage before them is not finished"
     return _NOT_STARTED
+
+
+def _decisive(sweep: Path, run: dict[str, Any], by_name: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return the stage that decides what becomes of a run: its last, or the nearest before that does not just wait."""
+    decisive = run
+    while _outcome(sweep, decisive) in _IS_TO_COME and decisive["parent"] in by_name:
+        decisive = by_name[decisive["parent"]]
+    return decisive
 
 
 def _outcome(sweep: Path, task: dict[str, Any]) -> str:

@@ -76,7 +76,7 @@ class Results:
             metric: `loss`, `perplexity`, `acc`, or one that a plugin of the runs has registered.
             margin: the largest difference that counts as none. If None, the one that the runs name, for a loss.
             split: whose scores are compared: `test` or `validation`.
-            select: config keys of whose values each arm has those with the lowest validation loss.
+            select: config keys; each arm is compared at the values of these that give it the lowest validation loss.
 
         As the command does, it adds a line to the sweep's record of looks; see `tut.report.look_record`.
 
@@ -88,9 +88,9 @@ class Results:
         Raises:
             TutError: there is no such baseline, metric or margin, or nothing to choose of a key.
         """
-        from tut.report.verdicts import verdicts  # here: it is made of what is in this module
+        from tut.report.arms_table import comparison_table  # here: it is made of what is in this module
 
-        return verdicts(self, baseline, metric, margin, split, select)
+        return comparison_table(self, baseline, metric, margin, split, select)
 
     def __repr__(self) -> str:
         """Return what there is, in a few lines, where the tables would fill a screen."""

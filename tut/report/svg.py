@@ -12,7 +12,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter
 
-from tut.report.drawing import STYLE
+from tut.report.drawing import RC_PARAMS
 from tut.report.palette import of_theme
 
 _DPI = 160
@@ -29,7 +29,7 @@ def save(figures: dict[str, Figure], folder: Path) -> dict[str, str]:
     drawn = {}
     for name, figure in figures.items():
         text = io.StringIO()
-        with mpl.rc_context(STYLE):
+        with mpl.rc_context(RC_PARAMS):
             # The layout is made once. `savefig`, which takes care of one, would draw all a second time for each file.
             figure.draw_without_rendering()
             figure.set_layout_engine("none")

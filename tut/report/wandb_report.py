@@ -16,9 +16,10 @@ import pandas as pd
 from tut.config import WandbConfig
 from tut.errors import TutError, one_line
 from tut.report.answer import answer
+from tut.report.drawing import TIED_RUN, baselines
 from tut.report.export import PAGE, formatted
 from tut.report.grouping import overrides_of
-from tut.report.over_training import paired
+from tut.report.over_training import changes_over_steps
 from tut.report.summary import Report
 from tut.system.files import digest
 from tut.tracking.wandb import client_settings
@@ -44,8 +45,27 @@ class Places:
     """The keys of the config that their settings differ in."""
 
 
-def publish_report(report: Report, folder: Path) -> list[str]:
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """What a report says, as W&B shows it."""
+
+    summary: str
+    """What was found, in Markdown, with the table of arms."""
+    differences: pd.DataFrame
+    """How arms differ to their baselines over steps: a column for each, named as a metric."""
+    baseline: str = TIED_RUN
+    """What that is called."""
+    name: str = JOB_TYPE
+    """What tells it from other reports on the same runs, on another metric for instance."""
+
+
+def publish_report(report: Report, folder: Path, name: str) -> list[str]:
     """Save a written report in W&B, in the project of the runs that it is of; return its URL, and the workspace's.
+
+    Args:
+        report: what it says.
+        folder: where it is written.
+        name: see `Findings.name`.
 
     Raises:
         TutError: the runs are not in one project of W&B, or it cannot be saved there.
@@ -59,7 +79,10 @@ def publish_report(report: Report, folder: Path) -> list[str]:
     assert project is not None
     groups = tuple(dict.fromkeys(each.group for each in settings if each.group))
     keys = dict.fromkeys(key for setting in report.results.runs["setting"] for key in overrides_of(str(setting)))
-    return publish(folder, Places(project, entity, groups, tuple(keys)), summary_of(report), _differences(report))
+    places = Places(project, entity, groups, tuple(keys))
+    return publish(
+        folder, places, Findings(summary_of(report), _differences(report), baselines(report.comparisons), name)
+    )
 
 
 def summary_of(report: Report) -> str:
@@ -73,26 +96,25 @@ def summary_of(report: Report) -> str:
 
 
 def _differences(report: Report) -> pd.DataFrame:
-    """Return how each arm's validation metric differs to tied, mean over seeds: a column for each arm, by step."""
+    """Return how each arm's validation metric differs to the baseline's, mean over seeds: a column an arm, by step."""
     comparisons = report.comparisons
     found = {}
     for one in comparisons.comparisons:
-        both = paired(report.results, one, comparisons)
+        both = changes_over_steps(report.results, one, comparisons)
         if len(both):
             found[f"{DIFFERENCE}{one.arm.label}"] = both.groupby("step")["change"].mean()
     return pd.DataFrame(found)
 
 
-def publish(folder: Path, places: Places, summary: str, differences: pd.DataFrame) -> list[str]:
-    """Save a report in W&B, in place of the one of the same groups, and return its URL and the workspace's.
+def publish(folder: Path, places: Places, findings: Findings) -> list[str]:
+    """Save a report in W&B, in place of the one of the same groups and name; return its URL and the workspace's.
 
     The figures and the page of a written report go along, in a run of the first group that is replaced as well.
 
     Args:
         folder: what `python -m tut.report` has written: `index.html` and figures as PNG.
         places: the runs, whose curves are grouped by arm.
-        summary: what was found, in Markdown, with the table of arms.
-        differences: how arms differ to their baselines over steps: a column for each, named as a metric.
+        findings: what it says.
 
     Raises:
         TutError: there is no group, no wandb-workspaces package or no login, or W&B does not take it.
@@ -103,10 +125,10 @@ def publish(folder: Path, places: Places, summary: str, differences: pd.DataFram
         raise TutError("W&B: a saved view needs the wandb-workspaces package: pip install 'tut-lm[workspaces]'")
     with only_what_counts(of_one_run=False):
         _log_in()
-        return _published(folder, places, summary, differences)
+        return _published(folder, places, findings)
 
 
-def _published(folder: Path, places: Places, summary: str, differences: pd.DataFrame) -> list[str]:
+def _published(folder: Path, places: Places, findings: Findings) -> list[str]:
     try:
         import wandb
 
@@ -114,13 +136,24 @@ def _published(folder: Path, places: Places, summary: str, differences: pd.DataF
 
         entity = places.entity or wandb.Api().default_entity
         assert entity is not None
-        project, groups, title = places.project, places.groups, _title(places.groups)
+        project, groups, title = places.project, places.groups, _title(places.groups, findings.name)
         figures = sorted(folder.glob("*.png"))
         figures.sort(key=lambda path: path.stem != "effect")  # the answer comes first
-        run_id = digest([JOB_TYPE, entity, project, *groups])[:16]  # the same each time, so that the run is replaced
-        _log_page(run_id, folder / PAGE, figures, project, entity, groups, differences)
-        report = _save_report(project, entity, groups, summary, run_id, [path.stem for path in figures])
-        workspace = save_workspace(run_id, title, project, entity, groups, places.keys, summary, list(differences))
+        # The same each time, so that the run is replaced.
+        run_id = digest([findings.name, entity, project, *groups])[:16]
+        _log_page(run_id, title, folder / PAGE, figures, project, entity, groups, findings.differences)
+        report = _save_report(title, project, entity, groups, findings.summary, run_id, [path.stem for path in figures])
+        workspace = save_workspace(
+            run_id,
+            title,
+            project,
+            entity,
+            groups,
+            places.keys,
+            findings.summary,
+            list(findings.differences),
+            findings.baseline,
+        )
         return [report, workspace]
     except Exception as error:  # W&B's packages raise exceptions of any type
         raise TutError(f"W&B: the report could not be saved ({one_line(error)})") from error
@@ -138,12 +171,14 @@ def _log_in() -> None:
         raise TutError("W&B: there is no login: see wandb login")
 
 
-def _title(groups: Sequence[str]) -> str:
-    return f"TUT: {', '.join(groups)}"[:128]
+def _title(groups: Sequence[str], name: str) -> str:
+    other = "" if name == JOB_TYPE else f" {name.removeprefix(f'{JOB_TYPE}-')}"
+    return f"TUT{other}: {', '.join(groups)}"[:128]
 
 
 def _log_page(
     run_id: str,
+    title: str,
     page: Path,
     figures: Sequence[Path],
     project: str,
@@ -162,7 +197,7 @@ def _log_page(
             entity=entity,
             group=groups[0],
             job_type=JOB_TYPE,
-            name=_title(groups),
+            name=title,
             config={"arm": JOB_TYPE},
             reinit="create_new",
             settings=client_settings(),
@@ -175,7 +210,7 @@ def _log_page(
 
 
 def _save_report(
-    project: str, entity: str, groups: Sequence[str], summary: str, run_id: str, figures: Sequence[str]
+    title: str, project: str, entity: str, groups: Sequence[str], summary: str, run_id: str, figures: Sequence[str]
 ) -> str:
     import wandb
 
@@ -204,7 +239,7 @@ def _save_report(
     figure_panels = [browser(name, index) for index, name in enumerate(figures)]
     report = wr.Report(
         **project_of,
-        title=_title(groups),
+        title=title,
         width="fluid",
         blocks=[
             wr.MarkdownBlock(summary),

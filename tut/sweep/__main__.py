@@ -13,6 +13,8 @@ from tut.store import release
 from tut.sweep.backends import slurm_queue
 from tut.sweep.display import standing_of, status_tree
 from tut.sweep.folder import PLANNED, SweepFolder
+from tut.system.files import is_busy
+from tut.tracking.record import LAUNCHER_OF_A_SWEEP, Status
 from tut.words import counted
 
 
@@ -48,7 +50,22 @@ def _status(folder: SweepFolder) -> None:
 def _cancel(folder: SweepFolder) -> None:
     if shutil.which("scancel") is None or not any(task.job for task in folder.tasks()):
         raise TutError(f"{folder.path}: has no jobs in SLURM; stop a sweep on this machine with Ctrl-C where it runs")
-    print(f"{counted(slurm_queue.cancel(folder), 'job')} cancelled; to go on later: {folder.plan['command']}")
+    number = slurm_queue.cancel(folder)
+    _note_as_stopped(folder)
+    print(f"{counted(number, 'job')} cancelled; to go on later: {folder.plan['command']}")
+
+
+def _note_as_stopped(folder: SweepFolder) -> None:
+    """Record that stages are not to come any more, for reports, which ask SLURM nothing.
+
+    A launcher that is at work follows its jobs, and records how each has ended.
+    """
+    if is_busy(folder.path / LAUNCHER_OF_A_SWEEP):
+        return
+    for task in folder.tasks():
+        is_to_come = folder.outcome(task.name)["status"] in (Status.WAITING, Status.RUNNING)
+        if task.job is not None and is_to_come and not folder.is_done(task):
+            folder.set_outcome(task.name, Status.STOPPED)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from tut.splits import Split
 from tut.sweep.work import Task
 from tut.system.files import home, only_one, untouched
 from tut.system.sealed import read_sealed, write_sealed
-from tut.tracking.record import Record, Status
+from tut.tracking.record import LAUNCHER_OF_A_SWEEP, Record, Status
 from tut.training import checkpoint
 
 PLANNED = "sweep.json"
@@ -54,7 +54,7 @@ class SweepFolder:
         with ExitStack() as held:
             with self._alone():
                 earlier = self.tasks() if self.is_planned else []
-                if not held.enter_context(untouched(self.path / "stages" / ".launcher")):
+                if not held.enter_context(untouched(self.path / LAUNCHER_OF_A_SWEEP)):
                     check_no_rivals(self.path, earlier, tasks)
                 known = {task.name: task for task in earlier if not self._is_replaced(task, tasks)}
                 for task in tasks:

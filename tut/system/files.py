@@ -270,6 +270,19 @@ def untouched(folder: Path) -> Iterator[bool]:
         yield free
 
 
+def is_busy(folder: Path) -> bool:
+    """Return whether a process is in such a block about a folder, as far as this one may ask. Nothing is made."""
+    if not (folder / ".lock").exists():
+        return False
+    try:
+        with only_one(folder, wait=False):
+            return False
+    except Busy:
+        return True
+    except OSError:  # another user's, or on a disk that cannot be written
+        return False
+
+
 def size_of(folder: Path) -> int:
     """Return the bytes of the files in a folder. What is deleted meanwhile does not count."""
     total = 0

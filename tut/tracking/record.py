@@ -23,6 +23,10 @@ LINKS_OF_A_SWEEP = "arms"
 """The folder in a sweep's that has links to its runs: see `tut.sweep.index`."""
 
 
+LAUNCHER_OF_A_SWEEP = Path("stages/.launcher")
+"""The folder in a sweep's that is locked while its launcher is at work: see `tut.sweep.folder`."""
+
+
 class Status(StrEnum):
     """How a run, or a stage of a sweep, stands."""
 

@@ -28,7 +28,7 @@ def table_of_arms(report: Report) -> list[dict[str, object]]:
     return lines
 
 
-def verdicts(
+def comparison_table(
     results: Results, baseline: str, metric: str, margin: float | None, split: Split | str, select: Sequence[str] | str
 ) -> pd.DataFrame:
     """Return how each arm compares to its baseline; see `tut.report.results.Results.compare`."""
