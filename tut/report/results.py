@@ -76,7 +76,8 @@ class Results:
             metric: `loss`, `perplexity`, `acc`, or one that a plugin of the runs has registered.
             margin: the largest difference that counts as none. If None, the one that the runs name, for a loss.
             split: whose scores are compared: `test` or `validation`.
-            select: config keys of whose values each arm has those with the lowest validation loss.
+            select: config keys of whose values each arm has those with the lowest validation loss, with commas in
+                one text, or in several.
 
         As the command does, it adds a line to the sweep's record of looks; see `tut.report.look_record`.
 
