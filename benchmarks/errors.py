@@ -6,7 +6,8 @@ python -m benchmarks.errors --sweeps 500         rougher, in a few minutes
 In each sweep the losses of all arms and of the tied baseline have noise of their own, so that differences to the
 baseline are correlated by a half. Figures are shares of sweeps. `false` counts sweeps with any claim that is wrong:
 that an arm differs which does not, or that one is equivalent which differs by the margin. A second table is of what is
-said beside verdicts: see `errors_beside`.
+said beside verdicts: see `errors_beside`. A third one is of arms that are each at their best of several values: see
+`errors_selected`.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from benchmarks import errors_beside
+from benchmarks import errors_beside, errors_selected
 from tut.report.looks import Plan, look_at
 from tut.report.pooled import dunnett_p
 from tut.report.statistics import ALPHA, Floats
@@ -76,6 +77,7 @@ def situations() -> Iterator[Situation]:
     for seeds in (6, 10, 20):
         yield Situation("the worst 20% of an arm's runs are lost", 1, seeds, plan=Plan(seeds), lost=0.2)
     yield Situation("the worst 20% are lost, planned looks", 3, 30, plan=PLAN, lost=0.2)
+    yield Situation("the worst 20% of a worse arm's runs are lost", 1, 6, (2.0,), Plan(6), lost=0.2)
     for own in ((2, 6, 20), (3, 4, 6, 10, 20)):
         yield Situation("unequal numbers of seeds, one look, not planned", len(own), max(own), own_seeds=own)
     yield Situation("unequal numbers of seeds, planned looks", 3, 30, plan=PLAN, own_seeds=(30, 16, 8))
@@ -237,6 +239,14 @@ def main() -> None:
     for one in errors_beside.situations(PLAN):
         rate = one.rate(asked.sweeps, asked.seed)
         print(f"| {one.claim.name} | {one.looks} | {one.arms} | {one.numbers[-1]} | {rate:.1%} |", flush=True)
+    print("\n| values of the arm | of its baseline | correlation | seeds | better by (sd) | false |")
+    print("|---|---|---|---|---|---|")
+    for selected in errors_selected.situations():
+        false_claims, favour = selected.rate(asked.sweeps, asked.seed)
+        print(
+            f"| {selected.values} | {selected.values_of_baseline} | {selected.correlation:g} | {selected.seeds} | "
+            f"{favour:.2f} | {false_claims:.1%} |"
+        )
     own, pooled, false = pooled_power(max(100, asked.sweeps // 10), asked.seed)
     print(
         f"\n3 seeds of 5 arms, one of which differs by 3 sd: found by its own variance in {own:.0%} of sweeps, by the "

@@ -90,12 +90,12 @@ def _depends(drawn: Floats, look: Look) -> bool:
 
 def _compared(setting: str, name: str, differences: Floats, look: Look) -> Any:
     """Return what `interactions` reads of a comparison."""
-    arm = SimpleNamespace(setting=setting, name=name)
+    arm = SimpleNamespace(setting=setting, name=name, diverged=())
     return SimpleNamespace(arm=arm, baseline=arm, differences=_by_seed(differences), look=look, step=None)
 
 
 def _moves(drawn: Floats, look: Look) -> bool:
-    trends = [Trend(_by_seed(own), gap=1.0) for (own,) in drawn]
+    trends = [Trend(_by_seed(own), first=1.0, last=1.0) for (own,) in drawn]
     return any(p is not None for p in moving(trends, [look] * len(trends)))
 
 

@@ -4,11 +4,12 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from conftest import command
 from planted import plant_sweep
 
-from tut.report.ending import Trend, moving, remarks_on_ending
+from tut.report.ending import Trend, moving, remarks_on_ending, trend
 from tut.report.looks import Plan, look_at
 from tut.report.summary import report_on
 from tut.report.tables import more_text
@@ -53,6 +54,26 @@ def test_an_arm_whose_gap_moves_is_remarked_upon(sweep: Path) -> None:
     assert remarks["epoch=1"] in report.sentences[0].remarks
 
 
+@pytest.mark.parametrize("sign", [-1, 1])
+@pytest.mark.parametrize(
+    "gaps, words",
+    [
+        ([0.01, 0.02, 0.04], "still grows"),
+        ([0.05, 0.03, 0.02], "still shrinks"),
+        ([-0.03, -0.01, 0.01], "has changed sides and grows"),
+        ([-0.01, 0.02, 0.04], "has changed sides and grows"),
+    ],
+)
+def test_which_way_a_gap_moves_is_told_of_its_end(gaps: list[float], words: str, sign: int) -> None:
+    def rows(losses: list[float]) -> pd.DataFrame:
+        steps = {"step": [300, 700, 800, 900], "loss": [9.0, *losses]}
+        return pd.concat([pd.DataFrame({"seed": seed, "split": "valid"} | steps) for seed in (0, 1)])
+
+    found = trend(rows([5.0 + sign * gap for gap in gaps]), rows([5.0] * 3))
+    assert found is not None
+    assert found.words == words
+
+
 def test_how_far_the_last_is_above_the_best(sweep: Path) -> None:
     table = more_text(report_on([sweep]).comparisons).set_index("untie")
     column = table["last above best validation loss"].astype(float)
@@ -62,7 +83,9 @@ def test_how_far_the_last_is_above_the_best(sweep: Path) -> None:
 
 def test_of_many_arms_none_is_said_to_move_by_chance() -> None:
     """Whose p, of 0.02 or so, says enough for one arm."""
-    barely, still = (Trend(dict(enumerate(slopes)), 1.0) for slopes in ([1.0, 2.0, 4.0, 1.5], [1.0, -2.0, 1.0, -1.0]))
+    barely, still = (
+        Trend(dict(enumerate(slopes)), 1.0, 1.0) for slopes in ([1.0, 2.0, 4.0, 1.5], [1.0, -2.0, 1.0, -1.0])
+    )
     at = look_at(4, Plan(4), (), goes_on=False)
     (p,) = moving([barely], [at])
     assert p == barely.test().t_p

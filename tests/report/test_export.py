@@ -217,7 +217,7 @@ def test_what_is_held_against_arms_stands_beneath_a_table_too(tmp_path: Path) ->
     "words, said",
     [
         (["--metric", "los"], "tut: --metric=los: choose from loss, perplexity, acc; did you mean 'loss'?"),
-        (["--margin", "-1"], "tut: --margin -1.0: must be a finite number above 0"),
+        (["--margin", "-1"], "tut: --margin=-1.0: must be a finite number above 0"),
         (["--baseline", "epoch=4"], "tut: --baseline epoch=4: no such arm; there are never, epoch=0, epoch=3"),
         (["--columns", "verdikt"], "tut: --columns verdikt: no such column; there are untie, seeds, test loss,"),
         (

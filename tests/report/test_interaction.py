@@ -1,16 +1,21 @@
 """Whether an arm's effect depends on a key that was swept beside it."""
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
 from conftest import command
-from planted import plant_sweep
+from planted import plant, plant_sweep
 from scipy import stats
 
+from tut.report.comparison import Comparison
 from tut.report.effect_by_key import effects_by_key
 from tut.report.interaction import interactions, sentence_on
 from tut.report.look_record import add_look
+from tut.report.looks import Plan, look_at
 from tut.report.summary import report_on
 
 RATE, WIDTH = "optimizer.lr", "model.config.hidden_size"
@@ -44,7 +49,7 @@ def test_the_slope_of_each_seed_is_tested(widths: Path) -> None:
     assert start.p == pytest.approx(2 * stats.ttest_1samp(by_hand, 0).pvalue)  # Holm: the smaller of two
     said = [sentence_on(one, report.comparisons.endpoint) for one in (start, later)]
     assert said[0].startswith(f"epoch=0: its effect on test loss depends on {WIDTH}: −0.0")
-    assert f" with each doubling of {WIDTH} (95% CI −0.0" in said[0]
+    assert f" with each doubling of {WIDTH} (95% CI of this one −0.0" in said[0]
     assert said[1].startswith(f"epoch=3: its effect on test loss is not seen to depend on {WIDTH}: ")
     assert set(said) <= set(report.notes)
     (figure,) = effects_by_key(report.comparisons).values()
@@ -80,10 +85,55 @@ def test_words_one_seed_and_another_settings_baseline_give_no_test(tmp_path: Pat
     for rate in (0.1, 0.2):
         plant_sweep(tmp_path / "one" / str(rate), {"epoch=3": 0.1}, [0], changes={RATE: rate})
     report = report_on([tmp_path / "one"])
-    assert report.notes[-1].endswith(f"against {RATE}: cannot tell whether it depends on it, for that takes two seeds")
+    why = "for that takes two seeds that all values have"
+    assert report.notes[-1].endswith(f"against {RATE}: cannot tell whether it depends on it, {why}")
     across = report_on([tmp_path / "one"], baseline=f"{RATE}=0.1 never").comparisons
     assert interactions(across.comparisons) == []
     assert effects_by_key(across) == {}
+
+
+def test_seeds_without_a_slope_are_named(tmp_path: Path) -> None:
+    for rate, seeds in ((0.1, (0, 1)), (0.2, (1, 2))):
+        plant_sweep(tmp_path / "a" / f"{rate}", {"epoch=3": rate}, seeds, rows=1, changes={RATE: rate})
+    assert (
+        report_on([tmp_path / "a"])
+        .notes[-1]
+        .endswith("for that takes two seeds that all values have; not counted: seeds 0, 2, which not all values have")
+    )
+    for rate in (0.1, 0.2):
+        plant_sweep(tmp_path / "b" / f"{rate}", {"epoch=3": rate}, range(4), rows=1, changes={RATE: rate})
+    for seed in (5, 6):
+        plant(tmp_path / f"b/tied{seed}", "never", seed, 5.0, changes={RATE: 0.1})
+        plant(tmp_path / f"b/{seed}", "epoch=3", seed, 5.0 if seed == 6 else float("nan"), changes={RATE: 0.1})
+    said = "; not counted: seed 5, in which a run diverged, and seed 6, which not all values have"
+    assert report_on([tmp_path / "b"]).notes[-1].endswith(f", p < 0.001){said}")
+
+
+def test_why_nothing_is_said_of_an_interval_that_leaves_out_0(widths: Path) -> None:
+    report = report_on([widths])
+    found, endpoint = interactions(report.comparisons.comparisons)[0], report.comparisons.endpoint
+    assert "leaves out 0" not in sentence_on(found, endpoint)
+    assert sentence_on(replace(found, own_p=0.03, p=0.06), endpoint).endswith(
+        "; its interval leaves out 0 (p = 0.03 for this one alone), but 2 are tested"
+    )
+    assert sentence_on(replace(found, own_p=0.045, p=0.045, family=1), endpoint).endswith(
+        "; its interval leaves out 0, but a look that was not planned needs p < 0.04"
+    )
+
+
+def test_slopes_move_in_steps_of_the_coarsest_value() -> None:
+    def p(steps: tuple[float | None, float | None]) -> float | None:
+        points = []
+        for rate, step in zip((0.1, 0.2), steps, strict=True):
+            arm = SimpleNamespace(setting=f"{RATE}={rate}", name="epoch=3", diverged=())
+            look = look_at(3, Plan(3), (), goes_on=False)
+            points.append(SimpleNamespace(arm=arm, baseline=arm, differences=dict.fromkeys(range(3), rate), look=look))
+            points[-1].step = step
+        return interactions(cast(list[Comparison], points))[0].p
+
+    assert p((1e-4, 1e-2)) == p((1e-2, 1e-2)) == p((1e-2, 1e-4))
+    assert p((1e-2, 1e-2)) != p((1e-4, 1e-4))
+    assert p((None, 1e-2)) == p((None, None)) == 0
 
 
 def test_what_seeds_that_are_equal_can_show(tmp_path: Path) -> None:

@@ -96,6 +96,19 @@ def test_a_second_look_at_more_seeds_takes_more(tmp_path: Path) -> None:
     assert [line["arms"]["epoch=3"]["seeds"] for line in recorded(tmp_path)] == [4, 8, 20]
 
 
+def test_a_report_that_ends_half_way_has_been_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep = plant_sweep(tmp_path, {"epoch=3": 0.02}, range(2), rows=1)
+
+    def stop(figures: object, folder: Path) -> None:
+        assert [path.name for path in folder.iterdir()] == [".lock"]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tut.report.svg.save", stop)
+    with pytest.raises(KeyboardInterrupt):
+        write_report(report_on([sweep]), tmp_path / "report")
+    assert len(read_record([sweep]).looks) == 1
+
+
 def test_the_same_seeds_are_the_same_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tut.report.svg.save", lambda figures, folder: {})  # they take long, and are not looked at
     more_seeds(tmp_path, range(8), -0.004)

@@ -19,12 +19,14 @@ from tut.report.drawing import styles_of
 from tut.report.export import write_report
 from tut.report.formats import narrowed
 from tut.report.frequency import by_frequency, changes_by_frequency
+from tut.report.frequency_figure import loss_by_frequency
 from tut.report.methods import CITATION, methods
 from tut.report.numbers import as_text, form_of
 from tut.report.over_training import rows_of
 from tut.report.page import page
 from tut.report.summary import Report, report_on
 from tut.splits import Split
+from tut.tracking.token_scores import load_token_scores
 
 EFFECTS = {"epoch=0": 0.02, "epoch=1": 0.05, "epoch=2": 0.0, "epoch=3": -0.02, "epoch=4": -0.04}
 ROOT = Path(tut.__file__).parent.parent
@@ -142,6 +144,34 @@ def test_forty_runs_of_eighteen_arms_make_a_small_page(tmp_path: Path) -> None:
     found = list(styles_of(report.comparisons).values())
     assert len({(style.colour, style.filled) for style in found}) == 20
     assert write_report(report, tmp_path / "report").stat().st_size < 3_000_000
+
+
+@pytest.fixture
+def two_texts(tmp_path: Path) -> Path:
+    """Two settings whose texts differ in size: in the smaller one no token occurs a hundred times."""
+    for size in (100, 1_000):
+        folder = plant_sweep(
+            tmp_path / str(size), {"epoch=3": 0.02}, range(2), tokens=True, rows=1, changes={"data.max_rows": size}
+        )
+        for path in folder.glob("*/test_tokens.npz") if size == 100 else ():
+            scores = load_token_scores(path)
+            replace(scores, train_count=np.minimum(scores.train_count, 99)).save(path)
+    return tmp_path
+
+
+def test_settings_that_do_not_share_their_buckets_of_frequency(two_texts: Path) -> None:
+    report = report_on([two_texts])
+    frequency = by_frequency(report.results, report.comparisons)
+    shown = tables.contributions_text(frequency, report.comparisons)
+    assert [bool(cell) for cell in shown["1,000 to 9,999"]] == [False, True]
+    assert all(shown["10 to 99"])
+    figure = loss_by_frequency(frequency, report.comparisons)
+    assert figure is not None
+    labels = [label.get_text() for label in figure.axes[-1].get_xticklabels()]
+    counts = frequency[frequency["bucket"] == "10 to 99"]["predictions"]
+    assert labels[1] == f"10–\n99\n({counts.min():,}–\n{counts.max():,})"
+    assert re.fullmatch(r"1,000–\n9,999\n\(\d+\)", labels[3])
+    assert write_report(report, two_texts / "report").exists()
 
 
 def test_what_buckets_add_sums_up_to_the_difference(report: Report) -> None:

@@ -75,7 +75,7 @@ def test_unequal_numbers_of_seeds_beside_lost_ones(tmp_path: Path) -> None:
 
 
 def test_what_is_told_of_one_arm_at_one_look_says_so(tmp_path: Path) -> None:
-    seeds(tmp_path, [-0.010, -0.011, -0.009, -0.012, 0.100, -0.010])
+    seeds(tmp_path, [-0.010, -0.011, -0.009, -0.012, 0.030, -0.010])
     plant(tmp_path / "never6", "never", 6, 5.0)
     plant(tmp_path / "lost", "epoch=3", 6, float("nan"))
     outlier, lost = only(tmp_path)[1]

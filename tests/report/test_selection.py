@@ -11,7 +11,7 @@ from planted import plant
 
 import tut.report
 from tut.errors import TutError
-from tut.report.selection import at_their_best, best
+from tut.report.selection import at_their_best, best, keys_of
 from tut.report.summary import report_on
 from tut.splits import Split
 from tut.tracking.record import Record
@@ -60,6 +60,13 @@ def test_each_arm_is_compared_at_its_own_best(grid: Path) -> None:
     ]
     each = f"the arms are compared each at its own best: never at {LR}=0.001; epoch=0 at {LR}=0.002 {OUTPUT}=0.5"
     assert each in report.notes
+
+
+def test_keys_are_selected_however_they_are_typed(tmp_path: Path) -> None:
+    assert keys_of(f"{LR}, {OUTPUT},{LR}") == keys_of([LR, f" {OUTPUT},{LR}"]) == (LR, OUTPUT)
+    assert keys_of(()) == ()
+    compared = tut.report.load(plant_grid(tmp_path, range(2))).compare(select=f"{LR}, {OUTPUT},{LR}")
+    assert compared["chosen"].tolist() == [f"{LR}=0.001", f"{LR}=0.002 {OUTPUT}=0.5"]
 
 
 def test_keys_that_are_not_selected_still_part_arms_and_settings(grid: Path) -> None:

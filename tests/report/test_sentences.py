@@ -44,7 +44,8 @@ def test_what_could_be_told_with_more_seeds(tmp_path: Path) -> None:
     plant_sweep(tmp_path, {"epoch=3": 0.0}, range(3), noise=0.004)
     _, words = only(report_on([tmp_path]))
     assert "3 seeds, p = " in words
-    assert ": with 3 seeds only differences above 0.0" in words
+    assert ": with 3 seeds a true difference of 0.0" in words
+    assert " would be found in 80% of such sweeps; of seeds planned anew" in words
     assert "seeds would resolve 0.0020" in words
 
 
@@ -161,6 +162,13 @@ def test_holm_is_over_all_arms(tmp_path: Path) -> None:
     found = report_on([tmp_path]).comparisons.comparisons
     raw = sorted(one.paired.t_p or 1 for one in found)
     assert min(one.p or 1 for one in found) == pytest.approx(3 * raw[0])
+
+
+def test_the_pooled_p_is_over_all_arms_too(tmp_path: Path) -> None:
+    for place, lr in enumerate((0.1, 0.2)):
+        plant_sweep(tmp_path / str(place), {"epoch=3": 0.001 * place}, SIX, rows=1, changes={"optimizer.lr": lr})
+    for one in report_on([tmp_path]).comparisons.comparisons:
+        assert one.pooled_p == pytest.approx(min(1.0, 2 * (one.paired.t_p or 1)))
 
 
 def test_documents_are_resampled_where_tokens_are_recorded(tmp_path: Path) -> None:

@@ -2,14 +2,17 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
+from benchmarks import errors_selected
 from benchmarks.errors import PLAN, Situation, simulate
 from tut.report.looks import Plan, look_at
-from tut.report.pooled import dunnett_p
+from tut.report.pooled import chance_of_any, dunnett_p
 from tut.report.power import Planned, equivalence_power, plan_to_be_equivalent, plan_to_find, seeds_needed
 from tut.report.sensitivity import outlier, trimmed_t_test
-from tut.report.statistics import ALPHA, least_sd, paired, t_test
+from tut.report.statistics import ALPHA, least_sd, t_test
 from tut.report.verdict import Evidence, Judgement, Measure, judge
 
 SWEEPS = 150
@@ -103,6 +106,31 @@ def test_lost_seeds_are_held_against_what_the_others_show() -> None:
     assert judged([-0.20, -0.21, -0.19, -0.2, -0.22, -0.2], lost=(7,))[0].verdict == "better"
 
 
+WORSE = [0.50, 0.52, 0.47]
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_lost_seeds_that_say_what_the_others_show_take_nothing_from_it(sign: int) -> None:
+    (found,) = judged([-sign * value for value in WORSE], lost=(7, 8, 9), sign=sign)
+    assert (found.verdict, found.worst_case_p) == ("worse", None)
+    (found,) = judged([sign * value for value in WORSE], lost_by_baseline=(7, 8, 9), sign=sign)
+    assert (found.verdict, found.worst_case_p) == ("better", None)
+    assert judged([0.01, -0.01], lost=(7,))[0].worst_case_p is None  # the others show nothing
+
+
+@given(st.lists(st.integers(-9, 9), min_size=2, max_size=8), st.integers(0, 3), st.integers(1, 3))
+def test_lost_seeds_for_a_claim_do_no_more_than_make_up_for_those_against_it(
+    values: list[int], against: int, more: int
+) -> None:
+    names = ("lost", "lost_by_baseline") if sum(values) > 0 else ("lost_by_baseline", "lost")
+
+    def p_with(in_favour: int) -> float | None:
+        lost = dict(zip(names, (tuple(range(100, 100 + in_favour)), tuple(range(200, 200 + against))), strict=True))
+        return judged([float(value) for value in values], **lost)[0].p
+
+    assert p_with(against + more) == p_with(against)
+
+
 def test_no_arm_that_diverges_where_the_other_does_not_is_equivalent() -> None:
     values = [0.0001, -0.0001, 0.0002, -0.0001, 0.0]
     assert judged(values, margin=0.01)[0].verdict == "equivalent"
@@ -158,11 +186,31 @@ def test_one_prediction_beside_seeds_that_agree_does_not_stand_apart(alike: int,
 # One variance for all arms
 
 
-def test_two_arms_with_one_variance_are_the_paired_t_test() -> None:
-    values = np.random.default_rng(1).standard_normal((2, 5))
+@pytest.mark.parametrize("seeds", [2, 5, 30])
+@pytest.mark.parametrize("effect", [0.0, 1.0, 40.0])
+def test_two_arms_with_one_variance_are_the_paired_t_test(seeds: int, effect: float) -> None:
+    values = np.random.default_rng(1).standard_normal((2, seeds))
+    values[1] += effect
     p = dunnett_p(values)
     assert p is not None
-    assert p[0] == pytest.approx(paired((values[1] - values[0]).tolist()).t_p, abs=2e-4)
+    assert p[0] == pytest.approx(stats.ttest_rel(values[1], values[0]).pvalue, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    "arms, freedom, critical", [(2, 10, 2.57), (5, 10, 2.99), (2, 20, 2.38), (5, 20, 2.73), (9, 10**6, 2.69)]
+)
+def test_the_chance_of_any_is_as_tabulated(arms: int, freedom: int, critical: float) -> None:
+    """Two-sided at 5%, rounded to two places (Dunnett, 1964)."""
+    assert chance_of_any(critical - 0.006, arms, freedom) > ALPHA > chance_of_any(critical + 0.006, arms, freedom)
+
+
+@given(st.floats(0, 1e4), st.integers(1, 20), st.integers(1, 500))
+def test_the_chance_of_any_is_between_that_of_one_and_all_of_them_together(
+    bound: float, arms: int, freedom: int
+) -> None:
+    of_one = 2 * stats.t.sf(bound, freedom)
+    of_any = chance_of_any(bound, arms, freedom)
+    assert of_one * (1 - 1e-7) - 1e-200 <= of_any <= min(1.0, arms * of_one * (1 + 1e-7) + 1e-200)
 
 
 def test_one_variance_from_rounding_alone_is_none() -> None:
@@ -233,3 +281,14 @@ def test_planned_looks_find_most_with_few_seeds() -> None:
     count = simulate(Situation("power", 1, 30, (1.0,), PLAN), 200, seed=1)
     assert count.found > 0.97 * count.to_find
     assert count.seeds < 14 * count.arms
+
+
+def test_an_arm_with_more_values_to_choose_from_is_favoured_by_its_luck_in_training() -> None:
+    of_each_split, of_both, alike = (
+        errors_selected.Situation(9, others, correlation, 6).rate(SWEEPS, seed=1)
+        for others, correlation in ((1, 0.0), (1, 0.9), (9, 0.9))
+    )
+    assert of_both[1] > 0.2
+    for false, favour in (of_each_split, alike):
+        assert_rate_at_most(round(false * SWEEPS), ALPHA)
+        assert abs(favour) < 0.1

@@ -18,7 +18,6 @@ from pathlib import Path
 
 from tut.config import NEVER
 from tut.console import Options, ends_for_people, split_among
-from tut.errors import TutError
 from tut.splits import EVALUATED, Split
 
 _METRIC = "what to compare on: loss, perplexity, acc, or a metric of the runs' plugins (default: loss)"
@@ -54,11 +53,8 @@ def main() -> None:
     parser.add_argument("--output", metavar="FOLDER", type=Path, help=_OUTPUT)
     parser.add_argument("--wandb", action="store_true", help="save it in W&B too: a report, and a view of these runs")
     asked = parser.parse_intermixed_args()
-    if asked.margin is not None and not 0 < asked.margin < float("inf"):
-        raise TutError(f"--margin {asked.margin}: must be a finite number above 0")
-    select = list(dict.fromkeys(key.strip() for keys in asked.select for key in keys.split(",")))
     folders = expanded(asked.folders)
-    report = report_on(folders, asked.metric, asked.split, asked.baseline, asked.margin, select)
+    report = report_on(folders, asked.metric, asked.split, asked.baseline, asked.margin, asked.select)
     # What cannot be printed is refused before anything is written.
     as_text = asked.format == "text"
     printed = table_of(report, asked.columns) if as_text else formatted(report, asked.format, asked.columns)

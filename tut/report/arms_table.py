@@ -1,12 +1,10 @@
 """What a report says of each arm, as a table: its numbers, its verdict, its sentence, and what stands under that."""
 
-import math
 from collections.abc import Sequence
 
 import pandas as pd
 
 from tut import limits
-from tut.errors import TutError
 from tut.report import tables
 from tut.report.look_record import add_look
 from tut.report.results import Results
@@ -33,9 +31,6 @@ def comparison_table(
 ) -> pd.DataFrame:
     """Return how each arm compares to its baseline; see `tut.report.results.Results.compare`."""
     limits.choice("split", split, ("test", "valid", "validation"))
-    if margin is not None and not 0 < margin < math.inf:
-        raise TutError(f"margin={margin}: must be a finite number above 0")
-    select = select.split(",") if isinstance(select, str) else select
     report = report_of(results, metric, Split(split), baseline, margin, select)
     add_look(report.places, report.comparisons)
     table = pd.DataFrame(table_of_arms(report)).astype({"arm": report.results.runs["arm"].dtype})

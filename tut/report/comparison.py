@@ -39,7 +39,7 @@ class Comparison(Judgement):
     least_sign_flip_p: float
     """The smallest that it can be with so many arms of so many seeds each; 1 where there is none."""
     pooled_p: float | None
-    """Of the comparison that takes all arms of the setting to vary alike (Dunnett), adjusted for all looks.
+    """Of the comparison that takes all arms of the setting to vary alike (Dunnett), adjusted for all arms and looks.
 
     None for a metric that moves in steps, as accuracy does."""
     detectable: float | None
@@ -222,16 +222,19 @@ def _evidence(
 
 
 def _pooled(pairs: Sequence[tuple[Arm, Arm]]) -> dict[str, float]:
-    """Return the p of each arm, by its label, that takes all arms of one baseline to vary alike."""
-    pooled: dict[str, float] = {}
+    """Return the p of each arm, by its label, that takes all arms of one baseline to vary alike.
+
+    Dunnett's test adjusts for the arms of one baseline; for there being several baselines, Bonferroni's method does.
+    """
+    families: list[dict[str, float]] = []
     for baseline in dict.fromkeys(baseline for _, baseline in pairs):
         arms = [arm for arm, own in pairs if own is baseline and arm.values]
         seeds = [seed for seed in baseline.values if all(seed in arm.values for arm in arms)]
         values = np.array([[each.values[seed] for seed in seeds] for each in (baseline, *arms)])
         p = dunnett_p(values) if seeds else None
         if p is not None:
-            pooled |= {arm.label: float(one) for arm, one in zip(arms, p, strict=True)}
-    return pooled
+            families.append({arm.label: float(one) for arm, one in zip(arms, p, strict=True)})
+    return {label: min(1.0, len(families) * p) for family in families for label, p in family.items()}
 
 
 @dataclass(frozen=True)

@@ -32,12 +32,21 @@ class Trend:
 
     slopes: dict[int, float]
     """Of each seed: the change of the difference in validation loss, nats in 1,000 steps."""
-    gap: float
-    """The difference itself over that part of training, nats, mean over seeds."""
+    first: float
+    """The difference itself where that part of training begins, by lines fitted to it: nats, mean over seeds."""
+    last: float
+    """Likewise at the last step."""
 
     def test(self, confidence: float = 1 - ALPHA) -> Paired:
         """Test over seeds whether it moves."""
         return paired(list(self.slopes.values()), confidence)
+
+    @property
+    def words(self) -> str:
+        """How it moves, if it surely does."""
+        if self.first * self.last < 0:
+            return "has changed sides and grows"
+        return "still grows" if abs(self.last) > abs(self.first) else "still shrinks"
 
 
 def moving(trends: Sequence[Trend | None], looks: Sequence[Look]) -> list[float | None]:
@@ -60,7 +69,7 @@ def trend(ours: pd.DataFrame, theirs: pd.DataFrame) -> Trend | None:
     ends, ends_of_baseline = _last_steps(of_arm), _last_steps(of_baseline)
     both = of_arm.merge(of_baseline, on=["seed", "step"], suffixes=("", "_of_baseline"))
     slopes = {}
-    gaps = []
+    fitted = []
     for seed, own in both.groupby("seed"):
         if ends[seed] != ends_of_baseline[seed]:
             continue
@@ -68,12 +77,13 @@ def trend(ours: pd.DataFrame, theirs: pd.DataFrame) -> Trend | None:
         if len(end) < _FEWEST_POINTS:
             continue
         gap = (end["loss"] - end["loss_of_baseline"]).to_numpy(float)
-        slope, _ = np.polyfit(end["step"].to_numpy(float) / _PER_STEPS, gap, 1)
+        steps = end["step"].to_numpy(float) / _PER_STEPS
+        slope, at_zero = np.polyfit(steps, gap, 1)
         slopes[int(str(seed))] = float(slope)
-        gaps.append(float(gap.mean()))
+        fitted.append((at_zero + slope * steps.min(), at_zero + slope * steps.max()))
     if not slopes:
         return None
-    return Trend(slopes, float(np.mean(gaps)))
+    return Trend(slopes, *np.mean(fitted, axis=0).tolist())
 
 
 def remarks_on_ending(results: Results, comparisons: Sequence[Comparison]) -> dict[str, str]:
@@ -91,7 +101,7 @@ def remarks_on_ending(results: Results, comparisons: Sequence[Comparison]) -> di
         form = form_of([test.mean, *test.t_interval], "loss")
         ends = f"95% CI{' of this arm' if family > 1 else ''} {interval(test.t_interval, form)}"
         remarks[one.arm.label] = (
-            f"the gap to {called(one.baseline, one.arm)} still {'grows' if test.mean * moves.gap > 0 else 'shrinks'}: "
+            f"the gap to {called(one.baseline, one.arm)} {moves.words}: "
             f"over the last third of training the difference in validation loss changes by "
             f"{as_text(test.mean, form, signed=True)} nats in 1,000 steps ({ends}, "
             f"{p_value(p)}{adjusted(family, one.look)})"

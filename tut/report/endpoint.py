@@ -1,5 +1,6 @@
 """The endpoint of a report: the metric and the split that arms are compared on, and the margin of equivalence."""
 
+import math
 from dataclasses import dataclass
 
 from tut import limits
@@ -56,7 +57,7 @@ def endpoint_of(results: Results, metric: str, split: Split, margin: float | Non
         margin: the margin that was asked for; None if none was.
 
     Raises:
-        TutError: the runs have no such metric, or it does not tell which way is better.
+        TutError: the runs have no such metric, it does not tell which way is better, or the margin is no such number.
     """
     own = results.own_metrics
     limits.choice("--metric", metric, (*METRICS, *own))
@@ -64,6 +65,8 @@ def endpoint_of(results: Results, metric: str, split: Split, margin: float | Non
         raise TutError(
             f"--metric={metric}: neither more nor less is better, for it is the same of good and poor predictions"
         )
+    if margin is not None:
+        limits.check(0 < margin < math.inf, "--margin", margin, "a finite number above 0")
     if margin is not None or metric != "loss":
         return Endpoint(metric, split, margin, own.get(metric)), ()
     named = sorted(results.runs["margin"].dropna().unique())

@@ -140,13 +140,15 @@ def _write(report: Report, folder: Path) -> Path:
     from tut.report.page import page
     from tut.report.svg import save
 
+    comparisons = report.comparisons
+    frequency = by_frequency(report.results, comparisons)
+    drawn = draw_all(report.results, comparisons, frequency) | draw_mechanism(read_mechanism(folder), comparisons)
+    # Before there is anything to be read: a report that ends half-way has been looked at.
+    add_look(report.places, comparisons)
     figure_files = [f"{name}.{ending}" for name in (*FIGURES, f"{effect_by_key.NAME}*") for ending in ("png", "svg")]
     for name in (*figure_files, *(f"{name}.csv" for name in _TABLES)):
         for path in folder.glob(name):
             path.unlink()  # an earlier report may have had more
-    comparisons = report.comparisons
-    frequency = by_frequency(report.results, comparisons)
-    drawn = draw_all(report.results, comparisons, frequency) | draw_mechanism(read_mechanism(folder), comparisons)
     figures = save(drawn, folder)
     written = []
     for name, table in zip(_TABLES, _csv_tables(report, frequency), strict=True):
@@ -162,7 +164,6 @@ def _write(report: Report, folder: Path) -> Path:
     text = page(report, figures, frequency, [*written, "arms.tex", "more.tex", "results.json"], folder)
     with write_whole(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-    add_look(report.places, comparisons)
     return path
 
 

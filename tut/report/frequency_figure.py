@@ -26,7 +26,8 @@ def loss_by_frequency(frequency: pd.DataFrame, comparisons: Comparisons) -> Figu
     styles = styles_of(comparisons)
     split = comparisons.endpoint.split.capitalize()
     figure, (above, middle, below) = panels(1.7, 1.9, 1.9, title=f"{split} loss by frequency of the target")
-    buckets = frequency.drop_duplicates("number").set_index("number").sort_index()
+    of_bucket = {"name": ("bucket", "first"), "fewest": ("predictions", "min"), "most": ("predictions", "max")}
+    buckets = frequency.groupby("number").agg(**of_bucket)
     place = {number: index for index, number in enumerate(buckets.index)}
     n_arms = len(comparisons.arms)
     shifts = np.linspace(-0.3, 0.3, n_arms) if n_arms > 1 else np.zeros(1)  # arms stand side by side at each bucket
@@ -45,10 +46,7 @@ def loss_by_frequency(frequency: pd.DataFrame, comparisons: Comparisons) -> Figu
     for axes in (middle, below):
         axes.axhline(0, color=INK, linewidth=1)
     thresholds = _mark_thresholds((above, middle, below), list(buckets.index), comparisons.arms, styles)
-    names = []
-    for bucket in buckets.itertuples():
-        in_two_lines = str(bucket.bucket).replace(" to ", "–\n").replace(" or ", "\nor ")
-        names.append(f"{in_two_lines}\n({bucket.predictions:,})")
+    names = [_label(*bucket) for bucket in buckets.itertuples(index=False)]
     below.set_xticks(list(place.values()), names, fontsize=9)
     above.set(ylabel="nats")
     middle.set(ylabel="difference\n(nats)")
@@ -58,6 +56,12 @@ def loss_by_frequency(frequency: pd.DataFrame, comparisons: Comparisons) -> Figu
     figure.align_ylabels()
     add_legend(figure, above)
     return figure
+
+
+def _label(name: str, fewest: int, most: int) -> str:
+    """Return a bucket's name and how many predictions it has: from how many to how many, if settings differ in that."""
+    in_lines = name.replace(" to ", "–\n").replace(" or ", "\nor ")
+    return f"{in_lines}\n({fewest:,})" if fewest == most else f"{in_lines}\n({fewest:,}–\n{most:,})"
 
 
 def _mark_thresholds(

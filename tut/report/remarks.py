@@ -91,7 +91,7 @@ def _lost(one: Comparison) -> str:
     if not one.lost and not one.lost_by_baseline:
         return ""
     if one.worst_case_p is None:
-        return ""  # no seed is left to say anything else
+        return ""  # no seed is left, or the lost ones say the same as the others
     lost = []
     for seeds_lost, arm in ((one.lost, "it"), (one.lost_by_baseline, called(one.baseline, one.arm))):
         if seeds_lost:

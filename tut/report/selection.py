@@ -2,8 +2,9 @@
 
 Arms that share one learning rate are compared at a rate that may suit one of them better. So keys may be selected: they
 no longer part settings, nor arms. Of their values each arm has those whose mean validation loss over seeds is lowest,
-and at those it is compared. Validation is looked at to choose and test to compare: what was chosen for its luck on the
-one has no luck on the other.
+and at those it is compared. Validation is looked at to choose and test to compare: luck with the documents of the one
+is not on the other. Luck in training is on both, for both score the same weights, so that an arm with more values comes
+out a little better than it is; `benchmarks/errors_selected.py` measures by how much.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,6 +37,12 @@ class Chosen:
     """As `Results.runs`, with settings and arms named without the selected keys, and these in a column `chosen`."""
     notes: tuple[str, ...]
     """Of each arm what was chosen, and by how much, and what a reader should hold against that."""
+
+
+def keys_of(typed: Sequence[str] | str) -> tuple[str, ...]:
+    """Return the keys that people name in one text or several, with commas between them: each once."""
+    texts = [typed] if isinstance(typed, str) else typed
+    return tuple(dict.fromkeys(key.strip() for text in texts for key in text.split(",")))
 
 
 def at_their_best(results: Results, keys: Sequence[str], split: Split = Split.TEST) -> Results:

@@ -7,7 +7,7 @@ from tut.report.comparison import Comparison
 from tut.report.endpoint import Endpoint
 from tut.report.looks import Look
 from tut.report.numbers import as_text, form_of, interval, number, p_value
-from tut.report.power import MOST_SEEDS, Planned
+from tut.report.power import MOST_SEEDS, POWER, Planned
 from tut.report.schedules import what_was_done
 from tut.report.statistics import ALPHA
 from tut.words import counted, seeds
@@ -157,12 +157,12 @@ def _what_is_to_come(look: Look) -> str:
 
 
 def _what_would_show(comparison: Comparison, endpoint: Endpoint) -> str:
-    """Say how large a difference would have been found, and how many seeds would find one as large as the margin."""
+    """Say how large a difference would mostly be found, and how many seeds would find one as large as the margin."""
     if comparison.detectable is None:
         return ""
     n = comparison.paired.n
     least = number(comparison.detectable, endpoint.metric)
-    said = f": with {counted(n, 'seed')} only differences above {least} would show"
+    said = f": with {counted(n, 'seed')} a true difference of {least} would be found in {POWER:.0%} of such sweeps"
     if endpoint.margin is None:
         return said
     size = number(endpoint.margin, endpoint.metric)

@@ -21,7 +21,7 @@ from tut.report.look_record import read_record, record_folders
 from tut.report.planned import sharing
 from tut.report.remarks import remarks
 from tut.report.results import Results, load
-from tut.report.selection import at_their_best
+from tut.report.selection import at_their_best, keys_of
 from tut.report.sentences import sentence
 from tut.report.verdict import Verdict
 from tut.splits import Split
@@ -58,7 +58,7 @@ def report_on(
     split: Split = Split.TEST,
     baseline: str = NEVER,
     margin: float | None = None,
-    select: Sequence[str] = (),
+    select: Sequence[str] | str = (),
 ) -> Report:
     """Read the runs under some folders and compare them.
 
@@ -68,22 +68,29 @@ def report_on(
         split: whose scores are compared.
         baseline: the name of the arm that the others are compared to, such as `epoch=0`.
         margin: the largest difference that counts as none. If None, the one that the runs name, for a loss.
-        select: config keys of whose values each arm has its best; see `tut.report.selection`.
+        select: config keys of whose values each arm has its best, as people type them; see `tut.report.selection`.
 
     Raises:
-        TutError: there are no runs, they cannot be compared, there is no such baseline, or nothing to choose of a key.
+        TutError: there are no runs, they cannot be compared, there is no such baseline, metric or margin, or nothing to
+            choose of a key.
     """
     return report_of(load(folders), metric, split, baseline, margin, select)
 
 
 def report_of(
-    results: Results, metric: str, split: Split, baseline: str, margin: float | None, select: Sequence[str] = ()
+    results: Results,
+    metric: str,
+    split: Split,
+    baseline: str,
+    margin: float | None,
+    select: Sequence[str] | str = (),
 ) -> Report:
     """Compare runs that have been read; see `report_on`."""
     places = record_folders(results)
-    if select:
-        check_beside_selection(baseline, select)
-        results = at_their_best(results, select, split)
+    keys = keys_of(select)
+    if keys:
+        check_beside_selection(baseline, keys)
+        results = at_their_best(results, keys, split)
     endpoint, notes_on_endpoint = endpoint_of(results, metric, split, margin)
     comparisons = compare(results, endpoint, baseline, read_record(places))
     under = remarks(results, comparisons.comparisons, endpoint)

@@ -247,6 +247,8 @@ def of_runs(results: Results, endpoint: Endpoint) -> pd.DataFrame:
 def contributions_text(frequency: pd.DataFrame, comparisons: Comparisons) -> pd.DataFrame:
     """Return what each bucket of frequency adds to each arm's whole difference in loss, with its share of it.
 
+    A bucket that is not among an arm's has an empty cell: settings of other texts may not have the same.
+
     Args:
         frequency: what `tut.report.frequency.by_frequency` has returned.
         comparisons: of the arms that are in it.
@@ -261,10 +263,10 @@ def contributions_text(frequency: pd.DataFrame, comparisons: Comparisons) -> pd.
         if (arm.setting, arm.name) in means.index.droplevel("number"):
             own = means[arm.setting, arm.name]
             whole = own.sum()
-            line = {"untie": arm.label}
-            for number, bucket in names.items():
-                share = f" ({own[number] / whole:.0%})" if whole else ""
-                line[bucket] = f"{as_text(own[number], form, signed=True)}{share}".replace("(-", f"({MINUS}")
+            line = {"untie": arm.label} | dict.fromkeys(names, "")
+            for number, contribution in own.items():
+                share = f" ({contribution / whole:.0%})" if whole else ""
+                line[names[number]] = f"{as_text(contribution, form, signed=True)}{share}".replace("(-", f"({MINUS}")
             lines.append(line | {"whole": as_text(whole, form, signed=True)})
     return pd.DataFrame(lines)
 

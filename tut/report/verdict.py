@@ -3,6 +3,7 @@
 The rates of false claims that this holds to are measured by `python -m benchmarks.errors`.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -62,7 +63,8 @@ class Judgement:
     equivalence_interval: Interval | None
     """The interval that they decide by, of this arm alone: whether it lies within the margin."""
     worst_case_p: float | None
-    """Of the t-test of trimmed means with lost seeds counted as worst; None if none was lost. Not adjusted."""
+    """Of the t-test of trimmed means with lost seeds counted as worst; None if no lost seed speaks against what the
+    others show. Not adjusted."""
     direction: Literal["better", "worse"] | None
     """Where the arm surely differs, how."""
     is_equivalent: bool
@@ -151,15 +153,21 @@ def _is_below(p: float | None, level: float) -> bool:
 
 
 def _worst_case_p(evidence: Evidence, test: Paired, measure: Measure) -> float | None:
-    """Return the p with lost seeds counted as worst where that speaks against what the others show; else None."""
-    if not evidence.lost and not evidence.lost_by_baseline:
+    """Return the p with lost seeds counted as worst where that speaks against what the others show; else None.
+
+    Lost seeds that speak for it are no more than made up for those against it: those beyond are left out.
+    """
+    if not test.mean:
+        return None  # the others show nothing
+    is_better = measure.sign * test.mean > 0
+    against, in_favour = len(evidence.lost), len(evidence.lost_by_baseline)
+    if not is_better:
+        against, in_favour = in_favour, against
+    if not against:
         return None
-    if test.mean is None:
-        return None
-    values = list(evidence.differences.values())
-    worst = -measure.sign * float("inf")  # of a seed in which the arm diverged; the reverse where its baseline did
-    lost = [worst] * len(evidence.lost) + [-worst] * len(evidence.lost_by_baseline)
-    mean, p = sensitivity.trimmed_t_test(values + lost, evidence.step)
+    worst = -math.copysign(math.inf, test.mean)
+    lost = [worst] * against + [-worst] * min(against, in_favour)
+    mean, p = sensitivity.trimmed_t_test([*evidence.differences.values(), *lost], evidence.step)
     return p if mean * test.mean > 0 else 1.0
 
 
