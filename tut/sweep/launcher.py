@@ -28,7 +28,6 @@ from hydra.core.utils import JobReturn, configure_log, setup_globals
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
-from tut import store
 from tut.config import NEVER, Config
 from tut.console import command_to_go_on, complain
 from tut.errors import TutError
@@ -46,6 +45,7 @@ from tut.sweep.lineage import paths_of
 from tut.sweep.lost import record_lost
 from tut.sweep.plan import Priority, Stage, plan
 from tut.sweep.preview import announce, preview
+from tut.sweep.reservation import reserved
 from tut.sweep.speeds import Speeds
 from tut.sweep.todo import Run, Todo, steps_left
 from tut.sweep.tracked import Tracked, check_told
@@ -112,10 +112,11 @@ def launch(
             stop.obey()
             if settings.dry_run:
                 _only_show(todo, settings.keep, folder, backend)
-            disk.check_room(todo, settings.keep, folder.path)
-            if first == 0:  # of a sweeper that searches, which launches again and again
-                _say_where(todo)
-            outcomes = _carry_out(todo, settings, context, folder, backend, command, tracked, stop)
+            with reserved(todo.plan, folder):
+                disk.check_room(todo, settings.keep, folder.path)
+                if first == 0:  # of a sweeper that searches, which launches again and again
+                    _say_where(todo)
+                outcomes = _carry_out(todo, settings, context, folder, backend, command, tracked, stop)
             stop.obey()  # a sweeper that searches would go on
             if is_listed(config) and not all(map(is_well, outcomes.values())):
                 sys.exit(1)  # all is said; of an exception Hydra would say more
@@ -216,8 +217,6 @@ def _carry_out(
     stop: StopRequest,
 ) -> dict[str, Outcome]:
     """Have trained what is left, and return what became of each stage of it. Say what was not finished, and why."""
-    lineages = {stage.lineage for stage in todo.plan.stages}
-    store.reserve(folder.path, lineages)
     tasks = [todo.task(stage, folder) for stage in todo.plan.stages]
     with folder.planned(command, tasks, todo.steps, tracked.as_plain()):
         write_index(folder.path, [run for number, run in enumerate(todo.runs) if number not in todo.plan.same_as])
@@ -234,12 +233,10 @@ def _carry_out(
         record_lost(todo, outcomes, folder)
     failed = [item for item in work if not is_well(outcomes[item.name])]
     if not any(outcome.status == Status.QUEUED for outcome in outcomes.values()):
-        log.info("%s", disk.taken(folder.path, lineages))
+        log.info("%s", disk.taken(folder.path, {stage.lineage for stage in todo.plan.stages}))
     if failed:
         show(folder.path)
         print_failures(folder, failed, command)
-    if all(outcome.status == Status.FINISHED for outcome in outcomes.values()):
-        store.release(folder.path)
     return outcomes
 
 
