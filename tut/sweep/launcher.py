@@ -222,7 +222,7 @@ def _carry_out(
         write_index(folder.path, [run for number, run in enumerate(todo.runs) if number not in todo.plan.same_as])
         announce(todo, backend)
         priorities = todo.plan.priorities()
-        speeds = Speeds()
+        speeds = Speeds(backend)
         work = []
         with under_way("prepares the stages", "stage", len(todo.stages)) as count:
             for stage in count.over(todo.stages):

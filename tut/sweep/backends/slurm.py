@@ -64,6 +64,7 @@ class Slurm(Backend):
     """A SLURM cluster."""
 
     slots = None
+    knows_processor = False
 
     def __init__(self, settings: SlurmConfig, _configs: list[Config]) -> None:
         """Look for SLURM.
