@@ -3,9 +3,9 @@
     python docs/debian_text.py FOLDER
     python -m tut.train data=text 'data.files=FOLDER/*/*.txt'
 
-Needs Debian 12, whose package names it has, `apt-get`, `dpkg-deb` and the package servers; installs nothing. Each page of a
-manual, and each hundred thousand characters of the dictionary, is a file, and so a document of its own. The versions
-of the packages decide the text and are printed.
+Needs Debian 12, whose package names it has, `apt-get`, `dpkg-deb` and the package servers; installs nothing. Each page
+of a manual, and each hundred thousand characters of the dictionary, is a file, and so a document of its own. The
+versions of the packages decide the text and are printed.
 """
 
 import argparse

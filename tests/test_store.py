@@ -12,8 +12,9 @@ import pytest
 from conftest import SMALL, TEXT, command, make_config
 
 from tut import store
-from tut.store import __main__
+from tut.store import __main__, pruning
 from tut.store.pruning import Pruned, prune
+from tut.system.files import untouched
 from tut.system.sealed import read_sealed
 from tut.training import checkpoint
 from tut.training.assignment import Assignment
@@ -147,10 +148,50 @@ def test_prune_leaves_what_unfinished_sweeps_need(home: Path, tmp_path: Path) ->
     sweep.mkdir()
     store.reserve(sweep, {"trunk"})
     assert [entry.lineage for entry in prune(0, None).deleted] == ["branch"]
-    store.release(sweep)
+    store.release(sweep, {"trunk"})
     assert [entry.lineage for entry in prune(0, None).deleted] == ["trunk"]
     store.reserve(tmp_path / "gone", {"trunk"})
-    assert store.reserved() == {}
+    with store.reserved() as reserved:
+        assert reserved == {}
+
+
+def test_a_sweep_gives_up_what_it_names_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another launcher in its folder may need the rest."""
+    monkeypatch.setenv("TUT_HOME", str(tmp_path / "home"))
+    assert store.reserve(tmp_path, {"trunk", "one"}) == {"trunk", "one"}
+    assert store.reserve(tmp_path, {"trunk", "other"}) == {"other"}
+    store.release(tmp_path, {"one"})
+    with store.reserved() as reserved:
+        assert set(reserved) == {"trunk", "other"}
+    store.release(tmp_path, {"trunk", "other"})
+    assert not list((tmp_path / "home/unfinished").glob("*.json"))
+    store.release(tmp_path, {"trunk"})
+
+
+def test_nothing_can_be_reserved_between_a_look_and_its_deletion(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deleted = []
+
+    def delete(path: Path) -> None:
+        with untouched(home / "unfinished") as free:
+            deleted.append((path.parent.name, free))
+
+    monkeypatch.setattr(pruning, "remove_whole", delete)
+    prune(0, None)
+    assert sorted(deleted) == [("branch", False), ("trunk", False)]
+
+
+def test_what_is_half_written_or_has_just_gone_ends_no_prune(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.reserve(home, {"trunk"})
+    (path,) = (home / "unfinished").glob("*.json")
+    path.with_name(f"writing-{path.name}").write_text("{")  # of a process that was killed
+    assert [entry.lineage for entry in prune(0, None).deleted] == ["branch"]
+
+    def gone(path: Path) -> None:
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(store, "read_sealed", gone)
+    with store.reserved() as reserved:
+        assert reserved == {}
 
 
 def test_prune_leaves_what_is_being_trained(home: Path) -> None:

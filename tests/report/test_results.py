@@ -295,6 +295,23 @@ def test_runs_that_have_not_started_are_named(tmp_path: Path) -> None:
     assert tut.report.load(tmp_path / "0").notes == ()
 
 
+def test_a_run_whose_folder_another_one_has_is_named(tmp_path: Path) -> None:
+    """One that was planned again, with another environment, is there."""
+    for number, lineage in enumerate(("other", "again", "open")):
+        plant(tmp_path / str(number), "epoch=3", number, 5.0)
+        Record(tmp_path / str(number)).update_state(lineage=lineage)
+    planned = [("lr=1", 0, "lost"), ("lr=2", 0, "other"), ("lr=3", 1, "once"), ("lr=3", 1, "again"), ("lr=4", 2, None)]
+    tasks = [
+        {"name": label, "label": label, "parent": None, "record": str(record), "ends_run": True}
+        | {"start": 0, "end": 900, "checkpoint": lineage and f"/store/{lineage}/step-00000900"}
+        for label, record, lineage in planned
+    ]
+    (tmp_path / "sweep.json").write_text(json.dumps({"tasks": tasks, "steps": {"planned": 1, "without_sharing": 2}}))
+    assert tut.report.load(tmp_path).notes == (
+        f"{tmp_path}: 1 of its runs are not there any more, for another run has their folder: lr=1",
+    )
+
+
 def test_runs_that_will_not_start_are_told_from_those_to_come(tmp_path: Path) -> None:
     """Each trunk has two runs, one of them two stages further on; what became of the trunk is theirs, too."""
     plant(tmp_path / "0", "epoch=3", 0, 5.0)

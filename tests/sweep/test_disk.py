@@ -99,6 +99,22 @@ def test_a_sweep_without_room_is_refused(home: Path, tmp_path: Path, monkeypatch
         assert "TUT_HOME" in said
 
 
+def test_what_an_optimizer_keeps_is_no_reason_to_refuse_where_that_is_not_known(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    todo = planned(tmp_path, "optimizer.name=Adafactor untie=never")
+    most, least = (disk.needed(todo, "ends", tmp_path, least=least) for least in (False, True))
+    assert least.store < 0.5 * most.store
+    usage = namedtuple("usage", "free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(least.store + least.runs))
+    disk.check_room(todo, "ends", tmp_path)
+    (said,) = caplog.messages
+    assert "there may be no room: if its optimizer keeps as much as AdamW does, this sweep takes about " in said
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(least.store))  # not even for the weights
+    with pytest.raises(disk.TutError, match="there is no room"):
+        disk.check_room(todo, "ends", tmp_path)
+
+
 def test_the_command(tmp_path: Path) -> None:
     """Runs of a model of 40 GB, a hundred of them, fit no disk of a machine that tests."""
     huge = "model.config={hidden_size: 32768, num_attention_heads: 8, intermediate_size: 65536, num_hidden_layers: 9}"

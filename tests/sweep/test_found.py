@@ -195,7 +195,7 @@ def test_an_open_stage_is_listed_until_others_stand_for_it(tmp_path: Path) -> No
     assert was_open in listed(before)
     assert was_open not in listed(after)
     listed(before)
-    folder.set_jobs({was_open: "7"})
+    folder.set_jobs({was_open: "7"}, {})
     assert listed(before)[was_open] == "7"
     assert listed(after)[was_open] == "7"
     Record(tmp_path / "0").update_state(status="finished")

@@ -1,6 +1,8 @@
 """Paths from configs: what runs share, however they end and untie, and that a run so made is the run by itself."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from conftest import assert_same_run, make_config
@@ -12,7 +14,7 @@ from tut.sweep.lineage import path_of
 from tut.sweep.plan import plan
 from tut.sweep.speeds import Speeds
 from tut.sweep.todo import Run, Todo
-from tut.training.identity import environment
+from tut.training.identity import determinants, environment
 from tut.training.inputs import Inputs
 from tut.training.run import run
 
@@ -93,6 +95,26 @@ def test_a_stage_says_where_the_last_change_on_its_way_begins(tmp_path: Path) ->
     }
 
 
+@pytest.mark.parametrize(
+    ("other", "knows_processor", "known"),
+    [
+        ({}, True, True),
+        ({"threads": 7}, True, False),
+        ({"processor": "another machine's"}, True, False),
+        ({"processor": "SLURM partition=any"}, False, True),
+        ({"processor": "SLURM partition=any", "threads": 7}, False, False),
+    ],
+)
+def test_what_a_step_costs_is_known_of_the_same_processor_and_threads(
+    other: dict[str, Any], knows_processor: bool, known: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = Inputs(make_config(*TINY))
+    about = {"determinants": determinants(inputs, 9), "environment": environment(inputs), "step": 9, "seconds": 18.0}
+    monkeypatch.setattr(store, "entries", lambda: [SimpleNamespace(manifest=about)])
+    backend = SimpleNamespace(environment=lambda _: environment(inputs) | other, knows_processor=knows_processor)
+    assert Speeds(backend).cost(inputs, 1).seconds_per_step == (2.0 if known else None)  # type: ignore[arg-type]
+
+
 LENGTHS = {
     8: ("null", 2, 4, 6),  # it decays from step 4
     16: ("null", 2, 6, 8, 12),  # from step 8
@@ -114,7 +136,10 @@ def test_runs_that_fork_from_one_plateau_are_each_the_run_alone(
         folder = tmp_path / stage.name if todo.ends(stage) is None else through.folder
         run(through.config, folder, todo.assignment(stage, keep="forks"))
     assert todo.steps["to_train"] == 0
-    assert len(Speeds()._seconds) == 1  # whatever a lineage has behind it, a step of it costs the same
+    here = SimpleNamespace(environment=environment, knows_processor=True)
+    costs = {Speeds(here).cost(one.inputs, 1) for one in todo.runs}  # type: ignore[arg-type]
+    assert len(costs) == 1  # whatever a lineage has behind it, a step of it costs the same
+    assert costs.pop().seconds_per_step is not None
     for number, one in enumerate(todo.runs):
         run(one.config, tmp_path / f"alone/{number}")
         assert_same_run(tmp_path / f"alone/{number}", one.folder)

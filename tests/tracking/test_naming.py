@@ -41,6 +41,12 @@ def test_sweeps(folder: str, sweep: str | None, group: str) -> None:
             ["optimizer.output_lr_multiplier=2"],
             "epoch=3 optimizer.output_lr_multiplier=2, seed 0",
         ),
+        (
+            ["untie.epoch=3", "optimizer.output_lr_multiplier=0.5"],
+            ["optimizer.output_lr_multiplier=0.50"],
+            "epoch=3 optimizer.output_lr_multiplier=0.5, seed 0",
+        ),
+        (["untie=never", "optimizer.output_lr_multiplier=2"], ["optimizer.output_lr_multiplier=2"], "never, seed 0"),
         (["untie.epoch=3", "trainer.device=cpu"], ["trainer.device=cpu"], "trainer.device=cpu epoch=3, seed 0"),
     ],
 )

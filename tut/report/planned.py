@@ -1,5 +1,6 @@
 """What a sweep's plan, its sweep.json, says about its runs: which are missing, and how many steps they share."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
@@ -10,6 +11,7 @@ from tut.system.sealed import Damaged, read_sealed
 from tut.tracking.record import LAUNCHER_OF_A_SWEEP, Status, state_file
 
 _NOT_STARTED = "have not started"
+_IS_LOST = "are not there any more, for another run has their folder"
 _IS_TO_COME = (Status.WAITING, Status.QUEUED, Status.SKIPPED)
 """How a stage stands whose fate is that of the stage before it."""
 
@@ -97,19 +99,39 @@ def _waits_for_a_job(sweep: Path, run: dict[str, Any], by_name: dict[str, dict[s
 
 
 def _missing(sweep: Path) -> dict[str, list[str]]:
-    """Return what a person calls the runs of a sweep that have no record, by what has become of them."""
+    """Return what a person calls the runs of a sweep that have no record, by what has become of them.
+
+    One that was planned again, as in another environment, is in the plan twice, by one label, and has one record.
+    """
     tasks = planned(sweep)["tasks"]
     by_name = {task["name"]: task for task in tasks}
+    lineages: dict[str, set[str | None]] = defaultdict(set)
+    for task in tasks:
+        lineages[task["label"]].add(_lineage(task))
     missing: dict[str, list[str]] = {}
     for task in tasks:
-        if _is_missing(sweep, task):
+        if not task["ends_run"]:
+            continue
+        state, own = _record_of(sweep, task), lineages[task["label"]]
+        if not state.exists():
             missing.setdefault(_fate(sweep, task, by_name), []).append(task["label"])
+        elif None not in own and _read(state).get("lineage") not in {*own, None}:
+            missing.setdefault(_IS_LOST, []).append(task["label"])
     return missing
 
 
 def _is_missing(sweep: Path, task: dict[str, Any]) -> bool:
     """Return whether a stage ends a run that has no record."""
-    return task["ends_run"] and not (sweep / task["record"] / "state.json").exists()
+    return task["ends_run"] and not _record_of(sweep, task).exists()
+
+
+def _record_of(sweep: Path, task: dict[str, Any]) -> Path:
+    return sweep / task["record"] / "state.json"
+
+
+def _lineage(task: dict[str, Any]) -> str | None:
+    """Return the lineage of a stage, by the folder in the store that its checkpoint names; None of an open stage."""
+    return None if task["checkpoint"] is None else Path(task["checkpoint"]).parent.name
 
 
 def _fate(sweep: Path, run: dict[str, Any], by_name: dict[str, dict[str, Any]]) -> str:
@@ -170,7 +192,7 @@ def steps_of_its_own(folder: Path, lineage: str | None, untie_step: int | None, 
     for task in tasks:
         if _is_open(task) and sweep is not None and sweep / task["record"] == folder and end is not None:
             return 0 if untie_step is None else end - untie_step
-        if task["end"] == end and task["checkpoint"] and Path(task["checkpoint"]).parent.name == lineage:
+        if task["end"] == end and lineage is not None and _lineage(task) == lineage:
             first = task
             while (parent := by_name.get(first["parent"])) is not None and parent.get("runs") == 1:
                 first = parent

@@ -76,8 +76,8 @@ class Results:
             metric: `loss`, `perplexity`, `acc`, or one that a plugin of the runs has registered.
             margin: the largest difference that counts as none. If None, the one that the runs name, for a loss.
             split: whose scores are compared: `test` or `validation`.
-            select: config keys, with commas in one text, or in several; each arm is compared at the values of these that
-                give it the lowest validation loss.
+            select: config keys, with commas in one text, or in several; each arm is compared at the values of these
+                that give it the lowest validation loss.
 
         As the command does, it adds a line to the sweep's record of looks; see `tut.report.look_record`.
 

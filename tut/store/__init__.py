@@ -9,6 +9,7 @@ import json
 import logging
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ from tut.system.sealed import Damaged, read_sealed, write_sealed
 from tut.training import checkpoint
 
 log = logging.getLogger(__name__)
+
+_RESERVATIONS = f"{'[0-9a-f]' * 16}.json"
+"""The names of what sweeps reserve. Beside them may be a temporary one, also of a process that was killed."""
 
 
 def stages() -> Path:
@@ -38,9 +42,12 @@ def has(lineage: str, step: int) -> bool:
     return checkpoint.is_kept(checkpoint.path_of(stages() / lineage, step))
 
 
-def reserve(sweep: Path, lineages: set[str]) -> None:
-    """Protect some more lineages from `prune` until `release`."""
-    path = _reservation(sweep, home())
+def reserve(sweep: Path, lineages: set[str]) -> set[str]:
+    """Protect some lineages from `prune` until `release`; return those that this sweep had not reserved before.
+
+    It holds as long as the sweep's folder is there.
+    """
+    path = _reservation(sweep)
     with only_one(path.parent):  # two launchers may be about one sweep
         known: set[str] = set()
         try:
@@ -49,32 +56,52 @@ def reserve(sweep: Path, lineages: set[str]) -> None:
             pass
         except Damaged as damage:
             log.warning("%s: damaged (%s): it is written anew", path, damage.reason)
-        write_sealed(path, {"sweep": str(sweep.resolve()), "lineages": sorted(known | lineages)})
+        _write(path, sweep, known | lineages)
+    return lineages - known
 
 
-def release(sweep: Path, of: Path | None = None) -> None:
-    """Say that a sweep has no more need of what it reserved; `of` is the TUT_HOME of its store, None for this one."""
-    _reservation(sweep, of or home()).unlink(missing_ok=True)
+def release(sweep: Path, lineages: set[str]) -> None:
+    """Say that a sweep has no more need of some of what it has reserved."""
+    path = _reservation(sweep)
+    if not lineages or not path.exists():
+        return
+    with only_one(path.parent), suppress(FileNotFoundError, Damaged):  # a damaged one is told by `prune`
+        if left := set(read_sealed(path)["lineages"]) - lineages:
+            _write(path, sweep, left)
+        else:
+            path.unlink()
 
 
-def _reservation(sweep: Path, of: Path) -> Path:
-    return of / "unfinished" / f"{digest(str(sweep.resolve()))[:16]}.json"
+def _reservation(sweep: Path) -> Path:
+    return home() / "unfinished" / f"{digest(str(sweep.resolve()))[:16]}.json"
 
 
-def reserved() -> dict[str, str]:
-    """Return the lineages that unfinished sweeps need, each with such a sweep; one whose folder is gone needs none.
+def _write(path: Path, sweep: Path, lineages: set[str]) -> None:
+    write_sealed(path, {"sweep": str(sweep.resolve()), "lineages": sorted(lineages)})
+
+
+@contextmanager
+def reserved() -> Iterator[dict[str, str]]:
+    """Yield the lineages that unfinished sweeps need, each with such a sweep, and let none reserve any meanwhile.
+
+    One whose folder is gone needs none.
 
     Raises:
         TutError: what one of them needs is not known, for the file that says so is damaged.
     """
-    found: dict[str, str] = {}
-    for path in (home() / "unfinished").glob("*.json"):
-        reservation = read_sealed(path)
-        if Path(reservation["sweep"]).is_dir():
-            found |= dict.fromkeys(reservation["lineages"], reservation["sweep"])
-        else:
-            path.unlink(missing_ok=True)
-    return found
+    folder = home() / "unfinished"
+    with only_one(folder):
+        found: dict[str, str] = {}
+        for path in folder.glob(_RESERVATIONS):
+            try:
+                reservation = read_sealed(path)
+            except FileNotFoundError:  # released by an earlier version of TUT, which has no lock for that
+                continue
+            if Path(reservation["sweep"]).is_dir():
+                found |= dict.fromkeys(reservation["lineages"], reservation["sweep"])
+            else:
+                path.unlink(missing_ok=True)
+        yield found
 
 
 @dataclass(frozen=True)

@@ -44,8 +44,8 @@ def prune(older_than: float | None, larger_than: float | None, dry_run: bool = F
         much = larger_than is not None and left > larger_than
         if not (old or much):
             continue
-        with untouched(one.guard) as free:
-            sweep = reserved().get(one.lineage) if isinstance(one, Entry) else None
+        with untouched(one.guard) as free, reserved() as needed:  # no sweep finds there what is about to go
+            sweep = needed.get(one.lineage) if isinstance(one, Entry) else None
             if sweep is not None:
                 pruned.left.setdefault(f"needed by {sweep}, which is unfinished", []).append(one)
             elif not free:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from tut.console import Options, ends_for_people
 from tut.errors import TutError
-from tut.store import release
 from tut.sweep.backends import slurm_queue
 from tut.sweep.display import standing_of, status_tree
 from tut.sweep.folder import PLANNED, SweepFolder
@@ -37,8 +36,6 @@ def main() -> None:
 
 def _status(folder: SweepFolder) -> None:
     tasks = folder.tasks()
-    if all(folder.is_done(task) for task in tasks):
-        release(folder.path, Path(folder.plan["store"]))
     jobs = {task.name: task.job for task in tasks if task.job is not None}
     if jobs and shutil.which("squeue") is not None:
         standings = slurm_queue.standings(folder, tasks, jobs)

@@ -1,9 +1,11 @@
 """How much disk a sweep will take, in the store and in its runs' folders; and how much it has taken.
 
 What a checkpoint weighs follows from shapes: the weights, U apart once it is untied, and what the optimizer keeps for
-each of them. Rows and token scores are added as they mostly turn out. What is in the store already counts as nothing.
+each of them. What other optimizers than TUT's own keep is not known: it is taken to be what AdamW does, and no sweep is
+refused for it. Rows and token scores are added as they mostly turn out. What is in the store already counts as nothing.
 """
 
+import logging
 import os
 import shutil
 from collections.abc import Iterable, Iterator
@@ -22,14 +24,17 @@ from tut.sweep.plan import Stage
 from tut.sweep.todo import Todo, steps_left
 from tut.system.files import home, size_of
 from tut.training.inputs import Inputs
-from tut.training.optimizer import parameter_groups
+from tut.training.optimizer import OWN, parameter_groups
 from tut.tying import tie
+
+log = logging.getLogger(__name__)
 
 _BYTES_OF_TRAIN_ROW, _BYTES_OF_VALID_ROW, _BYTES_OF_SCORE = 310, 250, 12  # of a score, compressed
 _BYTES_OF_WEIGHT, _BYTES_OF_MOMENT = 100, 250
 """What a file takes for a tensor beside its values."""
 _BYTES_OF_A_MANIFEST, _BYTES_OF_A_RUN = 3_000, 40_000
 """The latter is what is in a run's folder beside rows and weights: configs, log, tokenizer, state."""
+UNCERTAIN = "if its optimizer keeps as much as AdamW does"
 
 
 @dataclass(frozen=True)
@@ -79,20 +84,21 @@ class Needed:
         return f"{store}, where {free}, and {runs}, where {_in_words(_free(self.sweep))} are"
 
 
-def needed(todo: Todo, keep: str, sweep: Path) -> Needed:
+def needed(todo: Todo, keep: str, sweep: Path, least: bool = False) -> Needed:
     """Return what a sweep will take; where untie points are still to be found, at most.
 
     Args:
         todo: what is left of it.
         keep: as in the launcher's settings.
         sweep: its folder. On another file system than the store's, checkpoints are not linked there, but copied.
+        least: whether an optimizer of which it is not known what it keeps is taken to keep nothing.
     """
     kinds: dict[str, _Sizes] = {}
     is_linked = _device(sweep) == _device(home())
     in_store = in_runs = 0
     for stage in todo.stages:
         inputs = todo.run_through(stage).inputs
-        sizes = _sizes(inputs, kinds)
+        sizes = _sizes(inputs, kinds, least)
         in_store += sum(_checkpoint(inputs, sizes, step) for step in _kept(todo, stage, keep))
         if todo.ends(stage) is not None:
             in_runs += sizes.model + _rows(inputs, stage.end, (Split.VALID, Split.TEST)) + _BYTES_OF_A_RUN
@@ -102,13 +108,16 @@ def needed(todo: Todo, keep: str, sweep: Path) -> Needed:
 
 
 def check_room(todo: Todo, keep: str, sweep: Path) -> None:
-    """Refuse a sweep that the disk has no room for.
+    """Refuse a sweep that the disk has no room for, and warn of one that it may have none for.
 
     Raises:
         TutError: it needs more than is free; the message says what would need less.
     """
     asked = needed(todo, keep, sweep)
     if asked.is_there:
+        return
+    if may_be_there(todo, keep, sweep):
+        log.warning("hydra.launcher.keep=%s: there may be no room: %s, this sweep takes %s", keep, UNCERTAIN, asked)
         return
     others = {other: needed(todo, other, sweep) for other in KEEPS}
     fitting = [
@@ -118,6 +127,11 @@ def check_room(todo: Todo, keep: str, sweep: Path) -> None:
     ]
     ways = [*fitting, "TUT_HOME, and hydra.sweep.dir, to folders with more room"]
     raise TutError(f"hydra.launcher.keep={keep}: there is no room: this sweep takes {asked}; set {' or '.join(ways)}")
+
+
+def may_be_there(todo: Todo, keep: str, sweep: Path) -> bool:
+    """Return whether there is room for a sweep if its optimizers keep little, as far as that is not known."""
+    return needed(todo, keep, sweep, least=True).is_there
 
 
 def taken(sweep: Path, lineages: Iterable[str]) -> str:
@@ -168,7 +182,7 @@ def _rows(inputs: Inputs, step: int, scored: tuple[Split, ...]) -> int:
     return rows + _BYTES_OF_SCORE * scores
 
 
-def _sizes(inputs: Inputs, known: dict[str, _Sizes]) -> _Sizes:
+def _sizes(inputs: Inputs, known: dict[str, _Sizes], least: bool) -> _Sizes:
     """Return the sizes of what a run saves, which are the same for all runs of one kind of model and optimizer."""
     config = inputs.config
     kind = repr((config.model, config.objective.name, config.optimizer, config.data))
@@ -179,7 +193,7 @@ def _sizes(inputs: Inputs, known: dict[str, _Sizes]) -> _Sizes:
         weights = [*network.parameters(), *network.buffers()]
         shared = sum(weight.nbytes + of_weight for weight in weights) - pair.output.nbytes - of_weight
         states = {
-            group["role"]: sum(_state(config.optimizer, group["role"], weight.nbytes) for weight in group["params"])
+            group["role"]: sum(_state(config.optimizer, group["role"], one.nbytes, least) for one in group["params"])
             for group in parameter_groups(config.optimizer, network, pair)
         }
         of_output = states.pop("output")
@@ -187,8 +201,10 @@ def _sizes(inputs: Inputs, known: dict[str, _Sizes]) -> _Sizes:
     return known[kind]
 
 
-def _state(config: OptimizerConfig, role: str, size: int) -> int:
+def _state(config: OptimizerConfig, role: str, size: int, least: bool) -> int:
     """Return the bytes of what the optimizer keeps for a parameter of that size, as a file."""
+    if least and config.name not in OWN:
+        return 0
     moment = size + _BYTES_OF_MOMENT
     if config.name == "sgd":
         return moment if config.momentum else 0

@@ -58,8 +58,8 @@ class SweepFolder:
                     check_no_rivals(self.path, earlier, tasks)
                 known = {task.name: task for task in earlier if not self._is_replaced(task, tasks)}
                 for task in tasks:
-                    job = known[task.name].job if task.name in known else None
-                    known[task.name] = replace(task, job=job)
+                    was = known.get(task.name, task)
+                    known[task.name] = replace(task, job=was.job, job_settings=was.job_settings)
                 now = {task.name for task in tasks}
                 before = [task for task in known.values() if task.name not in now]
                 go_on = {task.parent for task in known.values()}
@@ -80,10 +80,14 @@ class SweepFolder:
         ends_elsewhere = any(one.record == task.record and one.name != task.name for one in tasks if one.ends_run)
         return task.checkpoint is None and (self.is_done(task) or (ends_elsewhere and task.job is None))
 
-    def set_jobs(self, jobs: dict[str, str]) -> None:
-        """Record the SLURM jobs of some stages."""
+    def set_jobs(self, jobs: dict[str, str], settings: dict[str, Any]) -> None:
+        """Record the SLURM jobs of some stages, and with which settings those that are new were submitted."""
         with self._alone():
-            self._write(self.plan, [replace(task, job=jobs.get(task.name, task.job)) for task in self.tasks()])
+            tasks = self.tasks()
+            for place, task in enumerate(tasks):
+                if (job := jobs.get(task.name, task.job)) != task.job:
+                    tasks[place] = replace(task, job=job, job_settings=settings)
+            self._write(self.plan, tasks)
 
     def _alone(self) -> AbstractContextManager[None]:
         """Keep others from writing what the sweep's processes write, those of another one in the same folder included.

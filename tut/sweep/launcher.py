@@ -7,8 +7,8 @@ What happens in which order, and why:
 2. Each run becomes a path through lineages, and the paths become the tree of stages that trains each shared piece once,
    tied runs before others, for these are compared to them.
    An untie point that training has to find is taken from the store, if that has it already.
-3. A run that is finished in its folder must be the same down to its data and code; else its folder is not to be used.
-4. A dry run ends here: it shows the tree, and has written nothing.
+3. What is in a run's folder must be that run and, if it is finished, of the same code; else the folder is left alone.
+4. A dry run ends here: it shows the tree. It has written no more than what is kept of the text and of tried models.
 5. The lineages are reserved in the store before it is seen what is there, so that nothing of it is pruned meanwhile.
 6. What the store lacks is handed to the back end, which trains it: see `tut.sweep.backends`.
 7. Each job gets its result, in Hydra's order. A job that was asked for twice gets that of the first.
@@ -28,7 +28,6 @@ from hydra.core.utils import JobReturn, configure_log, setup_globals
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
-from tut import store
 from tut.config import NEVER, Config
 from tut.console import command_to_go_on, complain
 from tut.errors import TutError
@@ -44,8 +43,10 @@ from tut.sweep.index import write_index
 from tut.sweep.job_results import is_well, results
 from tut.sweep.lineage import paths_of
 from tut.sweep.lost import record_lost
+from tut.sweep.occupied import checked_loss
 from tut.sweep.plan import Priority, Stage, plan
 from tut.sweep.preview import announce, preview
+from tut.sweep.reservation import reserved
 from tut.sweep.speeds import Speeds
 from tut.sweep.todo import Run, Todo, steps_left
 from tut.sweep.tracked import Tracked, check_told
@@ -58,7 +59,6 @@ from tut.tracking.record import Record, Status
 from tut.tracking.wandb_environment import forget_given_run
 from tut.tracking.wandb_sweep import say_where
 from tut.training import identity
-from tut.training.run import finished_loss
 
 log = logging.getLogger(__name__)
 
@@ -112,10 +112,11 @@ def launch(
             stop.obey()
             if settings.dry_run:
                 _only_show(todo, settings.keep, folder, backend)
-            disk.check_room(todo, settings.keep, folder.path)
-            if first == 0:  # of a sweeper that searches, which launches again and again
-                _say_where(todo)
-            outcomes = _carry_out(todo, settings, context, folder, backend, command, tracked, stop)
+            with reserved(todo.plan, folder):
+                disk.check_room(todo, settings.keep, folder.path)
+                if first == 0:  # of a sweeper that searches, which launches again and again
+                    _say_where(todo)
+                outcomes = _carry_out(todo, settings, context, folder, backend, command, tracked, stop)
             stop.obey()  # a sweeper that searches would go on
             if is_listed(config) and not all(map(is_well, outcomes.values())):
                 sys.exit(1)  # all is said; of an exception Hydra would say more
@@ -159,7 +160,7 @@ def _runs(jobs: list[DictConfig], configs: list[Config], names: list[str], backe
             be_current(composed)
             folder = Path(composed.hydra.sweep.dir) / composed.hydra.sweep.subdir
             inputs = backend.inputs(config)
-            loss = finished_loss(inputs, Record(folder))
+            loss = checked_loss(inputs, Record(folder))
             if loss is None:
                 found.settle(inputs, backend.environment(inputs))
             else:
@@ -172,7 +173,7 @@ def _runs(jobs: list[DictConfig], configs: list[Config], names: list[str], backe
 def _check_folders(todo: Todo, backend: Backend) -> None:
     """See that a finished run in a run's folder is the same, down to what it was computed with.
 
-    Its config and its text have been compared by `finished_loss`. A run that was not a stage's has no lineage, and
+    Its config and its text have been compared by `checked_loss`. A run that was not a stage's has no lineage, and
     counts however it was computed.
     """
     for run in todo.runs:
@@ -216,14 +217,12 @@ def _carry_out(
     stop: StopRequest,
 ) -> dict[str, Outcome]:
     """Have trained what is left, and return what became of each stage of it. Say what was not finished, and why."""
-    lineages = {stage.lineage for stage in todo.plan.stages}
-    store.reserve(folder.path, lineages)
     tasks = [todo.task(stage, folder) for stage in todo.plan.stages]
     with folder.planned(command, tasks, todo.steps, tracked.as_plain()):
         write_index(folder.path, [run for number, run in enumerate(todo.runs) if number not in todo.plan.same_as])
         announce(todo, backend)
         priorities = todo.plan.priorities()
-        speeds = Speeds()
+        speeds = Speeds(backend)
         work = []
         with under_way("prepares the stages", "stage", len(todo.stages)) as count:
             for stage in count.over(todo.stages):
@@ -234,12 +233,10 @@ def _carry_out(
         record_lost(todo, outcomes, folder)
     failed = [item for item in work if not is_well(outcomes[item.name])]
     if not any(outcome.status == Status.QUEUED for outcome in outcomes.values()):
-        log.info("%s", disk.taken(folder.path, lineages))
+        log.info("%s", disk.taken(folder.path, {stage.lineage for stage in todo.plan.stages}))
     if failed:
         show(folder.path)
         print_failures(folder, failed, command)
-    if all(outcome.status == Status.FINISHED for outcome in outcomes.values()):
-        store.release(folder.path)
     return outcomes
 
 

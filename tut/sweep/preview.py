@@ -82,13 +82,20 @@ def preview(todo: Todo, keep: str, sweep: SweepFolder, backend: Backend) -> None
         f"{steps['planned'] - steps['to_train']:,} of them done, {most}{steps['to_train']:,} to train"
     )
     print(f"time on {backend}: {_time(todo, backend)}")
+    print(f"disk, at hydra.launcher.keep={keep}: {most}{_room(todo, keep, sweep)}")
+
+
+def _room(todo: Todo, keep: str, sweep: SweepFolder) -> str:
     needed = disk.needed(todo, keep, sweep.path)
-    room = "" if needed.is_there else ": there is no room for it"
-    print(f"disk, at hydra.launcher.keep={keep}: {most}{needed}{room}")
+    if needed.is_there:
+        return str(needed)
+    if disk.may_be_there(todo, keep, sweep.path):
+        return f"{needed}: there may be no room for it, {disk.UNCERTAIN}"
+    return f"{needed}: there is no room for it"
 
 
 def _time(todo: Todo, backend: Backend) -> str:
-    speeds = Speeds()
+    speeds = Speeds(backend)
     seconds = {}
     for stage in todo.stages:
         cost = speeds.cost(todo.run_through(stage).inputs, steps_left(stage))

@@ -59,6 +59,8 @@ class Task:
     """Where the last change of its lineage begins, as `untied from step 50`; empty if there is none on the way."""
     job: str | None = None
     """Its job in SLURM."""
+    job_settings: dict[str, Any] | None = None
+    """What that job was submitted with, by the keys of `hydra.launcher`; None if it is not known, or there is none."""
 
     @property
     def title(self) -> str:

@@ -19,13 +19,14 @@ from tut.model.precision import choose_precision
 from tut.sweep import found
 from tut.sweep.folder import SweepFolder
 from tut.sweep.hydra_jobs import run_packed
+from tut.sweep.occupied import checked_loss
 from tut.sweep.work import Open, Work
 from tut.system.device import choose_device
 from tut.system.files import only_one
 from tut.system.signals import Stopped
 from tut.tracking.record import Record, Status
 from tut.training.inputs import Inputs
-from tut.training.run import finished_loss, run
+from tut.training.run import run
 
 log = logging.getLogger(__name__)
 
@@ -83,8 +84,8 @@ def _train(work: Work) -> JobReturn | None:
         if work.hydra is None:
             _run(work, config)
             return None
-        if record.state.get("status") == Status.FINISHED:  # since the sweep was planned, by another one in its folder
-            finished_loss(Inputs(config), record)
+        if record.state:  # perhaps since the sweep was planned, by another one in its folder
+            checked_loss(Inputs(config), record)
         return run_packed(work.hydra, lambda: _run(work, config))  # Hydra writes into that folder at once
 
 

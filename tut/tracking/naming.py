@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from tut.arm import arm_of
+from tut.arm import OF_UNTYING, arm_of
 from tut.config import Config
 from tut.tracking.record import Record
 
@@ -31,8 +31,10 @@ def name_in_sweep(config: Config, arm: str, own: Sequence[str]) -> str:
         arm: its arm.
         own: the overrides in which runs of its sweep may differ, as this one has them.
     """
-    told = {"seed", "untie"}
-    words = [word for word in own if word.split("=")[0].split(".")[0] not in told and word not in arm.split()]
+    told = {"seed", "untie"}  # by its arm, with the keys of untying that are elsewhere
+    keys = [word.lstrip("+").split("=")[0] for word in own]
+    kept = [key.split(".")[0] not in told and key not in OF_UNTYING for key in keys]
+    words = [word for word, is_kept in zip(own, kept, strict=True) if is_kept]
     name = " ".join([*words, name_of(config, arm)])
     return f"{config.wandb.name}: {name}" if config.wandb.name else name
 

@@ -246,6 +246,11 @@ def test_what_depends_on_a_failed_stage_is_skipped_and_named(tmp_path: Path) -> 
         assert_lost_in(
             tmp_path / "sweep", "trunk of 3 runs with optimizer.lr=1e+30", {3: "never", 4: "step=8", 5: "step=16"}
         )
+    assert not list(tmp_path.glob("home/unfinished/*.json"))  # it is over, and nothing of the store is kept for it
+    others = (*TINY, "optimizer.lr=1e-3,2e-3", "untie.step=null,8,16")
+    said = sweep(*others, home=tmp_path / "home", folder=tmp_path / "sweep", code=1)
+    why = "holds a run that has diverged, with another config or text (optimizer.lr is 1e+30 there and 0.002 here)"
+    assert f"tut: {tmp_path}/sweep/3: {why}; use another hydra.sweep.dir, or delete that folder" in said
 
 
 def assert_lost_in(sweep: Path, stage: str, arms: dict[int, str]) -> None:

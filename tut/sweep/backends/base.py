@@ -29,6 +29,8 @@ class Backend(ABC):
 
     slots: int | None
     """Room for stages, of which each takes some at a time; None where that is not known."""
+    knows_processor: bool
+    """Whether it is known before on which processor stages will be trained, and not only what for one is asked."""
 
     @abstractmethod
     def __init__(self, settings: Any, configs: list[Config]) -> None:

@@ -27,6 +27,8 @@ from tut.training.inputs import Inputs
 class Local(Backend):
     """The devices of this machine, with a queue for them."""
 
+    knows_processor = True
+
     def __init__(self, settings: LocalConfig, configs: list[Config]) -> None:
         """Find the devices that some runs need.
 

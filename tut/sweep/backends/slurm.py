@@ -64,6 +64,7 @@ class Slurm(Backend):
     """A SLURM cluster."""
 
     slots = None
+    knows_processor = False
 
     def __init__(self, settings: SlurmConfig, _configs: list[Config]) -> None:
         """Look for SLURM.
@@ -122,7 +123,7 @@ class Slurm(Backend):
             submission.submit()
             if self._settings.wait:
                 return self._follow(work, folder, submission.jobs, stop)
-        tell(work, submission.jobs)
+        tell(work, submission.jobs, submission.earlier)
         print(f"to watch: python -m tut.sweep status {folder.path}")
         print(f"to stop:  python -m tut.sweep cancel {folder.path}")
         print(f"to see what came of it, at any time: python -m tut.report {folder.path}")

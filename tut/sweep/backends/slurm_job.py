@@ -5,12 +5,15 @@ import shlex
 import signal
 import sys
 import time
+from contextlib import suppress
 from typing import Any, NoReturn
 
 from submitit.helpers import TorchDistributedEnvironment
 
+from tut.errors import TutError
 from tut.sweep.backends.slurm_queue import ask
 from tut.sweep.folder import SweepFolder
+from tut.sweep.reservation import release_if_over
 from tut.sweep.work import Work
 from tut.sweep.worker import begin, exit_code, perform
 from tut.system.signals import NotStarted, Stopped, stop_request
@@ -43,7 +46,11 @@ def train_in_job(work: Work) -> Any:
         try:
             begin(folder.log(work.name))
             signal.pthread_sigmask(signal.SIG_UNBLOCK, WARNINGS)  # from here on, one that came while importing too
-            return perform(work)
+            try:
+                return perform(work)
+            finally:
+                with suppress(OSError, TutError):  # what stays reserved is no concern of the stage's
+                    release_if_over(folder)
         except Stopped as stop:
             exit_code(stop)
             _queue_again(stop)

@@ -5,11 +5,13 @@ Jobs run a copy of the code, made when they were submitted, so that it may be ed
 
 import contextlib
 import io
+import logging
 import re
 import shlex
 import shutil
 import signal
 import subprocess
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +19,20 @@ import submitit
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from tut import plugins
-from tut.errors import TutError, one_line
+from tut.errors import TutError, as_typed, one_line
 from tut.sweep.backends.slurm_environment import as_outside_of_jobs
 from tut.sweep.backends.slurm_job import PYTHON, WARNING, train_in_job
 from tut.sweep.backends.slurm_queue import ask, in_queue, own_folder
-from tut.sweep.config import SlurmConfig
+from tut.sweep.config import LauncherConfig, SlurmConfig
 from tut.sweep.folder import SweepFolder, check_no_rivals
-from tut.sweep.work import Work
+from tut.sweep.work import Task, Work
 from tut.system.built import built_once
 from tut.system.files import digest, file_digest, home
 from tut.system.provenance import CODE, CONF_DIR, REVISION_FILE, SWEEPS_DIR, git_revision
 from tut.system.signals import Stopped, StopRequest
+from tut.words import counted
+
+log = logging.getLogger(__name__)
 
 _READ_BY_SBATCH_AS_WRITTEN = re.compile(r"[^%\\\n]*")
 """A path in which sbatch finds no pattern such as %j, and no backslash, by which it leaves patterns alone."""
@@ -48,6 +53,10 @@ class Submission:
         self._largest = largest_array()
         self.jobs = _still_queued(work, folder)
         """The job of each stage that is in the queue."""
+        self.earlier = {*self.jobs.values()}
+        """Those that were in the queue before."""
+        for line in unlike_asked(folder.tasks(), self.jobs, settings):
+            log.warning("%s", line)
 
     def submit(self) -> None:
         """Submit every stage that is not in the queue yet.
@@ -90,7 +99,7 @@ class Submission:
                     continue
                 raise self._refused(error) from error
             self.jobs |= {item.name: str(job.job_id) for item, job in zip(array, handed, strict=True)}
-            self._folder.set_jobs(self.jobs)
+            self._folder.set_jobs(self.jobs, as_submitted(self._settings))
             if len(array) + len(rest) > self._settings.array_parallelism:  # which sbatch keeps to within an array
                 after_others = [f"afterany:{self.jobs[array[0].name].partition('_')[0]}"]
             siblings = rest
@@ -111,18 +120,48 @@ class Submission:
         said = f"hydra/launcher=slurm: sbatch refused: {one_line(error)}"
         if not self.jobs:
             return TutError(said)
-        tell(self._work, self.jobs)
+        tell(self._work, self.jobs, self.earlier)
         for item in left_out:
             print(f"not queued: {item.title}, steps {item.start}-{item.end}")
         print(f"to queue what is not, once there is room or what was refused is mended: {self._folder.plan['command']}")
         return TutError(f"{said}; {len(self.jobs)} of {len(self._work)} stages are queued")
 
 
-def tell(work: list[Work], jobs: dict[str, str]) -> None:
-    """Print the job of each stage that has one."""
+def tell(work: list[Work], jobs: dict[str, str], earlier: set[str]) -> None:
+    """Print the job of each stage that has one, and of some jobs that they were in the queue earlier."""
     for item in work:
         if item.name in jobs:
-            print(f"job {jobs[item.name]}: {item.title}, steps {item.start}-{item.end}")
+            since = ", in the queue already" if jobs[item.name] in earlier else ""
+            print(f"job {jobs[item.name]}: {item.title}, steps {item.start}-{item.end}{since}")
+
+
+def as_submitted(settings: SlurmConfig) -> dict[str, Any]:
+    """Return what of the settings a job is submitted with, and keeps."""
+    of_the_command = {"wait", *(one.name for one in fields(LauncherConfig))}
+    return {name: value for name, value in vars(settings).items() if name not in of_the_command}
+
+
+def unlike_asked(tasks: list[Task], jobs: dict[str, str], settings: SlurmConfig) -> list[str]:
+    """Say which jobs that are in the queue were submitted with other settings, in a line for each such settings.
+
+    Args:
+        tasks: the stages, with what their jobs were submitted with.
+        jobs: the jobs that are in the queue, by their stages.
+        settings: what is asked for now.
+    """
+    asked = as_submitted(settings)
+    unlike: dict[str, list[str]] = {}
+    for task in tasks:
+        had = task.job_settings
+        if task.name not in jobs or had is None:
+            continue
+        if other := [f"{name}={as_typed(had.get(name))}" for name in asked if had.get(name) != asked[name]]:
+            unlike.setdefault(" ".join(other), []).append(jobs[task.name])
+    return [
+        f"in the queue with {words}, as submitted: {counted(len(numbers), 'job')}; to have other settings, "
+        f"scancel {' '.join(numbers)} and start the same command again"
+        for words, numbers in unlike.items()
+    ]
 
 
 def leaving(folder: SweepFolder, received: signal.Signals) -> SystemExit:
