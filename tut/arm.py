@@ -13,7 +13,8 @@ def _is_of_untying(mark: Mark) -> bool:
 
 
 _USUAL = flat(Config().to_dict())
-_OF_UNTYING = [key for key, mark in marks_of(Config).items() if _is_of_untying(mark)]
+OF_UNTYING = [key for key, mark in marks_of(Config).items() if _is_of_untying(mark)]
+"""The keys that decide how a run unties, and so mean nothing to one that never does."""
 
 
 def unusual_untying(config: dict[str, Any]) -> list[str]:
@@ -58,7 +59,7 @@ def untying(arm: str) -> dict[str, str]:
     if arm == NEVER:
         return {}
     unusual = overrides(arm)
-    return {key: unusual.get(_short(key), str(_USUAL[key])) for key in _OF_UNTYING}
+    return {key: unusual.get(_short(key), str(_USUAL[key])) for key in OF_UNTYING}
 
 
 def without(arm: str, keys: Collection[str]) -> str:

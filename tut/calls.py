@@ -191,7 +191,7 @@ def _config(overrides: list[str]) -> Config:
     if asked.multirun or "hydra.mode=MULTIRUN" in asked.overrides:
         raise TutError(f"{' '.join(overrides)}: is a sweep; call tut.sweep")
     ((config, _),) = configs_of(asked, for_a_sweep="call tut.sweep")
-    for line in remarks(asked, overrides, config):
+    for line in remarks(asked, overrides, [config]):
         remark(line)
     return config
 

@@ -2,7 +2,7 @@
 
 import re
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from tut.cli.arguments import check_folders, only_shows
 from tut.cli.grammar import parse_overrides, quoted_form
 from tut.cli.hydra_settings import check_hydra, check_job
 from tut.cli.hydra_versions import REPLACE, VERSION_BASE
+from tut.cli.idle import idle
 from tut.cli.jobs import chooses_values, decides_seeds, jobs_of
 from tut.cli.output_folder import check_output, check_own
 from tut.cli.overrides import (
@@ -32,7 +33,7 @@ from tut.cli.overrides import (
     no_such_option,
     wrong_plus,
 )
-from tut.cli.shorthands import idle, values_typed
+from tut.cli.shorthands import values_typed
 from tut.config import Config
 from tut.console import remark
 from tut.errors import TutError, as_typed
@@ -142,16 +143,16 @@ def configs_of(
         yield from _configs_of_sweep(base, loader, asked, [str(override.input_line) for override in several])
 
 
-def remarks(asked: Namespace, typed: list[str], config: Config) -> Iterator[str]:
+def remarks(asked: Namespace, typed: list[str], configs: Sequence[Config]) -> Iterator[str]:
     """Yield what of a good command line is no mistake, and may not be what was meant: a line each.
 
     Args:
         asked: the command line, spelt out by `normalise`.
         typed: its overrides as they were.
-        config: what it comes to, in its first run.
+        configs: what it comes to, in each run.
     """
-    yield from idle(asked.overrides)
-    yield from _sizes_left_out(asked, typed, config)
+    yield from idle(typed, configs)
+    yield from _sizes_left_out(asked, typed, configs[0])
 
 
 def _sizes_left_out(asked: Namespace, typed: list[str], config: Config) -> Iterator[str]:
