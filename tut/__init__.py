@@ -32,7 +32,7 @@ _WHERE = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("report", "sweep"):  # rooms of the package; the latter is also a call, see there
+    if name in ("report", "sweep"):  # packages within; the latter is also a call, see there
         return import_module(f"tut.{name}")
     if name in _WHERE:
         return getattr(import_module(_WHERE[name]), name)

@@ -1,4 +1,4 @@
-"""TUT's commands, each in the first line of what it says of itself.
+"""List TUT's commands, one line each.
 
 python -m tut                       this list
 python -m tut.train --help          what one of them takes; the same for each

@@ -14,7 +14,7 @@ def _is_of_untying(mark: Mark) -> bool:
 
 _USUAL = flat(Config().to_dict())
 OF_UNTYING = [key for key, mark in marks_of(Config).items() if _is_of_untying(mark)]
-"""The keys that decide how a run unties, beside at which point. Where one is unusual, the arm is named after it."""
+"""The keys that decide how a run unties, beside at which point, and so mean nothing to one that never does."""
 
 
 def unusual_untying(config: dict[str, Any]) -> list[str]:

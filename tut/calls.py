@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 
 _AS_ON_A_TERMINAL = ("FORCE_COLOR", "CLICOLOR_FORCE")
 """Variables by which a notebook's kernel asks for colours, and rich then draws as where a cursor can move."""
+_OF_CONFIGS = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn")
+"""Options that say where configs are."""
+_OF_A_SWEEP = ("--multirun", "-m")
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,7 @@ def sweep(overrides: str | Sequence[str], folder: Path | str | None = None) -> "
 
     where = _folder(folder, "multirun")
     words = ["-m", *_overrides(overrides, "hydra.sweep.dir"), as_override("hydra.sweep.dir", str(where))]
-    last, is_unfinished = "", False
+    last, is_unfinished = "", False  # the last line of all: earlier ones of TUT may be remarks
     # A session of its own: what interrupts a notebook goes to all of its processes, and is passed on once.
     started = [sys.executable, "-u", "-m", "tut.train", *words]
     plain = {name: value for name, value in os.environ.items() if name not in _AS_ON_A_TERMINAL}
@@ -139,16 +142,25 @@ def sweep(overrides: str | Sequence[str], folder: Path | str | None = None) -> "
         try:
             for line in process.stdout:
                 print(line, end="", flush=True)
-                last = line.strip().removeprefix("tut: ") if line.startswith("tut: ") else last
+                last = line.strip() or last
                 is_unfinished = is_unfinished or line.strip() == NOT_FINISHED
         except BaseException:
             process.send_signal(signal.SIGINT)
             process.wait()
             raise
     if process.returncode:
-        why = _failure(where) if is_unfinished else last
-        raise TutError(why or f"{_command(words)}: ended with exit code {process.returncode}")
+        why = _failure(where) if is_unfinished else _complaint(last, process.returncode)
+        raise TutError(why or f"{_command(words)}: {_how_it_ended(process.returncode)}")
     return load(where) if any(where.rglob("state.json")) else None
+
+
+def _complaint(last: str, code: int) -> str:
+    """Return what `tut.console.complain` has ended a command with, given its last line; empty if it has not."""
+    return last.removeprefix("tut: ") if code == 1 and last.startswith("tut: ") else ""
+
+
+def _how_it_ended(code: int) -> str:
+    return f"ended with exit code {code}" if code > 0 else f"killed by signal {-code}"
 
 
 def _failure(sweep: Path) -> str:
@@ -166,7 +178,7 @@ def _failure(sweep: Path) -> str:
 def _overrides(typed: str | Sequence[str], key: str) -> list[str]:
     words = _words(typed)
     for word in words:
-        if word.startswith(f"{key}="):
+        if word.lstrip("+").startswith(f"{key}="):
             raise TutError(f"{word}: give it as folder={word.partition('=')[2]!r}")
     return words
 
@@ -186,14 +198,27 @@ def _words(typed: str | Sequence[str]) -> list[str]:
 def _config(overrides: list[str]) -> Config:
     """Return the config of a command line that asks for one run."""
     register_schema()
+    _check_options(overrides)
     asked = parse(overrides)
-    asked.overrides = normalise(asked.overrides)
+    typed, asked.overrides = asked.overrides, normalise(asked.overrides)
     if asked.multirun or "hydra.mode=MULTIRUN" in asked.overrides:
         raise TutError(f"{' '.join(overrides)}: is a sweep; call tut.sweep")
     ((config, _),) = configs_of(asked, for_a_sweep="call tut.sweep")
-    for line in remarks(asked, overrides, config):
+    for line in remarks(asked, typed, [config]):
         remark(line)
     return config
+
+
+def _check_options(words: list[str]) -> None:
+    """Check that options say where configs are, and nothing else: others ask for no run, or for several.
+
+    Raises:
+        TutError: one does.
+    """
+    for word in words:
+        option = word.partition("=")[0]
+        if option.startswith("-") and option not in (*_OF_CONFIGS, *_OF_A_SWEEP):
+            raise TutError(f"{option}: tut.run trains one run, and takes no option but {', '.join(_OF_CONFIGS[::2])}")
 
 
 def _folder(given: Path | str | None, usual: str) -> Path:

@@ -1,23 +1,31 @@
-"""Score a model on a split; score a finished run again from disk.
+"""Score a finished run's model again, from disk.
 
 python -m tut.evaluate RUN_DIR                        the test split
 python -m tut.evaluate RUN_DIR --split validation     another one; split=validation is understood as well
 """
 
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tut.console import Options, ends_for_people, split_among
+from tut.console import Options, ends_for_people, remark, split_among
 from tut.errors import TutError
 from tut.plugins import METRICS
 from tut.splits import Split
 from tut.system.background import work_dropped_at_exit
 from tut.words import counted
 
+if TYPE_CHECKING:
+    import torch
+
+    from tut.config import TrainerConfig
+
 
 def score_again(folder: Path, split: Split) -> dict[str, Any]:
     """Return the scores of the model in a run's `final/` folder, computed anew.
+
+    It is scored on the device that it was trained on or, where that is not there, on the best there is, which is told.
 
     Raises:
         TutError: there is no finished run, or its text is not what it was trained on.
@@ -33,7 +41,6 @@ def score_again(folder: Path, split: Split) -> dict[str, Any]:
     from tut.model.build import load_model
     from tut.model.numerics import to_device
     from tut.model.predict import PredictsAt
-    from tut.system.device import choose_device
     from tut.tracking.record import Record, Status
     from tut.training.scoring import evaluate
 
@@ -46,7 +53,7 @@ def score_again(folder: Path, split: Split) -> dict[str, Any]:
     if damage := record.damage(thorough=True):
         raise TutError(damage)
     config = Config.from_dict(record.state["config"])
-    device = choose_device(config.trainer)
+    device = _device(config.trainer)
     tokenizer = AutoTokenizer.from_pretrained(record.final, trust_remote_code=False)
     corpus = open_corpus(config.data, open_source(config.data), tokenizer)
     if corpus.fingerprint != record.state["data"]["fingerprint"]:
@@ -59,6 +66,17 @@ def score_again(folder: Path, split: Split) -> dict[str, Any]:
     objective = Objective(config.objective, tokenizer)
     batches = evaluation_batches(corpus.rows[split], objective, config.trainer.evaluation_batch_size)
     return evaluate(model, batches, device, precision).row(config.plugins)
+
+
+def _device(trainer: "TrainerConfig") -> "torch.device":
+    from tut.system.device import choose_device
+
+    try:
+        return choose_device(trainer)
+    except TutError:
+        found = choose_device(replace(trainer, device="auto"))
+        remark(f"trainer.device={trainer.device} of the run is not here; scored on {found}")
+        return found
 
 
 @work_dropped_at_exit()

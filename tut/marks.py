@@ -92,15 +92,29 @@ def record(default: Any, counts: Counts = _always, known_by: KnownBy | None = No
     return _marked(default, Mark(Decides.RECORD, counts, known_by, **words))
 
 
-def nothing(default: Any, **words: Any) -> Any:
+def nothing(default: Any, counts: Counts = _always, **words: Any) -> Any:
     """Declare a key that decides neither weights nor rows."""
-    return _marked(default, Mark(Decides.NOTHING, **words))
+    return _marked(default, Mark(Decides.NOTHING, counts, **words))
 
 
 def _marked(default: Any, mark: Mark) -> Any:
     if isinstance(default, list | dict):
         return field(default_factory=lambda: deepcopy(default), metadata={"mark": mark})
     return field(default=default, metadata={"mark": mark})
+
+
+def beside(mark: Mark, section: Any) -> dict[str, Any]:
+    """Return the keys of a section, with their values, beside which a key does not count there; none if it counts."""
+    read: dict[str, Any] = {}
+
+    class Noted:
+        """The section, which notes what of it is read."""
+
+        def __getattr__(self, name: str) -> Any:
+            read[name] = getattr(section, name)
+            return read[name]
+
+    return {} if mark.counts(Noted()) else read
 
 
 def marks_of(schema: type, prefix: str = "") -> dict[str, Mark]:

@@ -3,7 +3,7 @@
     from tut import plugins                                       # my_plugin.py
 
     @plugins.schedule("half")
-    def half(step: int, total_steps: int, config: OptimizerConfig) -> float:
+    def half(step, total_steps, optimizer):
         return 1.0 if step < total_steps // 2 else 0.5
 
     python -m tut.train plugins=[my_plugin] optimizer.schedule=half
@@ -207,15 +207,18 @@ def files_of(names: Sequence[str]) -> dict[str, Path]:
 
 
 def _module(name: str) -> tuple[Path, list[Path]]:
-    """Return the folder that a module or package is in, and its source files."""
+    """Return the folder that a module or package is found in, and its source files.
+
+    Links are not followed: it is called by the name that it is imported by, and imports what stands beside the link.
+    """
     _look_here()
     spec = find_spec(name)
     if spec is None:
         return Path(), []
     if spec.submodule_search_locations:
-        folders = [Path(folder).resolve() for folder in spec.submodule_search_locations]
+        folders = [Path(folder).absolute() for folder in spec.submodule_search_locations]
         return folders[0].parent, sorted(path for folder in folders[:1] for path in folder.rglob("*.py"))
-    path = Path(spec.origin or "").resolve()
+    path = Path(spec.origin or "").absolute()
     return path.parent, [path] if path.suffix == ".py" else []
 
 
@@ -230,4 +233,4 @@ def _imported(path: Path) -> Iterator[str]:
 
 def _is_of_installed(folder: Path) -> bool:
     paths = sysconfig.get_paths()
-    return folder in [Path(paths[kind]).resolve() for kind in ("purelib", "platlib", "stdlib", "platstdlib")]
+    return folder.resolve() in [Path(paths[kind]).resolve() for kind in ("purelib", "platlib", "stdlib", "platstdlib")]

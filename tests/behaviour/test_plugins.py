@@ -182,6 +182,30 @@ def test_what_belongs_to_a_plugin_and_goes_with_a_job(here: Path, monkeypatch: p
     assert (copied / "my_plugin/__init__.py").is_file()
 
 
+def test_a_plugin_that_is_a_link_is_known_by_the_name_that_it_is_imported_by(tmp_path: Path) -> None:
+    for name in ("store", "here"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "store/3f2a-linked_plugin.py").write_text(
+        "import beside_the_link\nfrom tut import plugins\n"
+        "plugins.schedule('linked')(lambda step, total_steps, optimizer: 1.0)\n"
+        "plugins.metric('linked')(lambda loss, rank: loss.mean())\n"
+    )
+    (tmp_path / "store/package").mkdir()
+    (tmp_path / "store/package/__init__.py").touch()
+    (tmp_path / "here/beside_the_link.py").touch()
+    (tmp_path / "here/linked_plugin.py").symlink_to("../store/3f2a-linked_plugin.py")
+    (tmp_path / "here/linked_package").symlink_to("../store/package")
+    code = (
+        "from tut import plugins\nnames = ['linked_plugin', 'linked_package']\nplugins.load(names)\n"
+        "plugins.check_named('optimizer.schedule', 'linked', plugins.SCHEDULES, names)\n"
+        "print(*plugins.metrics_of(names), *plugins.files_of(names))\n"
+    )
+    (tmp_path / "here/look.py").write_text(code)
+    done = command("look.py", cwd=tmp_path / "here")
+    assert done.stderr == ""
+    assert done.stdout == "linked beside_the_link.py linked_package/__init__.py linked_plugin.py\n"
+
+
 def test_what_a_plugin_registers_without_being_named_is_refused(here: Path) -> None:
     """As in a notebook, where it was imported: other processes would not know of it."""
     code = (

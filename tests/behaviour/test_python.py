@@ -72,11 +72,41 @@ def test_what_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         ("+sweeps=demo", "is a sweep; call tut.sweep"),
         (["untie.epoc=3"], "did you mean 'untie.epoch'?"),
         (["hydra.run.dir=there"], "give it as folder='there'"),
+        (["++hydra.run.dir=there"], "give it as folder='there'"),
+        (["--cfg", "job", "untie.epoch=5"], "^--cfg: tut.run trains one run, and takes no option but --config-dir, "),
+        ("--help", "^--help: tut.run trains one run, and takes no option but"),
+        ("--version", "^--version: tut.run trains"),
+        (["--config-dir", "there", "seed=1"], "^--config-dir there: no such folder"),
         ("data=text data.files=nowhere.txt", "data.files=nowhere.txt"),
     ):
         with pytest.raises(TutError, match=said.replace("?", "[?]")):
             tut.run(words, folder="run")
     assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("echo loading; echo 'tut: a=b: must be c'; exit 1", "^a=b: must be c$"),
+        ("echo 'tut: a remark'; kill -KILL $$", "hydra.sweep.dir=there: killed by signal 9$"),
+        ("echo 'tut: a remark'; echo Traceback; echo 'ValueError: no'; exit 1", "there: ended with exit code 1$"),
+        (
+            "echo 'tut: a remark'; exit 75",
+            "python -m tut.train -m seed=0 hydra.sweep.dir=there: ended with exit code 75$",
+        ),
+    ],
+)
+def test_a_remark_is_not_taken_for_why_a_sweep_has_ended(
+    script: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\n{script}\n")
+    python.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "executable", str(python))
+    with pytest.raises(TutError, match=said):
+        tut.sweep("seed=0", folder="there")
 
 
 def test_in_an_app_of_somebody_else(tmp_path: Path) -> None:

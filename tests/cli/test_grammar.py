@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from tut.cli.grammar import parse_overrides, readable
-from tut.cli.shorthands import idle, normalise
+from tut.cli.shorthands import normalise
 from tut.console import as_override, command_to_go_on, remember_typed
 from tut.errors import TutError
 from tut.system.files import home
@@ -176,16 +176,6 @@ def test_a_command_to_go_on_names_the_app_that_was_started(tmp_path: Path) -> No
             [sys.executable, *started, "seed=1"], cwd=tmp_path, capture_output=True, text=True, check=True
         )
         assert done.stdout == f"{named} seed=1 'hydra.sweep.dir=x y'\n"
-
-
-def test_of_two_keys_for_one_length_it_is_said_which_counts() -> None:
-    assert [*idle(["trainer.epochs=2", "trainer.max_steps=50"])] == [
-        "trainer.epochs=2 does not count: trainer.max_steps=50 decides instead"
-    ]
-    assert [
-        line.partition(" ")[0] for line in idle(["trainer.evaluate_every_epochs=1", "trainer.evaluate_every_steps=5"])
-    ]
-    assert not [*idle(["trainer.epochs=2", "trainer.max_steps=null", "trainer.checkpoint_every_steps=5"])]
 
 
 def test_a_tilde_is_somebodys_home(monkeypatch: pytest.MonkeyPatch) -> None:

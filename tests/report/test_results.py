@@ -408,6 +408,13 @@ def test_the_same_data_in_other_words_is_one_setting(tmp_path: Path) -> None:
     assert set(tut.report.load(tmp_path).runs["setting"]) == {""}
 
 
+def test_the_same_length_in_other_words_is_one_setting(tmp_path: Path) -> None:
+    words: list[dict[str, Any]] = [{"trainer.max_steps": 900}, {"trainer.epochs": 8}, {"trainer.epochs": 9}]
+    for number, changes in enumerate(words):
+        plant(tmp_path / str(number), "never", number, 5.0, changes=changes)
+    assert set(tut.report.load(tmp_path).runs["setting"]) == {""}
+
+
 def test_a_run_that_does_not_tell_its_data_is_not_refused(tmp_path: Path) -> None:
     plant(tmp_path / "0", "never", 0, 5.0)
     Record(plant(tmp_path / "1", "epoch=3", 0, 5.0)).update_state(data=None, git_revision=None)

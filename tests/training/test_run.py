@@ -148,6 +148,20 @@ def test_evaluate_says_what_is_wrong(finished_run: Path, words: list[str], said:
     assert error.count("\n") == 1
 
 
+def test_evaluate_takes_another_device_where_that_of_the_run_is_not(finished_run: Path, tmp_path: Path, capsys) -> None:
+    """As on a laptop, of a run from a cluster."""
+    from tut.evaluate import score_again
+
+    shutil.copytree(finished_run, tmp_path / "run")
+    record = Record(tmp_path / "run")
+    config = record.state["config"]
+    record.update_state(config=config | {"trainer": config["trainer"] | {"device": "cuda:99"}})
+    assert score_again(tmp_path / "run", Split.TEST)["loss"] == pytest.approx(record.state["test"]["loss"], rel=1e-4)
+    said = capsys.readouterr().err
+    assert said.startswith("tut: trainer.device=cuda:99 of the run is not here; scored on ")
+    assert said.count("\n") == 1
+
+
 def test_evaluate_refuses_changed_text(tmp_path: Path) -> None:
     from tut.evaluate import score_again
 

@@ -5,14 +5,14 @@ from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from typing import Any, get_args, get_origin
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl  # private; see tut.cli.preflight
+from hydra._internal.config_loader_impl import ConfigLoaderImpl  # private; see tut.cli.configs
 from hydra.core.object_type import ObjectType
 from hydra.errors import HydraException
 from hydra.plugins.completion_plugin import DefaultCompletionPlugin
 from omegaconf.errors import OmegaConfBaseException
 
 from tut.cli.arguments import flags, parse
-from tut.cli.configs import config_loader, name_of, searched
+from tut.cli.configs import config_loader, name_of
 from tut.cli.overrides import type_of
 from tut.config import Config
 from tut.errors import TutError
@@ -29,7 +29,7 @@ def completions(line: str) -> list[str]:
     with suppress(TutError, HydraException, OmegaConfBaseException):
         asked = parse([other for other in before if other])
         with config_loader(asked) as loader:
-            return _offers(word, [*asked.overrides, *searched(asked)], loader, name_of(asked))
+            return _offers(word, asked.overrides, loader, name_of(asked))
     return []
 
 

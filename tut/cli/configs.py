@@ -2,12 +2,13 @@
 
 import re
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from hydra import initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl  # private: the public one hides where options are
+from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override, ValueType
@@ -20,10 +21,19 @@ from tut.cli.arguments import check_folders, only_shows
 from tut.cli.grammar import parse_overrides, quoted_form
 from tut.cli.hydra_settings import check_hydra, check_job
 from tut.cli.hydra_versions import REPLACE, VERSION_BASE
+from tut.cli.idle import idle
 from tut.cli.jobs import chooses_values, decides_seeds, jobs_of
 from tut.cli.output_folder import check_output, check_own
-from tut.cli.overrides import check_override, check_sweep, explain, no_such_option, wrong_plus
-from tut.cli.shorthands import idle, values_typed
+from tut.cli.overrides import (
+    check_override,
+    check_setting,
+    check_sweep,
+    explain,
+    is_setting,
+    no_such_option,
+    wrong_plus,
+)
+from tut.cli.shorthands import values_typed
 from tut.config import Config
 from tut.console import remark
 from tut.errors import TutError, as_typed
@@ -34,8 +44,6 @@ from tut.system.garbage import heavy_imports
 from tut.system.provenance import CONF_DIR, SWEEPS_DIR
 
 _PACKAGE = re.compile(r"^# @package (\S+)", re.MULTILINE)
-DEFAULT_LAUNCHER = "local"
-"""As conf/config.yaml has it."""
 
 
 def register_schema() -> None:
@@ -72,7 +80,7 @@ def register_configs() -> None:
         place = None if package is None else package[1]
         store.store(group=path.parent.name, name=path.stem, node=OmegaConf.load(path), package=place, **REPLACE)
     defaults = OmegaConf.to_container(OmegaConf.load(CONF_DIR / "config.yaml"))["defaults"]  # type: ignore[index,call-overload]
-    own = [one for one in defaults if not str(next(iter(one))).startswith("override hydra/")]
+    own = [one for one in defaults if one != "hydra_options"]
     store.store(name="tut", node={"defaults": own}, **REPLACE)
 
 
@@ -84,17 +92,18 @@ def config_loader(asked: Namespace) -> Iterator[ConfigLoaderImpl]:
     with initialize_config_dir(str(folder), job_name="train", **VERSION_BASE):
         loader = GlobalHydra.instance().config_loader()
         assert isinstance(loader, ConfigLoaderImpl)
+        if asked.config_dir:  # as Hydra itself does; by hydra.searchpath it would not look there for --config-name
+            path = loader.config_search_path
+            path.prepend(
+                "command-line", f"file://{Path(asked.config_dir).absolute()}", SearchPathQuery(provider="schema")
+            )
+            loader = ConfigLoaderImpl(path)
         yield loader
 
 
 def name_of(asked: Namespace) -> str:
     """Return the name of the config that a command line starts from."""
     return asked.config_name or "config"
-
-
-def searched(asked: Namespace) -> list[str]:
-    """Return the override that has configs looked for in the user's own folder, too, if a command line names one."""
-    return [f"hydra.searchpath=[file://{Path(asked.config_dir).absolute()}]"] if asked.config_dir else []
 
 
 def configs_of(
@@ -104,18 +113,22 @@ def configs_of(
 
     `for_a_sweep` is what to say to whoever has typed several values where one run was asked for.
     """
-    name, extra = name_of(asked), searched(asked)
+    name = name_of(asked)
     with config_loader(asked) as loader:
         overrides = parse_overrides(asked.overrides, loader)
         for override in overrides:
-            check_override(override, loader, _launcher(overrides))
+            check_override(override, loader)
+        settings = [override for override in overrides if is_setting(override)]
+        launcher = _launcher(loader, name, overrides) if settings else ""
+        for override in settings:
+            check_setting(override, launcher)
         several = [override for override in overrides if override.is_sweep_override()]
         for override in several:
             check_sweep(override, loader)
         # An override with several values cannot be composed as a single run, not even to see whether it is one.
         mode = RunMode.MULTIRUN if asked.multirun or several else RunMode.RUN
-        if asked.multirun and not any(override.key_or_group == "hydra.mode" for override in overrides):
-            extra.append("hydra.mode=MULTIRUN")  # as Hydra itself does
+        is_open = asked.multirun and not any(override.key_or_group == "hydra.mode" for override in overrides)
+        extra = ["hydra.mode=MULTIRUN"] if is_open else []  # as Hydra itself does
         with _told(name, asked.overrides):
             base = loader.load_configuration(name, [*asked.overrides, *extra], run_mode=mode)
         is_sweep = asked.multirun or base.hydra.mode == RunMode.MULTIRUN
@@ -130,16 +143,16 @@ def configs_of(
         yield from _configs_of_sweep(base, loader, asked, [str(override.input_line) for override in several])
 
 
-def remarks(asked: Namespace, typed: list[str], config: Config) -> Iterator[str]:
+def remarks(asked: Namespace, typed: list[str], configs: Sequence[Config]) -> Iterator[str]:
     """Yield what of a good command line is no mistake, and may not be what was meant: a line each.
 
     Args:
         asked: the command line, spelt out by `normalise`.
         typed: its overrides as they were.
-        config: what it comes to, in its first run.
+        configs: what it comes to, in each run.
     """
-    yield from idle(asked.overrides)
-    yield from _sizes_left_out(asked, typed, config)
+    yield from idle(typed, configs)
+    yield from _sizes_left_out(asked, typed, configs[0])
 
 
 def _sizes_left_out(asked: Namespace, typed: list[str], config: Config) -> Iterator[str]:
@@ -149,7 +162,7 @@ def _sizes_left_out(asked: Namespace, typed: list[str], config: Config) -> Itera
         return
     without = [text for text in asked.overrides if not text.startswith(("model=", "model.architecture="))]
     with config_loader(asked) as loader:
-        base = loader.load_configuration(name_of(asked), [*without, *searched(asked)], run_mode=RunMode.MULTIRUN)
+        base = loader.load_configuration(name_of(asked), without, run_mode=RunMode.MULTIRUN)
     values = {name: value for name, value in base.model.config.items() if name not in config.model.config}
     if values:
         preset = f"model={base.hydra.runtime.choices.model}"
@@ -212,10 +225,14 @@ def _no_sweep(override: Override, loader: ConfigLoaderImpl, for_a_sweep: str) ->
     return TutError(f"{line}: several values make a sweep; {for_a_sweep}{as_text}")
 
 
-def _launcher(overrides: list[Override]) -> str:
-    """Return the launcher that a command line chooses, or else conf/config.yaml."""
-    chosen = [override.value() for override in overrides if override.key_or_group == "hydra/launcher"]
-    return str(chosen[-1]) if chosen else DEFAULT_LAUNCHER
+def _launcher(loader: ConfigLoaderImpl, name: str, overrides: list[Override]) -> str:
+    """Return the launcher that a command line chooses, or a file that it names."""
+    there = loader.repository
+    chosen = [one for one in overrides if there.group_exists(one.key_or_group) and not one.is_sweep_override()]
+    lines = [str(override.input_line) for override in chosen]
+    with _told(name, lines):
+        base = loader.load_configuration(name, lines, run_mode=RunMode.MULTIRUN)
+    return str(base.hydra.runtime.choices["hydra/launcher"])
 
 
 def _typed(composed: DictConfig) -> Config:

@@ -11,7 +11,7 @@ from types import UnionType
 from typing import Any, Union, get_args, get_origin
 from unicodedata import decimal, normalize
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl  # private; see tut.cli.preflight
+from hydra._internal.config_loader_impl import ConfigLoaderImpl  # private; see tut.cli.configs
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException

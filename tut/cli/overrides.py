@@ -6,7 +6,7 @@ from dataclasses import fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl  # private; see tut.cli.preflight
+from hydra._internal.config_loader_impl import ConfigLoaderImpl  # private; see tut.cli.configs
 from hydra.core.config_store import ConfigStore
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.types import ChoiceSweep, Glob, IntervalSweep, Override, QuotedString, RangeSweep
@@ -35,26 +35,44 @@ _ABOUT_PLUS = re.compile(
 _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 
-def check_override(override: Override, loader: ConfigLoaderImpl, launcher: str) -> None:
+def check_override(override: Override, loader: ConfigLoaderImpl) -> None:
     """Check the key of an override; whether a group has an option is seen when it is composed.
+
+    Of Hydra's own keys there is more to know first; see `check_setting`.
 
     Raises:
         TutError: there is no such key; the message names the nearest one.
     """
-    key, line = override.key_or_group, override.input_line
+    key = override.key_or_group
     there = loader.repository  # of which the loader's own methods make a whole copy at each call
     groups = [group for group in there.get_group_options("", ObjectType.GROUP) if group != "hydra"]
     options = there.get_group_options(key, ObjectType.CONFIG)
     if key in groups or options:
         _check_choices(override, options)
-        return
-    is_setting = key.startswith(_LAUNCHER) and launcher in SETTINGS
-    if key.startswith("hydra.") and not is_setting:
-        return
-    own_groups = [f"hydra/{group}" for group in there.get_group_options("hydra", ObjectType.GROUP)]
-    known = [*keys_of(SETTINGS[launcher], _LAUNCHER)] if is_setting else [*groups, *own_groups, *keys_of(Config)]
-    missing = ".".join(key.split(".")[:3]) not in known if is_setting else type_of(key) is None
-    if missing:
+    elif not key.startswith("hydra."):
+        own_groups = [f"hydra/{group}" for group in there.get_group_options("hydra", ObjectType.GROUP)]
+        _check_key(override, type_of(key) is not None, [*groups, *own_groups, *keys_of(Config)])
+
+
+def is_setting(override: Override) -> bool:
+    """Return whether an override is of a key of the launcher."""
+    return override.key_or_group.startswith(_LAUNCHER)
+
+
+def check_setting(override: Override, launcher: str) -> None:
+    """Check the key of an override of the launcher that is chosen; of one that is not TUT's the keys are not known.
+
+    Raises:
+        TutError: it has no such key; the message names the nearest one.
+    """
+    if launcher in SETTINGS:
+        known = [*keys_of(SETTINGS[launcher], _LAUNCHER)]
+        _check_key(override, ".".join(override.key_or_group.split(".")[:3]) in known, known)
+
+
+def _check_key(override: Override, is_there: bool, known: list[str]) -> None:
+    key, line = override.key_or_group, override.input_line
+    if not is_there:
         raise TutError(
             f"{line}: there is no key {key}{_option_with(key) or nearest_key(key, known) or _has(key, known)}"
         )

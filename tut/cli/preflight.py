@@ -63,7 +63,7 @@ def preflight(arguments: list[str]) -> list[str]:
                 sys.exit()
             if asked.multirun and len(configs) == 1:
                 remark("-m: no key has several values, so this sweep is one run")
-            for line in remarks(asked, typed, configs[0]):
+            for line in remarks(asked, typed, configs):
                 remark(line)
     except TutError as error:
         complain(error)

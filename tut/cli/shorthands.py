@@ -1,8 +1,7 @@
-"""What people type, spelt out as Hydra reads it, and what of it does not count."""
+"""What people type, spelt out as Hydra reads it."""
 
 import os
 import re
-from collections.abc import Iterator
 
 from tut.cli.grammar import readable
 from tut.config import POINTS, RAMPS
@@ -14,11 +13,6 @@ _PART = re.compile(r"[^,()\s]+\[[^\]]*\][^,()\s]*")
 _FREE = ("model.config", "optimizer.arguments", "hydra.launcher.sbatch")
 """Keys of whatever names and values there are."""
 _BEFORE_A_FREE_NAME = tuple(f"{key}{end}" for key in _FREE for end in (".", "="))
-_DECIDES_INSTEAD = {
-    "trainer.epochs": "trainer.max_steps",
-    "trainer.evaluate_every_epochs": "trainer.evaluate_every_steps",
-    "trainer.checkpoint_every_epochs": "trainer.checkpoint_every_steps",
-}
 
 
 def normalise(overrides: list[str]) -> list[str]:
@@ -68,14 +62,6 @@ def _in_quotes(text: str) -> str:
     if key in _SPLITS and not {"'", '"'} & {*value}:
         value = _PART.sub(lambda found: f"'{found[0]}'", value)
     return f"{key}{equals}{value}"
-
-
-def idle(overrides: list[str]) -> Iterator[str]:
-    """Yield a line for each key that was typed and does not count, beside another that was typed."""
-    typed = values_typed(overrides)
-    for key, instead in _DECIDES_INSTEAD.items():
-        if key in typed and typed.get(instead, "null") != "null":
-            yield f"{key}={typed[key]} does not count: {instead}={typed[instead]} decides instead"
 
 
 def values_typed(overrides: list[str]) -> dict[str, str]:

@@ -73,7 +73,7 @@ class DataConfig:
     tokenizer: str = state(TRAINED, known_by=KnownBy.TEXT, words=(TRAINED, NUMBERS))
     """`trained` (on the training split, then cached; with `model.pretrained`, that model's own), or the name or folder
     of a Hugging Face tokenizer. `shards`: the one that made them, or `numbers`, of which there are `vocab_size`."""
-    vocab_size: int = state(8192, known_by=KnownBy.TEXT)
+    vocab_size: int = state(8192, lambda own: own.tokenizer in (TRAINED, NUMBERS), KnownBy.TEXT)
     """Size of the vocabulary of a `trained` tokenizer, or of `numbers`; with `alignment` it follows from `words`."""
     seq_len: int = state(128)
     """Tokens in a row."""

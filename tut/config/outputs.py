@@ -7,7 +7,8 @@ from tut.errors import TutError
 from tut.marks import nothing
 
 WANDB_MODES = ("auto", "online", "offline", "disabled")
-TRACKERS = ("wandb", "tensorboard", "trackio", "none")
+TRACKERS = {"wandb": "W&B", "tensorboard": "TensorBoard", "trackio": "Trackio", "none": "no tracker"}
+"""What shows a run while it grows, and what a person calls it. The package behind one has its name."""
 
 
 @dataclass

@@ -89,7 +89,7 @@ class Config:
         ok = bool(given) and limits.is_list_of_text(given)
         limits.check(ok, "tracker", self.tracker, f"one of {', '.join(TRACKERS)}, or a list of them")
         for name in given:
-            limits.choice("tracker", name, TRACKERS)
+            limits.choice("tracker", name, tuple(TRACKERS))
         ok = len(set(given)) == len(given) and ("none" not in given or len(given) == 1)
         limits.check(ok, "tracker", self.tracker, "each tracker once, and none by itself")
 

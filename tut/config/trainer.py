@@ -12,7 +12,7 @@ DEVICES = ("auto", "cpu", "mps", "cuda")
 class TrainerConfig:
     """How long, on what, and how often things are looked at and saved."""
 
-    epochs: int = decay(9, known_by=KnownBy.LENGTH)
+    epochs: int = decay(9, lambda own: own.max_steps is None, KnownBy.LENGTH)
     """Passes over the training rows."""
     max_steps: int | None = decay(None, known_by=KnownBy.LENGTH)
     """Optimizer steps; if set, it decides the length instead of `epochs`."""
@@ -28,7 +28,7 @@ class TrainerConfig:
     """Devices of a node that train the run together, a process each, every one on its share of each batch."""
     nodes: int = state(1, known_by=KnownBy.ENVIRONMENT)
     """Machines that train the run together, with as many devices each."""
-    sharding: str = state("ddp", known_by=KnownBy.ENVIRONMENT, choices=("ddp", "fsdp"))
+    sharding: str = state("ddp", lambda own: own.devices * own.nodes > 1, KnownBy.ENVIRONMENT, choices=("ddp", "fsdp"))
     """What each of several processes holds: the whole model (`ddp`), or a part of every parameter, gradient and moment
     (`fsdp`: fully_shard), for a model too large for one device. The embeddings and all else outside of the layers are
     gathered for a whole step, layers one at a time; with bf16 in bf16, save for their norms. It trains the same."""
@@ -43,11 +43,11 @@ class TrainerConfig:
     """Steps between rows of train.jsonl."""
     evaluate_every_steps: int | None = record(None, known_by=KnownBy.EVALUATIONS)
     """Steps between evaluations on the validation split; if set, it decides instead of the next key."""
-    evaluate_every_epochs: int = record(1, known_by=KnownBy.EVALUATIONS)
+    evaluate_every_epochs: int = record(1, lambda own: own.evaluate_every_steps is None, KnownBy.EVALUATIONS)
     """Epochs between evaluations on the validation split. The end of training is always evaluated."""
     checkpoint_every_steps: int | None = nothing(None)
     """Steps between checkpoints; if set, it decides instead of the next key."""
-    checkpoint_every_epochs: int = nothing(1)
+    checkpoint_every_epochs: int = nothing(1, lambda own: own.checkpoint_every_steps is None)
     """Epochs between checkpoints. The untie point and the end of training always get one."""
     keep_checkpoints: int = nothing(2)
     """How many of the newest checkpoints stay on disk; the untie point's stays beside them."""

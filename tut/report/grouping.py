@@ -139,7 +139,10 @@ def name_arms(runs: list[dict[str, Any]]) -> None:
         for known_by, fact in run["facts"].items():
             if fact is not None:
                 own = {key: run["setting_keys"][key] for key in _keys_known_by(known_by, run["config"])}
-                run["setting_keys"] |= words.setdefault((known_by, fact), own)
+                first = words.setdefault((known_by, fact), own)
+                for key in own.keys() - first.keys():
+                    del run["setting_keys"][key]
+                run["setting_keys"] |= first
     setting_keys = [run["setting_keys"] for run in runs]
     different = [key for key in varying(setting_keys) if not _follows_from_others(key, setting_keys)]
     points: dict[tuple[str, int], str] = {}

@@ -4,7 +4,7 @@ python -m tut.store                                   what is in it
 python -m tut.store check                             read every file back and compare it with its checksum;
                                                       the same for tokenised text and trained tokenizers
 python -m tut.store prune --older-than 30             delete what is older than 30 days, text and tokenizers included,
-python -m tut.store prune --larger-than 50            or the oldest until 50 GB are left
+python -m tut.store prune --larger-than 50            or the oldest, until the store is at most 50 GB
 python -m tut.store prune --larger-than 50 --dry-run  list what that would delete
 
 The store is TUT_HOME: finished stages, which no sweep trains again, and the corpora and tokenizers that they were

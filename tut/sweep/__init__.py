@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from tut.report.results import Results
 
 
-class _Room(ModuleType):
-    """This package, which can be called: the name is that of the room and, for those who use it, of what is done there.
+class _Package(ModuleType):
+    """This package, which can be called: its name is also, for those who use it, that of what is done there.
 
-    A function of that name in `tut` would be lost as soon as any module of the room is imported.
+    A function of that name in `tut` would be lost as soon as any module of it is imported.
     """
 
     def __call__(self, overrides: str | Sequence[str], folder: Path | str | None = None) -> "Results | None":
@@ -25,4 +25,4 @@ class _Room(ModuleType):
         return sweep(overrides, folder)
 
 
-sys.modules[__name__].__class__ = _Room
+sys.modules[__name__].__class__ = _Package

@@ -1,7 +1,7 @@
-"""Look at a sweep from any shell, or stop it.
+"""Look at a sweep from any shell, or cancel its jobs in SLURM.
 
 python -m tut.sweep status SWEEP_DIR          its stages as a tree, and how each stands
-python -m tut.sweep cancel SWEEP_DIR          take its jobs out of SLURM's queue
+python -m tut.sweep cancel SWEEP_DIR          end its jobs, and take those that wait out of the queue
 """
 
 import shutil

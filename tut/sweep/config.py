@@ -13,6 +13,17 @@ _MOST_WORKERS = 1024
 KEEPS = ("forks", "ends", "all")
 _NOT_OF_A_JOB = ("array", "dependency", "signal", "wrap", "wait", "test_only", "help", "usage", "version")
 """Parameters of sbatch by which jobs are told apart, wait for each other and are warned, or by which none is queued."""
+_SET_BY_A_KEY = {
+    "nodes": "trainer.nodes",
+    **dict.fromkeys(("ntasks", "ntasks_per_node", "ntasks_per_gpu", "tasks_per_node"), "trainer.devices"),
+    "cpus_per_task": "hydra.launcher.cpus",
+    "mem": "hydra.launcher.mem",
+    "time": "hydra.launcher.time",
+    "partition": "hydra.launcher.partition",
+    "account": "hydra.launcher.account",
+    "qos": "hydra.launcher.qos",
+}
+"""Parameters of sbatch with keys of their own, by which TUT too knows what a job has: what is here would break it."""
 
 
 @dataclass
@@ -108,8 +119,8 @@ class SlurmConfig(LauncherConfig):
     setup: list[str] = field(default_factory=list)
     """Shell lines before a job starts, such as `module load cuda`."""
     sbatch: dict[str, Any] = field(default_factory=dict)
-    """Other parameters of sbatch, such as `{constraint: a100, nice: 100}`. True is a flag without a value; `requeue:
-    false` leaves a job that was stopped for the same command to go on with."""
+    """Other parameters of sbatch, such as `{constraint: a100, nice: 100}`; what has a key of its own is refused here.
+    True is a flag without a value; `requeue: false` leaves a stopped job for the same command to go on with."""
     seconds_to_save: int = 90
     """How long before its limit a job is told to save and to queue itself again."""
     wait: bool = False
@@ -122,12 +133,13 @@ class SlurmConfig(LauncherConfig):
                 f"hydra.launcher.seconds_to_save={seconds}: must be below hydra.launcher.time={self.time}, in minutes"
             )
         for name, value in self.sbatch.items():
-            if name.replace("-", "_") in _NOT_OF_A_JOB:
-                raise TutError(
-                    f"hydra.launcher.sbatch.{name}={as_typed(value)}: is not a user's to set; TUT submits jobs itself"
-                )
+            parameter, typed = name.replace("-", "_"), f"hydra.launcher.sbatch.{name}={as_typed(value)}"
+            if parameter in _NOT_OF_A_JOB:
+                raise TutError(f"{typed}: is not a user's to set; TUT submits jobs itself")
+            if parameter in _SET_BY_A_KEY:
+                raise TutError(f"{typed}: has a key of its own; set {_SET_BY_A_KEY[parameter]} instead")
             if isinstance(value, list | dict):
-                raise TutError(f"hydra.launcher.sbatch.{name}={as_typed(value)}: must be one value, as sbatch takes it")
+                raise TutError(f"{typed}: must be one value, as sbatch takes it")
 
 
 SETTINGS: dict[str, type[LauncherConfig]] = {"local": LocalConfig, "slurm": SlurmConfig}

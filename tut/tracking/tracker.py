@@ -11,18 +11,13 @@ from functools import partial
 from importlib.util import find_spec
 from typing import Protocol
 
-from tut.config import Config, WandbConfig
+from tut.config import TRACKERS, Config, WandbConfig
 from tut.errors import TutError, one_line
 from tut.splits import Split
 from tut.tracking.record import Record, Row, Status
 from tut.tracking.wandb_environment import check_values, mode_of
 
 log = logging.getLogger(__name__)
-
-_NAMES = {"wandb": "W&B", "tensorboard": "TensorBoard", "trackio": "Trackio"}
-"""What a person calls each tracker."""
-_EXTRAS = ("tensorboard", "trackio")
-"""Those whose package is installed only if it is asked for; it has the same name."""
 
 
 class Tracker(Protocol):
@@ -43,8 +38,8 @@ def check_trackers(trackers: list[str], wandb: WandbConfig) -> None:
     """
     if uses_wandb(trackers, wandb):
         check_values(wandb)
-    for name in _EXTRAS:
-        if name in trackers and find_spec(name) is None:
+    for name in trackers:
+        if find_spec(name) is None:
             raise TutError(f"tracker={name}: needs the {name} package: pip install 'tut-lm[{name}]'")
 
 
@@ -64,7 +59,7 @@ def start_tracker(config: Config, record: Record, run_id: str) -> Tracker:
     trackers = []
     for name in config.trackers:
         start = partial(_started, name, config, record, run_id)
-        trackers.append(_Unfailing(_NAMES[name], start, record))
+        trackers.append(_Unfailing(TRACKERS[name], start, record))
     return _Several(trackers)
 
 

@@ -258,10 +258,10 @@ def kernel_settings(device_type: str) -> list[str]:
 
 @lru_cache(maxsize=1)
 def code_digest(package: Path = CODE) -> str:
-    """Return a digest of what TUT's own code means, in the rooms that decide numbers.
+    """Return a digest of what TUT's own code means, in the packages and modules that decide numbers.
 
     It is made of syntax trees without docstrings and comments, in the order of their own digests; of an import from TUT
-    itself only the names count, not the module. So it is the same wherever in those rooms a module stands and whatever
+    itself only the names count, not the module. So it is the same wherever among those a module stands and whatever
     is said in it, and another as soon as it does something else.
     """
     return digest(sorted(digest(_meaning(path)) for path in _modules(package)))

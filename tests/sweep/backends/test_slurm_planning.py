@@ -286,6 +286,24 @@ def test_what_would_tell_jobs_apart_otherwise_is_refused(name: str) -> None:
         SlurmConfig(sbatch={name: 1}).check()
 
 
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("nodes", "trainer.nodes"),
+        ("ntasks-per-node", "trainer.devices"),
+        ("ntasks", "trainer.devices"),
+        ("cpus_per_task", "hydra.launcher.cpus"),
+        ("mem", "hydra.launcher.mem"),
+        ("time", "hydra.launcher.time"),
+        ("partition", "hydra.launcher.partition"),
+    ],
+)
+def test_what_has_a_key_of_its_own_is_refused(name: str, key: str) -> None:
+    with pytest.raises(TutError, match=rf"^hydra.launcher.sbatch.{name}=4: has a key of its own; set {key} instead$"):
+        SlurmConfig(sbatch={name: 4}).check()
+    SlurmConfig(sbatch={"mem_per_cpu": "4G", "gpus_per_node": "a100:1", "gres": "tmp:1"}).check()
+
+
 def test_a_job_that_may_not_be_queued_again_says_so(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
