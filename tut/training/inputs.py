@@ -71,6 +71,12 @@ class Inputs:
         return found
 
 
+def forget_inputs() -> None:
+    """Have texts and tokenizers opened anew: files, the current folder or a plugin may have changed since they were."""
+    _opened.cache_clear()
+    _read.cache_clear()
+
+
 def _key(section: DataConfig | ObjectiveConfig | ModelConfig) -> str:
     return json.dumps(asdict(section), sort_keys=True)
 
