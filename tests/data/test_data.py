@@ -17,7 +17,7 @@ from transformers.models.bert.tokenization_bert_legacy import BertTokenizerLegac
 from tut.config import DataConfig, ObjectiveConfig
 from tut.data import pydocs, text_files
 from tut.data.corpus import Corpus, open_corpus
-from tut.data.held_out import split_by_name
+from tut.data.held_out import split_by_hash
 from tut.data.sources import check_folder, check_source, open_source
 from tut.data.tokenizer import load_tokenizer, separator_id
 from tut.errors import TutError
@@ -58,12 +58,13 @@ def test_of_equal_texts_one_is_kept_so_that_no_text_is_in_two_splits(monkeypatch
     assert list(kept.items()) == [("topic b", "other"), ("topic a", "equal")]
 
 
-def test_a_document_s_split_depends_on_its_name_alone() -> None:
+def test_a_document_s_split_depends_on_one_text_alone() -> None:
     names = [f"name {i}" for i in range(4000)]
-    shares = {split: np.mean([split_by_name(name) == split for name in names]) for split in Split}
+    shares = {split: np.mean([split_by_hash(name) == split for name in names]) for split in Split}
     assert shares[Split.TRAIN] == pytest.approx(0.9, abs=0.02)
     assert shares[Split.VALID] == pytest.approx(0.05, abs=0.015)
-    assert split_by_name("name 0") == split_by_name("name 0")
+    assert split_by_hash("name 0") == split_by_hash("name 0")
+    assert split_by_hash("half a character: \ud83d") in Split  # which JSON may hold
 
 
 def test_blank_lines_split_documents_and_white_space_is_blank(tmp_path: Path) -> None:
