@@ -270,9 +270,8 @@ def interrupted(words: tuple[str, ...], folder: Path) -> None:
 
     tut.training.trainer.autocast = deadly
     try:
-        run(make_config(*words), folder)
-    except Killed:
-        pass
+        with pytest.raises(Killed):
+            run(make_config(*words), folder)
     finally:
         tut.training.trainer.autocast = original
 

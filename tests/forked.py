@@ -15,13 +15,7 @@ from pathlib import Path
 
 from hydra.core.global_hydra import GlobalHydra
 
-import tut.training.inputs
-
-
-def forget_inputs() -> None:
-    """Have texts and tokenizers opened again, as in a process that has just started."""
-    tut.training.inputs._opened.cache_clear()
-    tut.training.inputs._read.cache_clear()
+from tut.training.inputs import forget_inputs
 
 
 def as_main(arguments: tuple[str, ...], cwd: Path, environment: dict[str, str], streams: Sequence[int]) -> None:

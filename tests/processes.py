@@ -71,8 +71,10 @@ class Forbidden:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self) -> Iterator[None]:
         """Look at what has happened in the fixtures, too, and since the test before."""
-        yield
-        started, self._started = self._started, []
+        try:
+            yield
+        finally:
+            started, self._started = self._started, []
         assert not started, f"this test starts a process ({started[0]}); mark it: @pytest.mark.processes"
 
     def _note(self, event: str, _arguments: tuple[Any, ...]) -> None:

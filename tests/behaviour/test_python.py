@@ -12,6 +12,7 @@ from conftest import SMALL, TEXT
 
 import tut
 from tut.errors import TutError
+from tut.training.inputs import Inputs
 
 PAGE = Path(tut.__file__).parents[1] / "docs/python.md"
 APP = """
@@ -131,3 +132,19 @@ def test_in_an_app_of_somebody_else(tmp_path: Path) -> None:
         check=True,
     )
     assert "hidden_size: 512" in shown.stdout
+
+
+@pytest.mark.parametrize("change", ["edit", "folder"])
+def test_a_run_reads_its_text_anew(change: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a notebook, between two runs of the same words, a file is edited, or another folder is the current one."""
+    read = []
+    monkeypatch.setattr("tut.training.run.run", lambda config, *_, **__: read.append(Inputs(config).corpus.fingerprint))
+    words = [*SMALL, "data.files=c.txt"]
+    for number in range(2):
+        folder = tmp_path / str(number if change == "folder" else 0)
+        folder.mkdir(exist_ok=True)
+        (folder / "c.txt").write_text(TEXT.read_text().replace("the", ("the", "teh")[number]))
+        monkeypatch.chdir(folder)
+        for _ in range(2):
+            tut.run(words)
+    assert [read.index(each) for each in read] == [0, 0, 2, 2]

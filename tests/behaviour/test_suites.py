@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import processes
 import pytest
 import slurm.cluster
 from conftest import PATIENCE
@@ -105,3 +106,14 @@ def test_a_killed_suite_leaves_nothing(workers: int, tmp_path: Path) -> None:
     wait_until(lambda: not folder.exists())
     wait_until(lambda: not processes_of(folder))  # the janitor, too
     wait_until(lambda: not runs(forked))
+
+
+def test_a_test_that_fails_and_has_started_a_process_leaves_no_word_of_it_to_the_next() -> None:
+    forbidden = object.__new__(processes.Forbidden)  # without its hooks
+    for fails in (True, False):
+        forbidden._started = ["os.fork"] if fails else []
+        call = forbidden.pytest_runtest_call()
+        next(call)
+        with pytest.raises(ZeroDivisionError if fails else StopIteration):
+            call.throw(ZeroDivisionError()) if fails else next(call)
+        assert not forbidden._started

@@ -10,6 +10,7 @@ from conftest import make_config
 
 import tut.report
 from tut.config import DataConfig
+from tut.data import alignment
 from tut.data.alignment import END, Alignment
 from tut.data.corpus import told
 from tut.errors import TutError
@@ -176,3 +177,14 @@ def test_what_cannot_be_is_refused(words: tuple[str, ...], said: str) -> None:
     with pytest.raises(TutError) as refused:
         make_config(*given)
     assert str(refused.value).startswith(said)
+
+
+def test_short_rows_ask_for_little_text() -> None:
+    words = ("data.words=12", "data.classes=4", "data.tokens=2000", "data.seq_len=16")
+    assert len(Inputs(make_config("model=gpt", "data=alignment", *words)).corpus.rows[Split.TEST]) > 6
+
+
+def test_how_much_is_held_out_is_part_of_the_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = Alignment(SMALL).fingerprint
+    monkeypatch.setattr(alignment, "HELD_OUT", 10)
+    assert Alignment(SMALL).fingerprint != before

@@ -14,10 +14,11 @@ from conftest import SMALL, TEXT, make_config
 from transformers import ByT5Tokenizer, PreTrainedTokenizerBase
 from transformers.models.bert.tokenization_bert_legacy import BertTokenizerLegacy
 
+from tut import plugins
 from tut.config import DataConfig, ObjectiveConfig
 from tut.data import pydocs, text_files
 from tut.data.corpus import Corpus, open_corpus
-from tut.data.held_out import split_by_name
+from tut.data.held_out import split_by_hash
 from tut.data.sources import check_folder, check_source, open_source
 from tut.data.tokenizer import load_tokenizer, separator_id
 from tut.errors import TutError
@@ -58,12 +59,13 @@ def test_of_equal_texts_one_is_kept_so_that_no_text_is_in_two_splits(monkeypatch
     assert list(kept.items()) == [("topic b", "other"), ("topic a", "equal")]
 
 
-def test_a_document_s_split_depends_on_its_name_alone() -> None:
+def test_a_document_s_split_depends_on_one_text_alone() -> None:
     names = [f"name {i}" for i in range(4000)]
-    shares = {split: np.mean([split_by_name(name) == split for name in names]) for split in Split}
+    shares = {split: np.mean([split_by_hash(name) == split for name in names]) for split in Split}
     assert shares[Split.TRAIN] == pytest.approx(0.9, abs=0.02)
     assert shares[Split.VALID] == pytest.approx(0.05, abs=0.015)
-    assert split_by_name("name 0") == split_by_name("name 0")
+    assert split_by_hash("name 0") == split_by_hash("name 0")
+    assert split_by_hash("half a character: \ud83d") in Split  # which JSON may hold
 
 
 def test_blank_lines_split_documents_and_white_space_is_blank(tmp_path: Path) -> None:
@@ -226,6 +228,20 @@ def test_trained_tokenizer_has_the_size_asked_for_and_is_cached(objective: Objec
     else:
         assert tokenizer.mask_token == "[MASK]"
         assert separator_id(tokenizer) == tokenizer.sep_token_id
+
+
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize(("vocab_size", "is_cut"), [(300, True), (364, True), (365, False), (450, False)])
+def test_a_vocabulary_has_room_for_more_than_characters(vocab_size: int, is_cut: bool, tmp_path: Path, caplog) -> None:
+    """There are 180 here, of which each takes two pieces; five are special tokens."""
+    drawn = np.random.default_rng(0).integers(180, size=(1500, 6))
+    words = ["".join(chr(0xA000 + number) for number in word) for word in drawn]
+    (tmp_path / "a.txt").write_text("\n".join(words))
+    _, tokenizer, _ = opened(text(files=str(tmp_path / "a.txt"), document="line", vocab_size=vocab_size))
+    assert len(tokenizer) == vocab_size
+    assert (f"data.vocab_size={vocab_size}: has no room for the 180 characters of the text" in caplog.text) == is_cut
+    longer = [piece for piece in tokenizer.get_vocab() if piece[0] != "[" and len(piece.removeprefix("##")) > 1]
+    assert len(longer) >= vocab_size // 2 - 5 if is_cut else len(longer) == vocab_size - 365
 
 
 def test_a_tokenizer_from_a_folder(tmp_path: Path) -> None:
@@ -481,3 +497,65 @@ def test_changed_text_is_never_read_from_an_old_cache(tmp_path: Path) -> None:
 def test_config_of_the_small_runs_reads_the_text() -> None:
     corpus, _, _ = opened(make_config(*SMALL).data)
     assert isinstance(corpus, Corpus)
+
+
+def test_a_compressed_table_that_is_not_there_is_no_name_on_the_hub(tmp_path: Path) -> None:
+    for name in ("reviews.csv.gz", "reviews.jsonl.zst", "reviews.csv"):
+        with pytest.raises(TutError, match=f"^data.path={name}: no such file "):
+            check_source(text(source="huggingface", files=None, path=name))
+    with pytest.raises(TutError, match=f"^data.path={tmp_path}: "):  # of no data.name, none being given
+        _ = open_source(text(source="huggingface", files=None, path=str(tmp_path))).fingerprint
+
+
+class OfOne:
+    """A source that says no more of its text than that it is the first one."""
+
+    fingerprint = "v1"
+    word = "one"
+
+    def __init__(self, config: DataConfig) -> None:
+        self.config = config
+
+    def documents(self, split: Split) -> list[str]:
+        return [f"{self.word} {number} " * 9 for number in range(60)]
+
+
+class OfTwo(OfOne):
+    word = "two"
+
+
+class ThatSetsIt(OfOne):
+    def __init__(self, config: DataConfig) -> None:
+        self.fingerprint = "v1"
+
+
+class WithoutProperty(OfOne):
+    def fingerprint(self) -> str:  # type: ignore[override]
+        return "v1"
+
+
+class OfBytes(OfOne):
+    fingerprint = b"v1"  # type: ignore[assignment]
+
+
+@pytest.mark.usefixtures("home")
+def test_sources_of_plugins_that_say_the_same_of_their_texts_have_corpora_of_their_own(monkeypatch) -> None:
+    prints = {}
+    for name, kind in (("one", OfOne), ("two", OfTwo), ("sets", ThatSetsIt)):
+        monkeypatch.setitem(plugins.SOURCES, name, kind)
+        data = text(source=name, files=None)
+        check_source(data)
+        corpus, tokenizer, _ = opened(data, CLM)
+        tokens = tokenizer.decode(np.asarray(corpus.rows[Split.TRAIN].tokens))
+        prints[name] = tokens, tokenizer.get_vocab()
+    assert "one 7" in prints["one"][0]
+    assert "two 7" in prints["two"][0]
+    assert prints["one"][1] != prints["two"][1]
+    assert prints["one"] == prints["sets"]  # whose text is the same
+    for kind, said in (
+        (WithoutProperty, "a method; write @property above it"),
+        (OfBytes, "of type bytes, must be str"),
+    ):
+        monkeypatch.setitem(plugins.SOURCES, "odd", kind)
+        with pytest.raises(TutError, match=f"^data.source=odd: its `fingerprint` is {said}"):
+            opened(text(source="odd", files=None), CLM)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from conftest import PATIENCE, SMALL, TEXT, make_config
-from forked import forget_inputs
 from transformers import ByT5Tokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from tut.config import DataConfig, ObjectiveConfig
@@ -19,6 +18,7 @@ from tut.data.sources import every_document, open_source
 from tut.data.text_files import TextFiles
 from tut.data.tokenizer import load_tokenizer
 from tut.splits import Split
+from tut.training.inputs import forget_inputs
 from tut.training.run import run
 
 

@@ -99,14 +99,14 @@ def test_a_table_can_be_trained_on_as_it_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "Yes, sir\nNo, sir\nWell, then\n\n" * 99,
-        "Roses are red; violets\nare blue; and so\nis all; the rest\n\n" * 99,
-        "{ braces }\n[and] brackets\n\n" * 99,
-        '"Quoted, all of it"\n"and, again"\n"and, again"\n\n' * 99,
+        "Yes, sir\nNo, sir\nWell, then\n\n",
+        "Roses are red; violets\nare blue; and so\nis all; the rest\n\n",
+        "{ braces }\n[and] brackets\n\n",
+        '"Quoted, all of it"\n"and, again"\n"and, again"\n\n',
     ],
 )
 def test_prose_is_no_table(text: str, tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text(text)
+    (tmp_path / "a.txt").write_text("".join(f"{text}Number {number}.\n\n" for number in range(99)))
     check_source(config(tmp_path / "a.txt"))
 
 
@@ -124,15 +124,18 @@ def test_a_sentence_a_line_is_recognised_and_what_is_said_works(tmp_path: Path) 
 
 def test_too_few_documents_for_three_splits_is_said(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
-    path.write_text("words that wrap\nwithout an end\n" * 200)
+    path.write_text("".join(f"words that {number}\nwithout an end\n" for number in range(200)))
     assert "write data.document=line if each line is a text of its own, or give data.validation_files" in refusal(
         config(path)
     )
-    path.write_text("some\nwords\n\n" * 2)
+    path.write_text("some\nwords\n\nothers\nand more\n\n")
     assert "holds 2 documents (parted by blank lines), and so none for " in refusal(config(path))
     assert "holds 1 document (a file each)" in refusal(config(path, document="file"))
     assert "holds 4 documents (a line each)" in refusal(config(path, document="line"))
     check_source(config(path, validation_files=str(TEXT), test_files=str(TEXT)))
+    path.write_text("one\ntwo\n" * 99)
+    said = "holds 198 documents (a line each; equal ones go together, and there are 2 different ones), and so none for "
+    assert said in refusal(config(path, document="line"))
 
 
 @pytest.mark.parametrize("text", ["one line of text\n", "no end", "One.\nTwo.\nThree.\n", "a\nb\n\n\n"])

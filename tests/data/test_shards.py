@@ -51,7 +51,7 @@ def test_every_kind_of_file_is_read_as_it_was_written(tmp_path: Path) -> None:
     for kind in ("uint16", "uint32", "int64"):
         np.save(tmp_path / f"{kind}.npy", WORDS.astype(kind))
     for path in tmp_path.iterdir():
-        found = open_file(path)
+        found = open_file("data.files", path)
         assert np.array_equal(found, WORDS), path
         assert isinstance(found, np.memmap)
     corpora = [opened(shards(tmp_path / name)) for name in ("a.bin", "a.bin")]
@@ -144,3 +144,41 @@ def test_a_run_on_shards(tmp_path: Path) -> None:
     assert AutoModelForCausalLM.from_pretrained(tmp_path / "run/final").get_input_embeddings().weight.shape[0] == 300
     scored = command("tut.evaluate", "run", cwd=tmp_path)
     assert scored.returncode == 0, scored.stderr
+
+
+def test_without_a_header_no_token_is_of_more_than_two_bytes(tmp_path: Path) -> None:
+    WORDS.astype("<u4").tofile(tmp_path / "a.bin")
+    as_llm_c(tmp_path / "b.bin", WORDS, 20240801)
+    np.save(tmp_path / "c.npy", WORDS)
+    many = {"vocab_size": 128_256}
+    with pytest.raises(TutError, match=r"^data.files: .*a.bin has no header, .* data.tokenizer has 128,256: write"):
+        opened(shards(tmp_path / "a.bin", **many))
+    with pytest.raises(TutError, match=r"^data.test_files: .*a.bin has no header"):
+        opened(shards(tmp_path / "b.bin", test_files=str(tmp_path / "a.bin"), **many))
+    for name in ("b.bin", "c.npy"):
+        assert opened(shards(tmp_path / name, **many)).train_counts.sum() == 5400
+    as_nanogpt(tmp_path / "a.bin", WORDS)
+    assert opened(shards(tmp_path / "a.bin", vocab_size=2**16)).train_counts.sum() == 5400
+
+
+@pytest.mark.parametrize(
+    ("tokens", "said"),
+    [
+        (np.array(WORDS - 1000), "token -999 occurs, and data.tokenizer has 300"),
+        (np.zeros((3, 4), int), "holds 3 x 4 of int64"),
+        (WORDS[:9], "the validation split has 9 tokens, and one row needs data.seq_len=32"),
+        (WORDS[:0], "holds no tokens"),
+    ],
+)
+def test_the_files_of_a_split_are_named_by_its_key(tokens: np.ndarray, said: str, tmp_path: Path) -> None:
+    np.save(tmp_path / "train.npy", WORDS)
+    np.save(tmp_path / "valid.npy", tokens)
+    with pytest.raises(TutError, match=f"^data.validation_files: .*{said}"):
+        opened(shards(tmp_path / "train.npy", validation_files=str(tmp_path / "valid.npy")))
+
+
+def test_bytes_are_a_vocabulary(tmp_path: Path) -> None:
+    as_nanogpt(tmp_path / "a.bin", WORDS % 256)
+    assert len(opened(shards(tmp_path / "a.bin", vocab_size=256)).train_counts) == 256
+    with pytest.raises(TutError, match="^data.vocab_size=256: must be at least 300$"):
+        DataConfig(vocab_size=256)

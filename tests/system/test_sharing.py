@@ -10,12 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import PATIENCE, SMALL, make_config
-from forked import forget_inputs
 from small_sweeps import TINY, sweep
 
 from tut.splits import Split
 from tut.system.built import built
-from tut.training.inputs import Inputs
+from tut.training.inputs import Inputs, forget_inputs
 
 NOBODY = 65534
 

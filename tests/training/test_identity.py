@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import SMALL, SMALL_GPT, TEXT, interrupted, make_config, rows, untimed
-from forked import forget_inputs
 from safetensors.torch import load_file
 from transformers import PreTrainedTokenizerFast
 
@@ -21,7 +20,7 @@ from tut.tracking.record import Record
 from tut.training import identity
 from tut.training.checkpoint import saved, step_of
 from tut.training.identity import changes, code_digest, determinants, difference, environment, lineage_name
-from tut.training.inputs import Inputs
+from tut.training.inputs import Inputs, forget_inputs
 from tut.training.run import run
 
 CPU = torch.device("cpu")

@@ -8,7 +8,7 @@ data from there on. Checks that need torch, transformers or the file system stan
 `tut.cli.preflight.check`.
 """
 
-from tut.config.data import HELD_OUT, NUMBERS, SOURCES, TRAINED, DataConfig, ObjectiveConfig
+from tut.config.data import HELD_OUT, LEAST_SEQ_LEN, NUMBERS, SOURCES, TRAINED, DataConfig, ObjectiveConfig
 from tut.config.model import ModelConfig
 from tut.config.optimizer import OptimizerConfig
 from tut.config.outputs import TRACKERS, WANDB_MODES, ReportConfig, WandbConfig
@@ -18,6 +18,7 @@ from tut.config.untie import NEVER, POINTS, RAMPS, TRIGGERS, TieConfig, UntieCon
 
 __all__ = [
     "HELD_OUT",
+    "LEAST_SEQ_LEN",
     "NEVER",
     "NUMBERS",
     "POINTS",

@@ -18,7 +18,9 @@ SOURCES = {
 }
 """Where text may come from, and the keys of `data` that mean something to some sources alone."""
 HELD_OUT = 20
-"""Of a text that is made to measure, training tokens for each token of validation, and for each of test."""
+"""Where validation and test have no text of their own, each has one in so many documents of the text, or of its tokens;
+of text that is made up, one for so many tokens to train on."""
+LEAST_SEQ_LEN = 4
 
 
 @dataclass
@@ -74,7 +76,8 @@ class DataConfig:
     """`trained` (on the training split, then cached; with `model.pretrained`, that model's own), or the name or folder
     of a Hugging Face tokenizer. `shards`: the one that made them, or `numbers`, of which there are `vocab_size`."""
     vocab_size: int = state(8192, lambda own: own.tokenizer in (TRAINED, NUMBERS), KnownBy.TEXT)
-    """Size of the vocabulary of a `trained` tokenizer, or of `numbers`; with `alignment` it follows from `words`."""
+    """Size of the vocabulary of a `trained` tokenizer, at least 300, or of `numbers`; with `alignment` it follows from
+    `words`."""
     seq_len: int = state(128)
     """Tokens in a row."""
     packing: str = state("blocks", choices=("blocks", "lines"))
@@ -85,9 +88,10 @@ class DataConfig:
     def __post_init__(self) -> None:
         limits.choices("data.", self)
         self._check_other_sources()
-        limits.at_least(4, "data", self, "seq_len")
+        limits.at_least(LEAST_SEQ_LEN, "data", self, "seq_len")
         limits.at_least(1, "data", self, "max_rows")
-        limits.at_least(300, "data", self, "vocab_size")
+        is_trained = self.tokenizer == TRAINED  # on bytes or on characters, which come first
+        limits.at_least(300 if is_trained else 2, "data", self, "vocab_size")
         if self.source in ("text", "shards"):
             allowed = f"a path, a glob or a list of them with data={self.source}"
             limits.check(bool(self.files), "data.files", self.files, allowed)

@@ -49,7 +49,7 @@ class Alignment:
         self._noise = config.noise
         self._n_tokens = {split: config.tokens // (1 if split is Split.TRAIN else HELD_OUT) for split in Split}
         self._seed = config.text_seed
-        self._keys = [config.alignment, config.words, config.classes, config.zipf, config.noise, config.tokens]
+        self._keys = [config.alignment, config.words, config.classes, config.zipf, config.noise, self._n_tokens]
         weights = np.arange(1.0, config.words // config.classes + 1) ** -config.zipf
         self._share = weights / weights.sum()  # of a class, by rank
         random = generator(self._seed, "successors")

@@ -30,7 +30,7 @@ from tut.data import encoding
 from tut.data.checked import Checked
 from tut.data.corpus_files import documents_file, starts_file, tokens_file, write_corpus
 from tut.data.shards import Pieces, Shards
-from tut.data.sources import Source, name_of
+from tut.data.sources import Source, fingerprint_of, name_of
 from tut.data.tokenizer import separator_id, vocabulary_size
 from tut.errors import TutError
 from tut.randomness import EVALUATION_SEED, generator
@@ -41,7 +41,7 @@ from tut.words import counted
 
 Ids = npt.NDArray[np.int64]
 
-_VERSION = 6  # of the files' format and the key; raised when they change, so that no stale corpus is read
+_VERSION = 7  # of the files' format and the key; raised when they change, so that no stale corpus is read
 _ROWS_AT_ONCE = 4096  # where all are counted
 
 
@@ -159,7 +159,7 @@ def _of_shards(config: DataConfig, shards: Shards, tokenizer: PreTrainedTokenize
 
 
 def _of_text(config: DataConfig, source: Source, tokenizer: PreTrainedTokenizerBase) -> Corpus:
-    key = digest([_VERSION, source.fingerprint, encoding.fingerprint(tokenizer), _packing(config)])
+    key = digest([_VERSION, fingerprint_of(config, source), encoding.fingerprint(tokenizer), _packing(config)])
     folder = built_once(home() / "corpora" / key[:16], lambda to: write_corpus(config, source, tokenizer, to))
     pad_id = tokenizer.pad_token_id if config.packing == "lines" else None
     assert pad_id is None or isinstance(pad_id, int)

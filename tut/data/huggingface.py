@@ -16,9 +16,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tut.config import DataConfig
+from tut.config import HELD_OUT, DataConfig
 from tut.data.articles import articles
-from tut.data.held_out import HELD_OUT, split_by_name
+from tut.data.held_out import split_by_hash
 from tut.errors import TutError, did_you_mean, one_line
 from tut.splits import EVALUATED, Split
 from tut.system.background import interruptibly
@@ -71,7 +71,7 @@ class HuggingFace:
                 config.path,
                 " and ".join(held_out),
                 config.train_split,
-                100 * HELD_OUT,
+                100 / HELD_OUT,
             )
         return found
 
@@ -86,7 +86,7 @@ class HuggingFace:
             datasets.disable_progress_bars()
         try:
             if path.is_file():
-                kind, options = FILES[_ending(path)]
+                kind, options = FILES[ending(path)]
                 whole = interruptibly(lambda: datasets.load_dataset(kind, data_files=str(path), **options))
             elif (path / _SAVED).is_file():
                 whole = datasets.load_from_disk(path)
@@ -95,7 +95,8 @@ class HuggingFace:
             else:
                 whole = interruptibly(lambda: datasets.load_dataset(str(path), config.name))
         except Exception as error:  # whatever goes wrong in there, the user can only mend path, name or network
-            raise TutError(f"data.path={config.path} data.name={config.name}: {one_line(error)}") from error
+            named = "" if config.name is None else f" data.name={config.name}"
+            raise TutError(f"data.path={config.path}{named}: {one_line(error)}") from error
         tables: Mapping[str, Any] = whole
         return tables
 
@@ -123,7 +124,7 @@ class HuggingFace:
 
     def _split(self, text: str) -> Split:
         """Assign a document of the training split: a split with rows of its own takes none of them."""
-        split = split_by_name(text)
+        split = split_by_hash(text)
         return Split.TRAIN if split in self._tables else split
 
 
@@ -135,14 +136,14 @@ def check_file(config: DataConfig) -> None:
     """
     assert config.path is not None
     path = Path(os.path.expanduser(config.path))
-    if _ending(path) not in FILES:
+    if ending(path) not in FILES:
         raise TutError(f"data.path={config.path}: must end with one of {', '.join(FILES)}; text is read by data=text")
     if config.name is not None:
         raise TutError(f"data.name={config.name}: data.path={config.path} is a file, which has no configurations")
     _split_names(config, ["train"])
 
 
-def _ending(path: Path) -> str:
+def ending(path: Path) -> str:
     """Return what a file's name ends with, less what says that it is compressed, of which `datasets` takes care."""
     name = path.name.lower()
     for compressed in (".gz", ".xz", ".bz2", ".zst"):

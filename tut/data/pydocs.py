@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
-from tut.data.held_out import split_by_name
+from tut.data.held_out import split_by_hash
 from tut.splits import Split
 from tut.system.files import digest, file_digest
 
@@ -48,7 +48,7 @@ class PythonDocumentation:
         return {first_name[text]: text for name, text in documents.items() if text.strip() and name == last_name[text]}
 
     def documents(self, split: Split) -> Iterator[str]:
-        return (text for name, text in self._documents.items() if split_by_name(name) == split)
+        return (text for name, text in self._documents.items() if split_by_hash(name) == split)
 
 
 def docstrings(path: Path) -> str:

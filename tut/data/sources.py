@@ -14,18 +14,21 @@ For one of your own, register a class with the two members of `Source`: see `tut
 import os
 import platform
 from collections.abc import Iterator
+from inspect import getattr_static
 from pathlib import Path
 from typing import Protocol
 
 from tut import plugins
 from tut.config import DataConfig
 from tut.data.alignment import Alignment
-from tut.data.huggingface import FILES, HuggingFace, check_file, check_saved_splits
+from tut.data.huggingface import FILES, HuggingFace, check_file, check_saved_splits, ending
+from tut.data.named_files import absent, files_of
 from tut.data.pydocs import PythonDocumentation
 from tut.data.shards import Shards
-from tut.data.text_files import TextFiles, absent, files_of
+from tut.data.text_files import TextFiles
 from tut.errors import TutError
 from tut.splits import Split
+from tut.system.files import digest
 
 
 class Source(Protocol):
@@ -71,11 +74,27 @@ def open_source(config: DataConfig) -> Source | Shards:
     return PythonDocumentation()
 
 
+def fingerprint_of(config: DataConfig, source: Source) -> str:
+    """Return a hash of a text and of the source that it is from: those of plugins may say the same of other texts.
+
+    Raises:
+        TutError: a plugin's source has none.
+    """
+    kind, own = type(source), source.fingerprint
+    if not isinstance(own, str):
+        raise TutError(f"data.source={config.source}: its `fingerprint` is of type {type(own).__name__}, must be str")
+    return digest([config.source, kind.__module__, kind.__qualname__, own])
+
+
 def _of_plugin(config: DataConfig) -> Source:
     made: Source = plugins.SOURCES[config.source](config)
     for member in ("fingerprint", "documents"):
-        if not hasattr(type(made), member):
+        # looked for, and not asked for: to compute a fingerprint may take long
+        found = getattr_static(made, member, None)
+        if found is None:
             raise TutError(f"data.source={config.source}: its class has no `{member}`; see tut.data.sources.Source")
+        if member == "fingerprint" and callable(found):
+            raise TutError(f"data.source={config.source}: its `fingerprint` is a method; write @property above it")
     return made
 
 
@@ -104,7 +123,7 @@ def check_source(config: DataConfig) -> None:
         Shards(files_of(config)).check(config.seq_len)
     if config.source == "huggingface" and config.path is not None:
         path = Path(os.path.expanduser(config.path))
-        if path.suffix.lower() in FILES and not path.exists():
+        if ending(path) in FILES and not path.exists():
             raise TutError(f"data.path={config.path}: {absent(path, 'file')}")
         if path.is_file():
             check_file(config)

@@ -3,87 +3,83 @@
     data=text data.files='corpus/**/*.txt'
     data=text data.files=a.txt data.document=line data.validation_files=b.txt
 
-Splits without files of their own are held out of `data.files`, by the names of its documents.
+Splits without files of their own are held out of `data.files`, by the text of its documents: the same for every seed,
+whatever the files are called and whatever else is in them, and of two equal texts never one here and one there.
 """
 
-import glob
-import os
 import re
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
-from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import TextIO
 
 from tut.config import DataConfig
 from tut.data.articles import articles
-from tut.data.held_out import split_by_name
+from tut.data.held_out import split_by_hash
 from tut.data.layout import check_no_table, is_sentence_a_line
+from tut.data.named_files import KEYS, files_of
 from tut.errors import TutError, as_typed, one_line
 from tut.splits import EVALUATED, Split
 from tut.system.files import digest, file_digest
 from tut.words import counted
 
+_VERSION = 1  # of how files become documents, and these splits; raised when it changes, so that no stale text is read
 _CHARACTERS_AT_ONCE = 2**20  # of a file
 # The end of a line, and after it one or more blank lines. A blank line is white space up to a line's end or to the end
 # of the text.
 _BLANK_LINES = re.compile(r"\n(?:[^\S\n]*\n)*(?:[^\S\n]*\n|[^\S\n]+\Z)")
-_KEYS = {Split.TRAIN: "files", Split.VALID: "validation_files", Split.TEST: "test_files"}
 _FEW_FILES = 20  # below this, one document a file would leave next to nothing to hold out
 
 
-def files_of(config: DataConfig) -> dict[Split, list[Path]]:
-    """Return the files of each split that a config names; none of what is to be held out.
-
-    Raises:
-        TutError: a pattern names no file.
-    """
-    files = {split: _expand(f"data.{key}", getattr(config, key)) for split, key in _KEYS.items()}
-    of_others = {*files[Split.VALID], *files[Split.TEST]}
-    files[Split.TRAIN] = [path for path in files[Split.TRAIN] if path not in of_others]  # a glob may name them all
-    return files
-
-
 class TextFiles:
-    """Local UTF-8 files. Splits without files of their own are held out of `data.files` by document name."""
+    """Local UTF-8 files. Splits without files of their own are held out of `data.files` by the documents' text."""
 
     def __init__(self, config: DataConfig) -> None:
         self._files = files_of(config)
-        folders = [path.parent for paths in self._files.values() for path in paths]
-        self._root = os.path.commonpath(folders)  # names start below it, so that the files can be moved
+        self._held_out = {split for split in EVALUATED if not self._files[split]}
         self._config = config
         self._document = config.document
         if config.document == "auto":
             self._document = "blank_lines" if len(self._files[Split.TRAIN]) < _FEW_FILES else "file"
 
     def check(self) -> None:
-        """Check that the files are text, and enough documents that each split has one; read until that is so.
+        """Check that the files are text, by their beginnings, and that each split has a document; read until it has.
 
         Raises:
-            TutError: they are not.
+            TutError: they are not, or it has none.
         """
-        if self._config.document == "auto":
-            for split, key in _KEYS.items():
-                check_no_table(f"data.{key}", self._files[split][:_FEW_FILES])
-        count, lacking = self._lacking()
+        for split, key in KEYS.items():
+            first = self._files[split][:_FEW_FILES]
+            if self._config.document == "auto":
+                check_no_table(f"data.{key}", first)
+            for path in first:
+                with _opened(split, path) as file:
+                    file.read(_CHARACTERS_AT_ONCE)
+        read, lacking = self._lacking()
         if lacking:
-            raise TutError(self._too_few(count, lacking))
+            raise TutError(self._too_few(read, lacking))
+        for split in EVALUATED:
+            if self._files[split] and not any(True for _ in self._given(split)):
+                typed = as_typed(getattr(self._config, KEYS[split]))
+                raise TutError(f"data.{KEYS[split]}={typed}: there is nothing but blanks in it; name a file with text")
 
-    def _lacking(self) -> tuple[int, set[Split]]:
-        """Return how many documents were read before each split had one, and the splits that have none."""
-        lacking = {split for split in Split if split is Split.TRAIN or not self._files[split]}
-        count = 0
-        for path in self._files[Split.TRAIN]:
-            for name, _ in self._read(path):
-                count += 1
-                lacking.discard(self._split(name))
-                if not lacking:
-                    return count, lacking
-        return count, lacking
+    def _lacking(self) -> tuple[Counter[int], set[Split]]:
+        """Return the documents read before each split had one, by their hashes, and the splits that have none."""
+        lacking = {Split.TRAIN, *self._held_out}
+        read: Counter[int] = Counter()
+        for split, text in self._divided():
+            read[hash(text.strip())] += 1
+            lacking.discard(split)
+            if not lacking:
+                break
+        return read, lacking
 
-    def _too_few(self, count: int, lacking: set[Split]) -> str:
+    def _too_few(self, read: Counter[int], lacking: set[Split]) -> str:
         """Say that some splits have no document, and what to write."""
+        count = read.total()
         files = "data.validation_files and data.test_files"
         others = [f"data.document={kind}" for kind in ("blank_lines", "line") if self._would_do(kind)]
         advice = f"give {files}"
@@ -98,6 +94,8 @@ class TextFiles:
             advice = f"write {others[0]} if each line is a text of its own, or {advice}" if others else advice
         if "data.document=line" in others and any(map(is_sentence_a_line, self._files[Split.TRAIN])):
             advice = f"it looks like a sentence a line: write data.document=line, or give {files}"
+        if len(read) < count:
+            how = f"{how}; equal ones go together, and there are {len(read)} different ones"
         if count == 0:
             how, advice = "there is nothing but blanks in it", "name a file with text"
         if not self._files[Split.TRAIN]:
@@ -120,22 +118,11 @@ class TextFiles:
 
     @cached_property
     def fingerprint(self) -> str:
-        files = {}
-        for split, paths in self._files.items():
-            files[split] = [(self._name(path), file_digest(path)) for path in paths]
-        return digest([files, self._document])
-
-    def _name(self, path: Path) -> str:
-        name = os.fsencode(path.relative_to(self._root))  # the same in every locale, and if it is no UTF-8
-        return name.decode("utf-8", errors="backslashreplace")
-
-    def _split(self, name: str) -> Split:
-        """Assign a document of `data.files`: a split with files of its own takes none of them."""
-        split = split_by_name(name)
-        return Split.TRAIN if self._files[split] else split
+        files = {split: [file_digest(path) for path in paths] for split, paths in self._files.items()}
+        return digest([_VERSION, files, self._document])
 
     def documents(self, split: Split) -> Iterator[str]:
-        if split in EVALUATED and self._files[split]:
+        if self._files[split] and split in EVALUATED:
             return self._given(split)
         return (text for its_split, text in self._divided() if its_split is split)
 
@@ -148,28 +135,42 @@ class TextFiles:
 
     def _divided(self) -> Iterator[tuple[Split, str]]:
         """Yield the documents of `data.files`, each with its split."""
-        for path in self._files[Split.TRAIN]:
-            for name, text in self._read(path):
-                yield self._split(name), text
+        for text in self._given(Split.TRAIN):
+            yield self._split(text), text
+
+    def _split(self, text: str) -> Split:
+        """Assign a document of `data.files`: a split with files of its own takes none of them.
+
+        White space around it does not count: the last line of a file may lack its end.
+        """
+        split = split_by_hash(text.strip()) if self._held_out else Split.TRAIN
+        return split if split in self._held_out else Split.TRAIN
 
     def _given(self, split: Split) -> Iterator[str]:
-        """Yield the documents of the files that a split has for itself."""
+        """Yield the documents of the files that a split is given."""
         for path in self._files[split]:
-            for _, text in self._read(path):
-                yield text
+            with _opened(split, path) as file:
+                yield from _PARTS[self._document](file)
 
-    def _read(self, path: Path) -> Iterator[tuple[str, str]]:
-        """Yield the documents of a file, each with its name."""
-        name = self._name(path)
-        try:
-            if self._document != "file":
-                with path.open(encoding="utf-8") as file:
-                    for index, text in enumerate(_PARTS[self._document](file)):
-                        yield f"{name} {index}", text
-            elif text := path.read_text(encoding="utf-8").strip():
-                yield name, text
-        except UnicodeDecodeError as error:
-            raise TutError(f"data.files: {path} is not UTF-8 text ({one_line(error)})") from error
+
+@contextmanager
+def _opened(split: Split, path: Path) -> Iterator[TextIO]:
+    """Open a file of a split, for a block to read.
+
+    Raises:
+        TutError: what is read is not UTF-8.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            yield file
+    except UnicodeDecodeError as error:
+        raise TutError(f"data.{KEYS[split]}: {path} is not UTF-8 text ({one_line(error)})") from error
+
+
+def _whole(file: TextIO) -> Iterator[str]:
+    """Yield all of a file, unless it is blank."""
+    if text := file.read().strip():
+        yield text
 
 
 def _between_blank_lines(file: TextIO) -> Iterator[str]:
@@ -197,52 +198,5 @@ def _lines(file: TextIO) -> Iterator[str]:
     return (line for line in file if line.strip())
 
 
-_PARTS = {"blank_lines": _between_blank_lines, "line": _lines, "title": articles}
+_PARTS = {"file": _whole, "blank_lines": _between_blank_lines, "line": _lines, "title": articles}
 """What parts a file into documents, by `data.document`."""
-
-
-def _expand(key: str, patterns: str | list[str] | None) -> list[Path]:
-    """Return the files that globs name, sorted.
-
-    Raises:
-        TutError: a pattern names no file, or a link that leads nowhere.
-    """
-    found: set[Path] = set()
-    for pattern in [patterns] if isinstance(patterns, str) else patterns or []:
-        wanted = Path(os.path.expanduser(pattern))
-        named = [Path(name).absolute() for name in glob.glob(_with_literal_brackets(str(wanted)), recursive=True)]
-        for path in named:
-            if not path.exists():
-                raise TutError(f"{key}={pattern}: {path} {absent(path, 'file')}")
-        files = {path for path in named if path.is_file()}
-        if not files:
-            raise TutError(f"{key}={pattern}: {_no_file(key, wanted, named)}")
-        found |= files
-    return sorted(found)
-
-
-def _with_literal_brackets(pattern: str) -> str:
-    """Return a glob with the brackets escaped of the longest beginning that is the path of something."""
-    there = pattern
-    while there and not os.path.lexists(there):
-        there = os.path.dirname(there)
-    return there.replace("[", "[[]") + pattern[len(there) :]
-
-
-def _no_file(key: str, wanted: Path, named: list[Path]) -> str:
-    """Say why a pattern names no file, given what it does name."""
-    if wanted.is_dir():
-        return f"is a folder; write '{key}={wanted}/**/*.txt', or whatever the files in it are called"
-    if named:
-        return f"{named[0]} is no file that could be read as text"
-    beside = [path for path in wanted.parent.glob("*") if path.is_file()]
-    near = get_close_matches(wanted.stem, [path.stem for path in beside], n=1, cutoff=0.8)
-    there = next((path.name for path in beside if path.stem in near), None)
-    return absent(wanted, "file") + (f"; did you mean '{there}'?" if there else "")
-
-
-def absent(path: Path, what: str) -> str:
-    """Say that a file or folder is not there; of a link, where it leads."""
-    if path.is_symlink():
-        return f"is a dangling link: {path.readlink()} is not there"
-    return f"no such {what} (seen from {Path.cwd()})"

@@ -1,21 +1,24 @@
 """The tokenizer: trained on the training split and cached, any of Hugging Face's, or none: tokens are words already."""
 
+import logging
 import os
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import lru_cache
+from itertools import accumulate
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event
 
 from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase, PreTrainedTokenizerFast
-from transformers.utils import logging
+from transformers.utils import logging as transformers_logging
 
 from tut.config import NUMBERS, TRAINED, DataConfig, ObjectiveConfig
 from tut.data.alignment import Alignment
 from tut.data.encoding import fingerprint
 from tut.data.shards import Shards
-from tut.data.sources import Source
+from tut.data.sources import Source, fingerprint_of
 from tut.data.special_tokens import SPECIAL, marks_around
 from tut.data.word_level import numbers, of_words
 from tut.errors import TutError, one_line
@@ -26,7 +29,9 @@ from tut.system.counting import under_way
 from tut.system.files import digest, home
 from tut.system.signals import obey
 
-_VERSION = 3  # of the recipe and the files; raised when they change, so that no stale tokenizer is used
+log = logging.getLogger(__name__)
+
+_VERSION = 4  # of the recipe and the files; raised when they change, so that no stale tokenizer is used
 _ALPHABET = 1000  # characters that WordPiece knows; rarer ones are unknown
 
 
@@ -48,7 +53,7 @@ def load_tokenizer(
         return numbers(data.vocab_size)
     if data.tokenizer == TRAINED and pretrained is None:
         assert not isinstance(source, Shards)
-        key = digest([_VERSION, source.fingerprint, data.vocab_size, objective.name])
+        key = digest([_VERSION, fingerprint_of(data, source), data.vocab_size, objective.name])
         folder = built_once(home() / "tokenizers" / key[:16], lambda to: _train(data, objective, source, to))
         trained: PreTrainedTokenizerBase = PreTrainedTokenizerFast.from_pretrained(folder, trust_remote_code=False)
         return trained
@@ -141,12 +146,12 @@ def _require(tokenizer: PreTrainedTokenizerBase, data: DataConfig, objective: Ob
 
 
 def _train(data: DataConfig, objective: ObjectiveConfig, source: Source, folder: Path) -> None:
-    level = logging.get_verbosity()
-    logging.set_verbosity_error()
+    level = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
     try:
         _made(data, objective, source).save_pretrained(folder)
     finally:
-        logging.set_verbosity(level)
+        transformers_logging.set_verbosity(level)
 
 
 def _made(data: DataConfig, objective: ObjectiveConfig, source: Source) -> PreTrainedTokenizerFast:
@@ -186,9 +191,9 @@ def _train_wordpiece(vocab_size: int, source: Source) -> PreTrainedTokenizerFast
     are equally frequent, the trainer joins the one whose pieces have the lower numbers. It numbers the `##a` in the
     order in which it meets them, and this varies from process to process. So the recipe is:
 
-    1. Count the characters of the text as the tokenizer will see them, and keep the most frequent ones, in a fixed
-       order, as the alphabet.
-    2. Find which of them can be inside a word: `a` and the character stay one word when the text is split.
+    1. Count the characters of the text as the tokenizer will see them, most frequent first. Find which of them can be
+       inside a word: `a` and the character stay one word when the text is split.
+    2. Keep those for which there is room, in a fixed order, as the alphabet.
     3. Train with the `##` pieces of these as special tokens, for those get their numbers first, in the order given.
        The same text then gives the same vocabulary every time.
     4. Make a new tokenizer of the vocabulary alone, in which these pieces are not special.
@@ -200,12 +205,13 @@ def _train_wordpiece(vocab_size: int, source: Source) -> PreTrainedTokenizerFast
     # private, here and below: these classes wrap a `Tokenizer`, and have no public way to it
     normalizer = trainer._tokenizer.normalizer
     splitter = trainer._tokenizer.pre_tokenizer
-    alphabet = _alphabet(source, normalizer.normalize_str)
-    inside_words = []
-    for char in alphabet:
+    characters = _most_frequent_characters(source, normalizer.normalize_str)
+    is_inside = {}
+    for char in characters:
         words = splitter.pre_tokenize_str(normalizer.normalize_str(f"a{char}"))
-        if len(words) == 1:
-            inside_words.append(f"##{char}")
+        is_inside[char] = len(words) == 1
+    alphabet = sorted(_with_room(characters, is_inside, vocab_size))
+    inside_words = [f"##{char}" for char in alphabet if is_inside[char]]
 
     def train(documents: Iterator[str]) -> None:
         trainer.train_from_iterator(
@@ -223,8 +229,8 @@ def _train_wordpiece(vocab_size: int, source: Source) -> PreTrainedTokenizerFast
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer._tokenizer, **SPECIAL["mlm"])
 
 
-def _alphabet(source: Source, normalize: Callable[[str], str]) -> list[str]:
-    """Return the most frequent characters of the training split, sorted; of equally frequent ones, the first."""
+def _most_frequent_characters(source: Source, normalize: Callable[[str], str]) -> list[str]:
+    """Return the most frequent characters of the training split, most frequent first, then in their order."""
     counts: Counter[str] = Counter()
     with under_way("counts characters for a tokenizer", "document") as count:
         for document in count.over(source.documents(Split.TRAIN)):
@@ -232,8 +238,32 @@ def _alphabet(source: Source, normalize: Callable[[str], str]) -> list[str]:
                 counts.update(normalize(line))
                 obey()
     characters = [char for char in counts if not char.isspace()]
-    most_frequent_first = sorted(characters, key=lambda char: (-counts[char], char))
-    return sorted(most_frequent_first[:_ALPHABET])
+    return sorted(characters, key=lambda char: (-counts[char], char))[:_ALPHABET]
+
+
+def _with_room(characters: list[str], is_inside: dict[str, bool], vocab_size: int) -> list[str]:
+    """Return the characters for the alphabet of a vocabulary: all, if they fit.
+
+    The trainer takes all that it is given, however few pieces it may make. So where they do not fit, the most frequent
+    ones get half of the vocabulary, and the other half is left to what is made of them.
+
+    Args:
+        characters: the most frequent first.
+        is_inside: whether one can be inside a word, and so takes two pieces.
+        vocab_size: pieces that there may be, the special tokens among them.
+    """
+    room = vocab_size - len(SPECIAL["mlm"])
+    pieces = [*accumulate(1 + is_inside[char] for char in characters)]
+    if not pieces or pieces[-1] <= room:
+        return characters
+    fitting = bisect_right(pieces, room // 2)
+    log.warning(
+        "data.vocab_size=%d: has no room for the %s characters of the text; all but the %s most frequent are unknown",
+        vocab_size,
+        f"{len(characters):,}",
+        f"{fitting:,}",
+    )
+    return characters[:fitting]
 
 
 def _train_byte_bpe(vocab_size: int, source: Source) -> PreTrainedTokenizerFast:

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from tut import plugins
-from tut.config import Config, DataConfig, ModelConfig, ObjectiveConfig
+from tut.config import LEAST_SEQ_LEN, Config, DataConfig, ModelConfig, ObjectiveConfig
 from tut.data.batches import TrainingBatches
 from tut.data.corpus import Corpus, open_corpus
 from tut.data.objective import Objective
@@ -71,6 +71,12 @@ class Inputs:
         return found
 
 
+def forget_inputs() -> None:
+    """Have texts and tokenizers opened anew: files, the current folder or a plugin may have changed since they were."""
+    _opened.cache_clear()
+    _read.cache_clear()
+
+
 def _key(section: DataConfig | ObjectiveConfig | ModelConfig) -> str:
     return json.dumps(asdict(section), sort_keys=True)
 
@@ -80,7 +86,8 @@ def _opened(data_key: str, objective_key: str, kind_key: str) -> tuple[PreTraine
     data, objective = DataConfig(**json.loads(data_key)), ObjectiveConfig(**json.loads(objective_key))
     text = data
     if data.source not in plugins.SOURCES:  # whose classes may read any key
-        text = replace(data, seq_len=DataConfig.seq_len, max_rows=None)  # less what only says how it is cut into rows
+        # less what only says how it is cut into rows; a text that is long enough for any is so for the shortest
+        text = replace(data, seq_len=LEAST_SEQ_LEN, max_rows=None)
     source, tokenizer = _read(_key(text), objective_key, kind_key)
     return tokenizer, open_corpus(data, source, tokenizer), Objective(objective, tokenizer)
 
