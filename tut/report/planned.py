@@ -122,11 +122,11 @@ def _missing(sweep: Path) -> dict[str, list[str]]:
 
 def _is_missing(sweep: Path, task: dict[str, Any]) -> bool:
     """Return whether a stage ends a run that has no record."""
-    return task["ends_run"] and not _record_of(sweep, task).exists()
+    return bool(task["ends_run"]) and not _record_of(sweep, task).exists()
 
 
 def _record_of(sweep: Path, task: dict[str, Any]) -> Path:
-    return sweep / task["record"] / "state.json"
+    return sweep / str(task["record"]) / "state.json"
 
 
 def _lineage(task: dict[str, Any]) -> str | None:
