@@ -57,6 +57,7 @@ class Replica:
             network
         )  # so that what optimizers have, and in which order, is the same however a model comes
         optimizers = build_optimizers(config.optimizer, network, pair)
+        pair.tell_config()
         self.state = State(network, pair, optimizers, Window.on(inputs.device))
 
     def trainer(
