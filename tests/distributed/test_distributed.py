@@ -109,12 +109,17 @@ def test_several_processes_train_what_uses_not_all_of_its_parameters(tmp_path: P
 
 def test_three_processes_go_on_bit_for_bit(tmp_path: Path) -> None:
     """Where the gradients of three are added, the last bits depend on the order in which they lie together."""
-    words = (*SMALL, *COMMON, "trainer.devices=3", "trainer.batch_size=9", "trainer.max_steps=6", "untie.step=4")
-    words = (*words, "trainer.checkpoint_every_steps=2", "trainer.keep_checkpoints=9")
+    words = (*SMALL, *COMMON, "trainer.devices=3", "trainer.batch_size=9", "trainer.max_steps=6", "untie.step=3")
+    often = ("trainer.checkpoint_every_steps=2", "trainer.evaluate_every_steps=2", "trainer.keep_checkpoints=9")
+    words = (*words, *often)
     run_by_all(make_config(*words), tmp_path / "straight")
     fork = tmp_path / "straight/checkpoints/step-00000002"
     run_by_all(make_config(*words, f"resume={fork}"), tmp_path / "forked")
     assert_same_run(tmp_path / "straight", tmp_path / "forked")
+    ends_there = f"resume={tmp_path}/straight/checkpoints/step-00000004"
+    run_by_all(make_config(*words, "trainer.max_steps=4", ends_there), tmp_path / "shorter")
+    scores = load_token_scores(Record(tmp_path / "shorter").tokens_file("valid"))
+    assert scores.loss.mean() == pytest.approx(rows(tmp_path / "shorter", "valid")[-1]["loss"])
 
 
 def test_every_process_holds_the_same_bits() -> None:

@@ -3,11 +3,15 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
-from conftest import assert_same_run, make_config
+from conftest import assert_same_run, make_config, untimed
 from small_sweeps import TINY
 
 from tut.errors import TutError
+from tut.splits import Split
+from tut.tracking.record import Record
+from tut.tracking.token_scores import load_token_scores
 from tut.training.run import run
 
 WSD = "optimizer.schedule=wsd optimizer.wsd_decay_fraction=0.5"
@@ -63,3 +67,22 @@ def test_a_run_goes_on_from_what_it_shares_with_another(
     run(make_config(*TINY, *here.split()), tmp_path / "straight")
     run(make_config(*TINY, *here.split(), f"resume={trained('')}"), tmp_path / "forked")
     assert_same_run(tmp_path / "straight", tmp_path / "forked")
+
+
+def test_a_run_that_ends_where_a_longer_one_has_passed_scores_every_token(tmp_path: Path) -> None:
+    """And its own, not those that a still shorter one has left to the longer one."""
+
+    def trained(steps: int, name: str, *more: str) -> Path:
+        often = ("trainer.evaluate_every_steps=4", "trainer.checkpoint_every_steps=4", "trainer.keep_checkpoints=9")
+        run(make_config(*TINY, *often, f"trainer.max_steps={steps}", *more), tmp_path / name)
+        return tmp_path / name
+
+    shortest = trained(4, "shortest")
+    longest = trained(12, "longest", f"resume={shortest}/checkpoints/step-00000004")
+    between = trained(8, "between", f"resume={longest}/checkpoints/step-00000008")
+    straight = trained(8, "straight")
+    for split in ("valid", "test"):
+        assert untimed(straight, split) == untimed(between, split)
+    own, same = (load_token_scores(Record(folder).tokens_file(Split.VALID)) for folder in (between, straight))
+    assert own.same_targets(same)
+    assert np.array_equal(own.loss, same.loss)

@@ -8,6 +8,7 @@ from tut.config import RESUME_WORDS, Config
 from tut.data.corpus import told
 from tut.data.sources import name_of
 from tut.data.tokenizer import vocabulary_size
+from tut.distributed import collectives
 from tut.errors import TutError
 from tut.model import memory
 from tut.splits import Split
@@ -95,8 +96,10 @@ class RecordedRun(Replica):
 
     def train(self, resumed_from: Path | None, stop: StopRequest) -> float | None:
         """Train from where `resume` has put the state; return a run's final validation loss, None for a trunk."""
-        self.record.rewind(resumed_from)
         end = self.inputs.timeline.total_steps
+        self.record.rewind(resumed_from)
+        if self.state.step < end:  # there, a shorter run may have ended, and have scored every token
+            self.record.tokens_file(Split.VALID).unlink(missing_ok=True)
         self._searches = [searched(rule, self.record.rows(rule.split), end) for rule in self._rules]
         self._describe(resumed_from)
         self.tracker = start_tracker(self.config, self.record, self._run_id()) if self.ends_run else None
@@ -109,6 +112,8 @@ class RecordedRun(Replica):
             if self.tracker is None:
                 return None
             trainer.close()
+            if collectives.gathered(not self.record.tokens_file(Split.VALID).exists())[0]:
+                self._score(Split.VALID)  # a longer run has been here, and took no note of single tokens
             test = trainer.row(**self._score(Split.TEST))
             self._write(Split.TEST, test)
             self._save_final()
