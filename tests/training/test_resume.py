@@ -1,11 +1,12 @@
 """From whose checkpoints a run can go on: those that are a state of its own path, whatever else they lead to."""
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import assert_same_run, make_config, untimed
+from conftest import assert_same_run, interrupted, make_config, untimed
 from small_sweeps import TINY
 
 from tut.errors import TutError
@@ -86,3 +87,27 @@ def test_a_run_that_ends_where_a_longer_one_has_passed_scores_every_token(tmp_pa
     own, same = (load_token_scores(Record(folder).tokens_file(Split.VALID)) for folder in (between, straight))
     assert own.same_targets(same)
     assert np.array_equal(own.loss, same.loss)
+
+
+def damage(folder: Path) -> None:
+    for path in folder.glob("checkpoints/step-*/model.safetensors"):
+        path.write_bytes(b"")
+
+
+def test_a_run_whose_own_checkpoints_are_damaged_goes_on_from_the_one_it_names(
+    trained: Callable[[str], Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    words = (*TINY, f"resume={trained('')}", "trainer.checkpoint_every_steps=7")
+    run(make_config(*words), tmp_path / "straight")
+    interrupted(words, tmp_path / "run")
+    damage(tmp_path / "run")
+    caplog.set_level(logging.INFO)
+    caplog.clear()
+    run(make_config(*words), tmp_path / "run")
+    assert_same_run(tmp_path / "straight", tmp_path / "run")
+    said = [line for line in caplog.messages if "checkpoints" in line]
+    assert said[0].endswith("; set aside as damaged-step-00000021")
+    assert said[2:4] == [
+        f"{tmp_path / 'run/checkpoints'}: none of its checkpoints is left to go on from",
+        f"goes on from {trained('')}",
+    ]

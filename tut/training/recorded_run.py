@@ -68,8 +68,8 @@ class RecordedRun(Replica):
         self.until = inputs.timeline.total_steps if assignment is None else assignment.end
         self.ends_run = assignment is None or assignment.ends_run
         self.save_every = None if assignment is None else assignment.keep_every
-        names_parent = config.resume not in RESUME_WORDS and not checkpoint.saved(self.checkpoints)
-        self._named = resume.named(config.resume, inputs) if names_parent else None
+        has_own = bool(checkpoint.saved(self.checkpoints))
+        self._named = None if has_own else self._named_checkpoint()
         self._environment = environment(inputs)
         self._searches: list[Search] = []
 
@@ -288,10 +288,17 @@ class RecordedRun(Replica):
         count, kind = self.config.trainer.processes, self.inputs.device
         return str(kind) if count == 1 else f"{count} x {kind.type}"
 
+    def _named_checkpoint(self) -> resume.Start | None:
+        """Return the checkpoint that the config names; None if it names none."""
+        is_named = self.config.resume not in RESUME_WORDS
+        return resume.named(self.config.resume, self.inputs) if is_named else None
+
     def resume(self) -> Path | None:
         """Load the checkpoint to go on from, and return it; None for a new start."""
         up_to = None if self.assignment is None else self.until
-        found = resume.own_newest(self.checkpoints, self.inputs, up_to) or self._named
+        found = resume.own_newest(self.checkpoints, self.inputs, up_to)
+        if found is None:  # there may have been some, and all of them damaged
+            found = self._named = self._named or self._named_checkpoint()
         if found is None and self.assignment is not None and self.assignment.fork is not None:
             found = resume.fork(self.assignment.fork, self.inputs)
         if found is None:
