@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+import safetensors.torch
 import torch
 from conftest import PATIENCE, SMALL, SMALL_GPT, UNREPORTED, Forked, assert_same_run, make_config, newest, rows, untimed
 from ranks import as_ranks
@@ -26,6 +27,7 @@ from tut.splits import Split
 from tut.system.signals import StopRequest
 from tut.tracking.record import Record
 from tut.tracking.token_scores import load_token_scores
+from tut.training.recorded_run import RecordedRun
 from tut.training.replica import Replica
 from tut.training.run import run
 from tut.training.scoring import evaluate
@@ -171,6 +173,34 @@ def test_what_fails_in_another_process_is_told_by_the_first(tmp_path: Path) -> N
     said, code = run_by_two(make_config(*MLM, "trainer.devices=2"), tmp_path, break_down)
     assert (said, code) == ("rank 1: data.files=x.txt: no such file", 1)
     assert Record(tmp_path).state["error"] == said
+
+
+def test_all_wait_where_the_first_works_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it reads and writes may take longer than any step: see `collectives.wait_for_all`."""
+    done: list[str] = []
+
+    def noted(holder: Any, name: str) -> None:
+        original = getattr(holder, name)
+
+        def wrapper(*arguments: Any) -> Any:
+            returned = original(*arguments)
+            done.append(name)
+            return returned
+
+        monkeypatch.setattr(holder, name, wrapper)
+
+    for holder, name in (
+        (collectives, "wait_for_all"),
+        (Record, "rewind"),
+        (safetensors.torch, "save_file"),
+        (RecordedRun, "_save"),
+        (RecordedRun, "_leave_in_store"),
+    ):
+        noted(holder, name)
+    run(make_config(*SMALL, "trainer.max_steps=2", "trainer.checkpoint_every_steps=1", "tracker=none"), tmp_path)
+    save = ["save_file", "wait_for_all", "_save", "wait_for_all"]
+    ahead, last = ["rewind", "wait_for_all"], ["_leave_in_store", "wait_for_all"]
+    assert done[: done.index("_leave_in_store") + 2] == [*ahead, *save, *save, *last]
 
 
 @pytest.mark.processes

@@ -8,6 +8,7 @@ and costs nothing.
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
+from functools import cache
 from signal import Signals
 from typing import Any
 
@@ -19,6 +20,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 PATIENCE = timedelta(minutes=5)
 """How long a process waits for the others. One that has ended is missed at once, a machine that is gone only then."""
+_PATIENCE_WITH_ONE = timedelta(hours=6)
+"""How long, where one of them works alone: on hundreds of gigabytes that it writes and reads back over a network."""
 
 
 def join(store: Store, rank: int, size: int, device: torch.device) -> None:
@@ -28,11 +31,13 @@ def join(store: Store, rank: int, size: int, device: torch.device) -> None:
         torch.cuda.set_device(device)
         backend = "cpu:gloo,cuda:nccl"
     dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
+    _patient_group()
 
 
 def leave() -> None:
     """Be by oneself again. Not after an error: it would wait for those that are lost."""
     if dist.is_initialized():
+        _patient_group.cache_clear()
         dist.destroy_process_group()
 
 
@@ -59,6 +64,22 @@ def gathered(share: Any) -> list[Any]:
     if size() > 1:
         dist.all_gather_object(shares, share)
     return shares
+
+
+@cache
+def _patient_group() -> dist.ProcessGroup:
+    """Return the same processes as a group that waits longer."""
+    group: dist.ProcessGroup = dist.new_group(timeout=_PATIENCE_WITH_ONE, backend="gloo")
+    return group
+
+
+def wait_for_all() -> None:
+    """Return when all processes of the group are here: where one of them may have worked alone for long, as on files.
+
+    Elsewhere, as in the sum of gradients, they would give it up after `PATIENCE`.
+    """
+    if size() > 1:
+        dist.barrier(_patient_group())
 
 
 def parallel(model: nn.Module, loss: Callable[[nn.Module], Tensor]) -> nn.Module:

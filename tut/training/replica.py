@@ -69,6 +69,7 @@ class Replica:
     ) -> Trainer:
         """Return what trains the model, once all processes of the run have joined. See `Trainer` for the arguments."""
         inputs, batches = self.inputs, self.inputs.batches
+        collectives.wait_for_all()  # each has read data, a model and maybe a checkpoint, or begun a record
         if self.config.trainer.shards:
             self._shard()
         model = self.model if self.config.trainer.shards else collectives.parallel(self.model, self._some_loss)
