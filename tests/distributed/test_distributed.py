@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+import safetensors.torch
 import torch
-from conftest import PATIENCE, SMALL, SMALL_GPT, UNREPORTED, Forked, make_config, newest, rows, untimed
+from conftest import PATIENCE, SMALL, SMALL_GPT, UNREPORTED, Forked, assert_same_run, make_config, newest, rows, untimed
 from ranks import as_ranks
 
 import tut.training.follower
@@ -26,6 +27,7 @@ from tut.splits import Split
 from tut.system.signals import StopRequest
 from tut.tracking.record import Record
 from tut.tracking.token_scores import load_token_scores
+from tut.training.recorded_run import RecordedRun
 from tut.training.replica import Replica
 from tut.training.run import run
 from tut.training.scoring import evaluate
@@ -48,17 +50,23 @@ CPU = torch.device("cpu")
 
 def run_by_two(config: Config, folder: Path, in_rank_1: Callable[[], None] = lambda: None) -> list[Any]:
     """Return what came of a run (its loss, or what it said), and the exit code of rank 1."""
+    return run_by_all(config, folder, in_rank_1)
+
+
+def run_by_all(config: Config, folder: Path, in_rank_1: Callable[[], None] = lambda: None) -> list[Any]:
+    """Return what came of a run (its loss, or what it said), and the exit codes of the other ranks."""
 
     def part(rank: int) -> Any:
         if rank == 1:
             in_rank_1()
+        if rank > 0:
             tut.training.follower.follow()
         try:
             return run(config, folder)
         except TutError as error:
             return str(error)
 
-    return as_ranks(2, part)
+    return as_ranks(config.trainer.processes, part)
 
 
 def assert_same_curves(a: Path, b: Path, rel: float) -> None:
@@ -89,6 +97,31 @@ def test_two_processes_are_one_with_as_many_parts(
     hardware = Record(tmp_path / "two").state["hardware"]
     assert (hardware["devices"], hardware["nodes"]) == (2, 1)
     assert run_by_two(config, tmp_path / "two") == [loss, 0]  # there is nothing to do, and both end well
+
+
+def test_several_processes_train_what_uses_not_all_of_its_parameters(tmp_path: Path) -> None:
+    """This model has a pooler, which is for sentences."""
+    sizes = "{hidden_size: 32, embedding_size: 32, num_attention_heads: 2, intermediate_size: 64, num_hidden_layers: 1}"
+    words = [word for word in (*SMALL, *COMMON) if not word.startswith("model")]
+    words += ["model.architecture=squeezebert", f"model.config={sizes}", "trainer.max_steps=4", "untie.step=2"]
+    run(make_config(*words, "trainer.gradient_accumulation=2"), tmp_path / "one")
+    run_by_two(make_config(*words, "trainer.devices=2"), tmp_path / "two")
+    assert_same_curves(tmp_path / "one", tmp_path / "two", 1e-5)
+
+
+def test_three_processes_go_on_bit_for_bit(tmp_path: Path) -> None:
+    """Where the gradients of three are added, the last bits depend on the order in which they lie together."""
+    words = (*SMALL, *COMMON, "trainer.devices=3", "trainer.batch_size=9", "trainer.max_steps=6", "untie.step=3")
+    often = ("trainer.checkpoint_every_steps=2", "trainer.evaluate_every_steps=2", "trainer.keep_checkpoints=9")
+    words = (*words, *often)
+    run_by_all(make_config(*words), tmp_path / "straight")
+    fork = tmp_path / "straight/checkpoints/step-00000002"
+    run_by_all(make_config(*words, f"resume={fork}"), tmp_path / "forked")
+    assert_same_run(tmp_path / "straight", tmp_path / "forked")
+    ends_there = f"resume={tmp_path}/straight/checkpoints/step-00000004"
+    run_by_all(make_config(*words, "trainer.max_steps=4", ends_there), tmp_path / "shorter")
+    scores = load_token_scores(Record(tmp_path / "shorter").tokens_file("valid"))
+    assert scores.loss.mean() == pytest.approx(rows(tmp_path / "shorter", "valid")[-1]["loss"])
 
 
 def test_every_process_holds_the_same_bits() -> None:
@@ -140,6 +173,34 @@ def test_what_fails_in_another_process_is_told_by_the_first(tmp_path: Path) -> N
     said, code = run_by_two(make_config(*MLM, "trainer.devices=2"), tmp_path, break_down)
     assert (said, code) == ("rank 1: data.files=x.txt: no such file", 1)
     assert Record(tmp_path).state["error"] == said
+
+
+def test_all_wait_where_the_first_works_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it reads and writes may take longer than any step: see `collectives.wait_for_all`."""
+    done: list[str] = []
+
+    def noted(holder: Any, name: str) -> None:
+        original = getattr(holder, name)
+
+        def wrapper(*arguments: Any) -> Any:
+            returned = original(*arguments)
+            done.append(name)
+            return returned
+
+        monkeypatch.setattr(holder, name, wrapper)
+
+    for holder, name in (
+        (collectives, "wait_for_all"),
+        (Record, "rewind"),
+        (safetensors.torch, "save_file"),
+        (RecordedRun, "_save"),
+        (RecordedRun, "_leave_in_store"),
+    ):
+        noted(holder, name)
+    run(make_config(*SMALL, "trainer.max_steps=2", "trainer.checkpoint_every_steps=1", "tracker=none"), tmp_path)
+    save = ["save_file", "wait_for_all", "_save", "wait_for_all"]
+    ahead, last = ["rewind", "wait_for_all"], ["_leave_in_store", "wait_for_all"]
+    assert done[: done.index("_leave_in_store") + 2] == [*ahead, *save, *save, *last]
 
 
 @pytest.mark.processes

@@ -8,7 +8,7 @@ import torch
 from conftest import SMALL, assert_same_run, make_config, newest, rows
 from largest_tensor import LargestTensor
 from ranks import as_ranks
-from test_distributed import CLM, CPU, MLM, assert_same_curves, run_by_two
+from test_distributed import CLM, COMMON, CPU, MLM, assert_same_curves, run_by_two
 from torch import nn
 
 from tut.data.batches import evaluation_batches
@@ -177,3 +177,18 @@ def test_what_cannot_be_divided_is_refused(tmp_path: Path) -> None:
     said, _ = run_by_two(config, tmp_path)
     why = "model.architecture=squeezebert uses a layer's parameters outside of the layer"
     assert said == f"trainer.sharding=fsdp: {why}; choose ddp"
+
+
+def test_a_model_that_comes_untied_with_two_names_for_a_bias(tmp_path: Path) -> None:
+    """As any untied BERT does: each name has a bias of its own until the model is divided, one of them a spare one."""
+    short = ("trainer.max_steps=4", "trainer.checkpoint_every_steps=2")
+    still = ("model.config.hidden_dropout_prob=0", "model.config.attention_probs_dropout_prob=0")
+    run(make_config(*BERT, *still, *short, "untie.step=0"), tmp_path / "first")
+    usual = [word for word in (*SMALL, *COMMON, *short) if not word.startswith("model")]
+    words = (*usual, f"model.pretrained={tmp_path / 'first/final'}", "objective=mlm", "untie.step=0")
+    run(make_config(*words), tmp_path / "one")
+    run_by_two(make_config(*words, *FSDP), tmp_path / "two")
+    assert_same_curves(tmp_path / "one", tmp_path / "two", 1e-5)
+    branch = make_config(*words, *FSDP, f"resume={tmp_path}/one/checkpoints/step-00000002")
+    run_by_two(branch, tmp_path / "branch")
+    assert_same_curves(tmp_path / "one", tmp_path / "branch", 1e-5)

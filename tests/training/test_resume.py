@@ -1,13 +1,18 @@
 """From whose checkpoints a run can go on: those that are a state of its own path, whatever else they lead to."""
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
-from conftest import assert_same_run, make_config
+from conftest import assert_same_run, interrupted, make_config, untimed
 from small_sweeps import TINY
 
 from tut.errors import TutError
+from tut.splits import Split
+from tut.tracking.record import Record
+from tut.tracking.token_scores import load_token_scores
 from tut.training.run import run
 
 WSD = "optimizer.schedule=wsd optimizer.wsd_decay_fraction=0.5"
@@ -63,3 +68,46 @@ def test_a_run_goes_on_from_what_it_shares_with_another(
     run(make_config(*TINY, *here.split()), tmp_path / "straight")
     run(make_config(*TINY, *here.split(), f"resume={trained('')}"), tmp_path / "forked")
     assert_same_run(tmp_path / "straight", tmp_path / "forked")
+
+
+def test_a_run_that_ends_where_a_longer_one_has_passed_scores_every_token(tmp_path: Path) -> None:
+    """And its own, not those that a still shorter one has left to the longer one."""
+
+    def trained(steps: int, name: str, *more: str) -> Path:
+        often = ("trainer.evaluate_every_steps=4", "trainer.checkpoint_every_steps=4", "trainer.keep_checkpoints=9")
+        run(make_config(*TINY, *often, f"trainer.max_steps={steps}", *more), tmp_path / name)
+        return tmp_path / name
+
+    shortest = trained(4, "shortest")
+    longest = trained(12, "longest", f"resume={shortest}/checkpoints/step-00000004")
+    between = trained(8, "between", f"resume={longest}/checkpoints/step-00000008")
+    straight = trained(8, "straight")
+    for split in ("valid", "test"):
+        assert untimed(straight, split) == untimed(between, split)
+    own, same = (load_token_scores(Record(folder).tokens_file(Split.VALID)) for folder in (between, straight))
+    assert own.same_targets(same)
+    assert np.array_equal(own.loss, same.loss)
+
+
+def damage(folder: Path) -> None:
+    for path in folder.glob("checkpoints/step-*/model.safetensors"):
+        path.write_bytes(b"")
+
+
+def test_a_run_whose_own_checkpoints_are_damaged_goes_on_from_the_one_it_names(
+    trained: Callable[[str], Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    words = (*TINY, f"resume={trained('')}", "trainer.checkpoint_every_steps=7")
+    run(make_config(*words), tmp_path / "straight")
+    interrupted(words, tmp_path / "run")
+    damage(tmp_path / "run")
+    caplog.set_level(logging.INFO)
+    caplog.clear()
+    run(make_config(*words), tmp_path / "run")
+    assert_same_run(tmp_path / "straight", tmp_path / "run")
+    said = [line for line in caplog.messages if "checkpoints" in line]
+    assert said[0].endswith("; set aside as damaged-step-00000021")
+    assert said[2:4] == [
+        f"{tmp_path / 'run/checkpoints'}: none of its checkpoints is left to go on from",
+        f"goes on from {trained('')}",
+    ]

@@ -5,8 +5,10 @@ al., 2020) or a part of it (see `sharding`). A process by itself is a group of o
 and costs nothing.
 """
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
+from functools import cache
 from signal import Signals
 from typing import Any
 
@@ -18,6 +20,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 PATIENCE = timedelta(minutes=5)
 """How long a process waits for the others. One that has ended is missed at once, a machine that is gone only then."""
+_PATIENCE_WITH_ONE = timedelta(hours=6)
+"""How long, where one of them works alone: on hundreds of gigabytes that it writes and reads back over a network."""
 
 
 def join(store: Store, rank: int, size: int, device: torch.device) -> None:
@@ -27,11 +31,13 @@ def join(store: Store, rank: int, size: int, device: torch.device) -> None:
         torch.cuda.set_device(device)
         backend = "cpu:gloo,cuda:nccl"
     dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
+    _patient_group()
 
 
 def leave() -> None:
     """Be by oneself again. Not after an error: it would wait for those that are lost."""
     if dist.is_initialized():
+        _patient_group.cache_clear()
         dist.destroy_process_group()
 
 
@@ -60,14 +66,49 @@ def gathered(share: Any) -> list[Any]:
     return shares
 
 
-def parallel(model: nn.Module) -> nn.Module:
-    """Return a model whose backward pass leaves the mean of the group's gradients."""
+@cache
+def _patient_group() -> dist.ProcessGroup:
+    """Return the same processes as a group that waits longer."""
+    group: dist.ProcessGroup = dist.new_group(timeout=_PATIENCE_WITH_ONE, backend="gloo")
+    return group
+
+
+def wait_for_all() -> None:
+    """Return when all processes of the group are here: where one of them may have worked alone for long, as on files.
+
+    Elsewhere, as in the sum of gradients, they would give it up after `PATIENCE`.
+    """
+    if size() > 1:
+        dist.barrier(_patient_group())
+
+
+def parallel(model: nn.Module, loss: Callable[[nn.Module], Tensor]) -> nn.Module:
+    """Return a model whose backward pass leaves the mean of the group's gradients, and adds them up alike at each step.
+
+    What gets no gradient in one process gets none here.
+
+    Args:
+        model: as all processes have it.
+        loss: computes the loss of the model, or of what it becomes here, on one and the same batch.
+    """
     if size() == 1:
         return model
-    # private: DDP has no public way of leaving alone buffers, which are constants here, that is one in all versions
-    buffers = [name for name, _ in model.named_buffers()]
-    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, buffers)
-    return DistributedDataParallel(model, gradient_as_bucket_view=True)
+    # private: DDP has no public way, that is one in all versions, of leaving alone buffers, which are constants here
+    ignored = [*(name for name, _ in model.named_buffers()), *_unused(model, loss)]
+    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, ignored)
+    wrapped = DistributedDataParallel(model, gradient_as_bucket_view=True)
+    # After its first backward pass it lays out anew what it adds up at once, which decides the last bits of sums. Done
+    # before the first step, it has a run that is taken up again add as one that was left alone.
+    loss(wrapped).backward()
+    wrapped.zero_grad(set_to_none=True)
+    return wrapped
+
+
+def _unused(model: nn.Module, loss: Callable[[nn.Module], Tensor]) -> list[str]:
+    """Return all names of the parameters that a loss does not depend on. DDP would wait for their gradients."""
+    named = [(name, one) for name, one in model.named_parameters(remove_duplicate=False) if one.requires_grad]
+    gradients = torch.autograd.grad(loss(model), [one for _, one in named], allow_unused=True)
+    return [name for (name, _), gradient in zip(named, gradients, strict=True) if gradient is None]
 
 
 def adding_up(model: nn.Module) -> AbstractContextManager[None]:

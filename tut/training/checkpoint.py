@@ -137,7 +137,11 @@ def saved(folder: Path) -> list[Path]:
 
 
 def load(checkpoint: Path, manifest: dict[str, Any], state: "State") -> None:
-    """Put a verified checkpoint into a State that was just built from the same config."""
+    """Put a verified checkpoint into a State that was just built from the same config.
+
+    Raises:
+        TutError: its optimizers are not those of this version.
+    """
     import torch
     from safetensors.torch import load_file
 
@@ -149,7 +153,12 @@ def load(checkpoint: Path, manifest: dict[str, Any], state: "State") -> None:
     state.network.load_state_dict(weights, strict=False)  # what has several names has one there
     training = torch.load(checkpoint / "training.pt", map_location=state.device, weights_only=True)
     for optimizer, saved_state in zip(state.optimizers, training["optimizers"], strict=True):
-        optimizer.load_state_dict(saved_state)
+        try:
+            optimizer.load_state_dict(saved_state)
+        except ValueError as error:  # of an untied BERT, they had one bias more
+            raise TutError(
+                f"{checkpoint}: its optimizers have other parameters; an earlier version wrote it"
+            ) from error
     state.resumed_window = training["window"]
     state.step = manifest["step"]
     state.tokens = manifest["tokens"]

@@ -76,6 +76,8 @@ def _train(call: dict[str, Any], store: Store, stop: StopRequest) -> NoReturn:
     trainer.train(stop, call["until"], call["save_every"])
     if call["ends_run"]:
         trainer.close()
+        if collectives.gathered(None)[0]:  # rank 0 lacks it
+            replica.score(Split.VALID)
         replica.score(Split.TEST)
         replica.state.named_weights()
     _end(0)

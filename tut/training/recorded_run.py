@@ -8,6 +8,7 @@ from tut.config import RESUME_WORDS, Config
 from tut.data.corpus import told
 from tut.data.sources import name_of
 from tut.data.tokenizer import vocabulary_size
+from tut.distributed import collectives
 from tut.errors import TutError
 from tut.model import memory
 from tut.splits import Split
@@ -67,8 +68,8 @@ class RecordedRun(Replica):
         self.until = inputs.timeline.total_steps if assignment is None else assignment.end
         self.ends_run = assignment is None or assignment.ends_run
         self.save_every = None if assignment is None else assignment.keep_every
-        names_parent = config.resume not in RESUME_WORDS and not checkpoint.saved(self.checkpoints)
-        self._named = resume.named(config.resume, inputs) if names_parent else None
+        has_own = bool(checkpoint.saved(self.checkpoints))
+        self._named = None if has_own else self._named_checkpoint()
         self._environment = environment(inputs)
         self._searches: list[Search] = []
 
@@ -95,8 +96,10 @@ class RecordedRun(Replica):
 
     def train(self, resumed_from: Path | None, stop: StopRequest) -> float | None:
         """Train from where `resume` has put the state; return a run's final validation loss, None for a trunk."""
-        self.record.rewind(resumed_from)
         end = self.inputs.timeline.total_steps
+        self.record.rewind(resumed_from)
+        if self.state.step < end:  # there, a shorter run may have ended, and have scored every token
+            self.record.tokens_file(Split.VALID).unlink(missing_ok=True)
         self._searches = [searched(rule, self.record.rows(rule.split), end) for rule in self._rules]
         self._describe(resumed_from)
         self.tracker = start_tracker(self.config, self.record, self._run_id()) if self.ends_run else None
@@ -109,6 +112,8 @@ class RecordedRun(Replica):
             if self.tracker is None:
                 return None
             trainer.close()
+            if collectives.gathered(not self.record.tokens_file(Split.VALID).exists())[0]:
+                self._score(Split.VALID)  # a longer run has been here, and took no note of single tokens
             test = trainer.row(**self._score(Split.TEST))
             self._write(Split.TEST, test)
             self._save_final()
@@ -283,10 +288,17 @@ class RecordedRun(Replica):
         count, kind = self.config.trainer.processes, self.inputs.device
         return str(kind) if count == 1 else f"{count} x {kind.type}"
 
+    def _named_checkpoint(self) -> resume.Start | None:
+        """Return the checkpoint that the config names; None if it names none."""
+        is_named = self.config.resume not in RESUME_WORDS
+        return resume.named(self.config.resume, self.inputs) if is_named else None
+
     def resume(self) -> Path | None:
         """Load the checkpoint to go on from, and return it; None for a new start."""
         up_to = None if self.assignment is None else self.until
-        found = resume.own_newest(self.checkpoints, self.inputs, up_to) or self._named
+        found = resume.own_newest(self.checkpoints, self.inputs, up_to)
+        if found is None:  # there may have been some, and all of them damaged
+            found = self._named = self._named or self._named_checkpoint()
         if found is None and self.assignment is not None and self.assignment.fork is not None:
             found = resume.fork(self.assignment.fork, self.inputs)
         if found is None:

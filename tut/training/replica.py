@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+from torch import Tensor, nn
+
 from tut.config import Config
 from tut.data.batches import PreparedAhead, evaluation_batches
 from tut.distributed import collectives
@@ -10,7 +12,7 @@ from tut.distributed.sharding import divide_state, shard
 from tut.embeddings import join_bias_aliases
 from tut.errors import TutError
 from tut.model.build import build_model
-from tut.model.numerics import choose_kernels, make_deterministic
+from tut.model.numerics import autocast, choose_kernels, make_deterministic
 from tut.model.predict import PredictsAt
 from tut.model.pretrained import tie_as_it_comes
 from tut.sharded import reshard
@@ -51,7 +53,11 @@ class Replica:
             unties_now = inputs.timeline.untie_step == 0 and bool(self.untied_rows.any())
             pair = tie_as_it_comes(network, keeps_its_own=unties_now and config.untie.init == "copy")
         self.model = PredictsAt(network)
+        join_bias_aliases(
+            network
+        )  # so that what optimizers have, and in which order, is the same however a model comes
         optimizers = build_optimizers(config.optimizer, network, pair)
+        pair.tell_config()
         self.state = State(network, pair, optimizers, Window.on(inputs.device))
 
     def trainer(
@@ -63,11 +69,12 @@ class Replica:
     ) -> Trainer:
         """Return what trains the model, once all processes of the run have joined. See `Trainer` for the arguments."""
         inputs, batches = self.inputs, self.inputs.batches
+        collectives.wait_for_all()  # each has read data, a model and maybe a checkpoint, or begun a record
         if self.config.trainer.shards:
             self._shard()
+        model = self.model if self.config.trainer.shards else collectives.parallel(self.model, self._some_loss)
         if self.config.trainer.compile:
             self.state.network.compile()
-        model = self.model if self.config.trainer.shards else collectives.parallel(self.model)
         ahead = PreparedAhead(batches) if inputs.device.type == "cuda" else batches
         return Trainer(
             self.config,
@@ -82,6 +89,14 @@ class Replica:
             save,
             fires,
         )
+
+    def _some_loss(self, model: nn.Module) -> Tensor:
+        """Return the loss on the run's first rows, by its model or what that has become."""
+        inputs = self.inputs
+        with autocast(inputs.device, inputs.precision):
+            loss: Tensor
+            loss, _ = model.train()(inputs.batches[0][0].to(inputs.device))
+        return loss
 
     def _shard(self) -> None:
         """Go on with a part of the model and of the optimizers' state, both whole until now.

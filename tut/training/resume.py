@@ -23,18 +23,21 @@ def own_newest(folder: Path, inputs: Inputs, up_to: int | None) -> Start | None:
     Raises:
         TutError: it is of another run.
     """
+    some_damaged = False
     for path in checkpoint.saved(folder):
         if up_to is not None and checkpoint.step_of(path) > up_to:
             continue
         try:
             manifest = checkpoint.verify(path)
         except TutError as damage:
-            aside = set_aside(path)
-            log.warning("%s; set aside as %s, the one before it is used", damage, aside.name)
+            log.warning("%s; set aside as %s", damage, set_aside(path).name)
+            some_damaged = True
             continue
         if reason := _obstacle(path, manifest, inputs):
             raise TutError(f"{path}: is of another run ({reason}); use another folder, or resume=never")
         return path, manifest
+    if some_damaged:
+        log.warning("%s: none of its checkpoints is left to go on from", folder)
     return None
 
 

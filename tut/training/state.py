@@ -92,7 +92,8 @@ class State:
         return {name: gathered(tensor) for name, tensor in self.network.state_dict().items()}
 
     def optimizer_states(self) -> list[dict[str, Any]]:
-        """Return the state of each optimizer. All processes have to call this."""
+        """Return the state of each optimizer. All processes call this, the first after it has saved weights."""
+        collectives.wait_for_all()
         states = [optimizer.state_dict() for optimizer in self.optimizers]
         for state in states:
             each = state["state"].items()

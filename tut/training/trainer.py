@@ -93,6 +93,7 @@ class Trainer:
 
     def close(self) -> None:
         """Log and evaluate where the run ends, if its intervals do not end there by themselves."""
+        collectives.wait_for_all()  # what a stage ends with has been put where others find it
         if self.state.window.predictions:
             self._log_training()
         if not self.timeline.evaluates_at(self.state.step):
@@ -148,6 +149,7 @@ class Trainer:
             self._finite(sum(window["loss"]))
             state.seconds = time.perf_counter() - self._run_started
             self.save(window)
+            collectives.wait_for_all()
         if received is not None and state.step < until:
             raise Stopped(received)
         self._window_started += time.perf_counter() - started
