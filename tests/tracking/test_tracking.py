@@ -234,7 +234,8 @@ def test_what_the_server_does_not_take_is_written_offline(tmp_path: Path, server
 
 @pytest.mark.parametrize("during", ["training", "evaluation"])
 def test_online_after_a_resume(during: str, tmp_path: Path, server: Server, monkeypatch) -> None:
-    words = (*WORDS, "wandb.mode=online", "trainer.log_every_steps=4", "optimizer.lr=1")  # best at step 8
+    best_at_8 = ("optimizer.lr=0.5", "seed=3")
+    words = (*WORDS, "wandb.mode=online", "trainer.log_every_steps=4", *best_at_8)
     if during == "training":
         interrupted(words, tmp_path)
     else:
