@@ -2,6 +2,7 @@
 
 import importlib
 import logging
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ from tut.config import DataConfig, ModelConfig, ObjectiveConfig
 from tut.data.sources import open_source
 from tut.data.tokenizer import load_tokenizer
 from tut.errors import TutError
+from tut.model import fitness
 from tut.model.build import check_model
 from tut.model.configuration import Tokens, network_config
 from tut.model.fitness import Asked, check_fitness, why_no_bf16
 from tut.model.precision import check_precision, choose_precision, suited
+from tut.system.provenance import modules_that_decide
 
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
 BART = {"d_model": 32, "encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32}
@@ -176,6 +179,14 @@ def test_a_network_that_was_found_fit_is_tried_again_when_its_code_has_changed(
     importlib.reload(module)
     with pytest.raises(TutError, match="architecture=edited: .* its logits have the shape"):
         check_model(edited, ObjectiveConfig(), DATA)
+
+
+def test_whatever_a_trial_is_made_of_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Path] = []
+    monkeypatch.setattr(fitness, "file_digest", lambda path: read.append(path) or "")
+    fitness._code.__wrapped__(torch.nn.Linear)
+    assert {Path(sys.modules[name].__file__) for name in ("tut.model.trial", "tut.pair", "tut.coupling")} <= {*read}
+    assert {*modules_that_decide()} <= {*read}
 
 
 def test_what_computes_in_no_precision_is_not_noted_as_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

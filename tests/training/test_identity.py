@@ -1,5 +1,6 @@
 """What decides a run, and what does not: marks, hashes, weights and rows, held against each other for every key."""
 
+import ast
 import json
 import logging
 import shutil
@@ -16,6 +17,7 @@ import tut
 from tut.config import SOURCES, Config
 from tut.errors import TutError
 from tut.marks import Decides, Mark, marks_of, state
+from tut.system.provenance import modules_that_decide
 from tut.tracking.record import Record
 from tut.training import identity
 from tut.training.checkpoint import saved, step_of
@@ -408,3 +410,29 @@ def test_a_finished_run_of_another_text_is_refused(tmp_path: Path) -> None:
 
 def test_a_mark_counts_by_default() -> None:
     assert Mark(Decides.STATE).counts(None)
+
+
+def test_whatever_the_method_is_made_of_counts() -> None:
+    """Of TUT's own modules, what those that decide numbers import does so too, or is known to decide none by itself."""
+    room = Path(tut.__file__).parent
+    decide_nothing = {
+        "config",
+        "console",
+        "errors",
+        "limits",
+        "marks",
+        "plugins",
+        "splits",
+        "system",
+        "tracking",
+        "words",
+    }
+    counted = {*modules_that_decide()}
+    rooms = {path.relative_to(room).parts[0].removesuffix(".py") for path in counted}
+    imported = set()
+    for path in counted:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tut"):
+                names = [node.module] if node.module != "tut" else [f"tut.{one.name}" for one in node.names]
+                imported |= {name.split(".")[1] for name in names}
+    assert imported - rooms - decide_nothing == set()

@@ -24,7 +24,7 @@ from tut.model.miniature import few_layers, small_sizes
 from tut.model.quiet import quiet
 from tut.model.trial import Unfit, longest_row, new_network, try_out, try_precision, try_shapes
 from tut.system.files import digest, file_digest, home
-from tut.system.provenance import CODE, versions
+from tut.system.provenance import modules_that_decide, versions
 
 _LARGEST = 2**22
 """Parameters of a network that is tried as it is."""
@@ -142,8 +142,7 @@ def _code(network: type) -> str:
     """Return a digest of the files that a class of network is made in, and of those that try it."""
     made_in = {getattr(sys.modules.get(kind.__module__), "__file__", None) for kind in network.__mro__}
     made = [Path(file) for file in made_in if file is not None]
-    tries = [*(CODE / "model").glob("*.py"), CODE / "tying.py", CODE / "embeddings.py"]
-    return digest([file_digest(file) for file in sorted({*made, *tries}) if file.is_file()])
+    return digest([file_digest(file) for file in sorted({*made, *modules_that_decide()}) if file.is_file()])
 
 
 def _failure_in(asked: Asked, precision: str) -> str | None:

@@ -3,6 +3,7 @@
 import os
 import platform
 import subprocess
+from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +20,20 @@ SWEEPS_DIR = CODE / "sweeps"
 """The folder of named sweeps, likewise."""
 REVISION_FILE = "git_revision"
 """In a copy of the package: the commit that the copy was made from."""
+_ROOMS_THAT_DECIDE = (
+    "data",
+    "model",
+    "training",
+    "distributed",
+    "tying.py",
+    "pair.py",
+    "coupling.py",
+    "schedule.py",
+    "embeddings.py",
+    "optimizer_state.py",
+    "sharded.py",
+    "randomness.py",
+)
 _LIBRARIES = ("torch", "transformers", "tokenizers", "datasets", "numpy", "safetensors", "hydra-core", "wandb")
 
 
@@ -53,6 +68,13 @@ def versions() -> dict[str, str]:
     from tut import __version__
 
     return {"python": platform.python_version(), "tut": __version__, **{name: version(name) for name in _LIBRARIES}}
+
+
+def modules_that_decide(package: Path = CODE) -> Iterator[Path]:
+    """Yield the files of TUT's own code that decide which numbers a run computes."""
+    for name in _ROOMS_THAT_DECIDE:
+        path = package / name
+        yield from path.rglob("*.py") if path.is_dir() else [path]
 
 
 @cache

@@ -19,7 +19,6 @@ tokenizer or environment has changed goes on, and says so.
 import ast
 import os
 import platform
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -35,27 +34,13 @@ from tut.marks import Decides
 from tut.model import pretrained
 from tut.model.numerics import USUAL_KERNEL_SETTINGS
 from tut.system.files import digest
-from tut.system.provenance import CODE, cpu_name, versions
+from tut.system.provenance import CODE, cpu_name, modules_that_decide, versions
 from tut.training.optimizer import decay_start
 from tut.training.trigger import Rule
 
 if TYPE_CHECKING:
     from tut.training.inputs import Inputs
 
-_ROOMS_THAT_DECIDE = (
-    "data",
-    "model",
-    "training",
-    "distributed",
-    "tying.py",
-    "pair.py",
-    "coupling.py",
-    "schedule.py",
-    "embeddings.py",
-    "optimizer_state.py",
-    "sharded.py",
-    "randomness.py",
-)
 _LIBRARIES_THAT_DECIDE = ("python", "torch", "transformers", "numpy")
 """Of the others, some only show a run or start it, and some make the tokens, of which there is a fingerprint."""
 _DIFFERENCES_TOLD = 3
@@ -264,19 +249,13 @@ def code_digest(package: Path = CODE) -> str:
     itself only the names count, not the module. So it is the same wherever among those a module stands and whatever
     is said in it, and another as soon as it does something else.
     """
-    return digest(sorted(digest(_meaning(path)) for path in _modules(package)))
+    return digest(sorted(digest(_meaning(path)) for path in modules_that_decide(package)))
 
 
 @lru_cache(maxsize=8)  # as they are when they are imported: a notebook may outlive that
 def _meaning_of_plugins(names: tuple[str, ...]) -> str:
     """Return a digest of what the code of plugins means, as of TUT's own."""
     return digest(sorted(digest(_meaning(path)) for path in plugins.files_of(names).values()))[:16]
-
-
-def _modules(package: Path) -> Iterator[Path]:
-    for name in _ROOMS_THAT_DECIDE:
-        path = package / name
-        yield from path.rglob("*.py") if path.is_dir() else [path]
 
 
 def _meaning(module: Path) -> str:
