@@ -220,4 +220,5 @@ def _as_an_untied_model_begins(model: PreTrainedModel, shape: torch.Size, genera
         network.initialize_weights()
         drawn = torch.default_generator.get_state()
     generator.set_state(drawn)
-    return head.weight.detach()
+    values: Tensor = head.weight.detach()
+    return values
