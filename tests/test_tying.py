@@ -26,6 +26,8 @@ from transformers import (
     OPTForCausalLM,
     RobertaConfig,
     RobertaForMaskedLM,
+    T5Config,
+    T5ForConditionalGeneration,
 )
 
 import tut
@@ -217,6 +219,41 @@ def test_fresh_init_draws_new_values_for_the_output_alone() -> None:
     tut.tie(again)
     other = tut.untie(again, init="fresh", generator=torch.Generator().manual_seed(1))
     assert torch.equal(other.output, pair.output)
+
+
+def test_fresh_init_is_what_an_untied_model_begins_with() -> None:
+    """Not all begin with `initializer_range`: some have a head of its own spread, or without tails."""
+    t5 = T5Config(vocab_size=VOCABULARY, d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2)
+    assert MODELS["gpt2"][1].initializer_range == 0.02
+    for kind, config in (*MODELS.values(), (T5ForConditionalGeneration, t5)):
+        untied = copy.deepcopy(config)
+        untied.tie_word_embeddings = False
+        torch.manual_seed(0)
+        own = kind(untied).get_output_embeddings().weight
+        model = kind(copy.deepcopy(config))
+        tut.tie(model)
+        before = torch.random.get_rng_state()
+        random = torch.Generator().manual_seed(1)
+        pair = tut.untie(model, init="fresh", generator=random)
+        assert pair.output.std().item() == pytest.approx(own.std().item(), rel=0.15), kind
+        assert pair.output.abs().max().item() == pytest.approx(own.abs().max().item(), rel=0.5), kind
+        assert torch.equal(torch.random.get_rng_state(), before)
+        if kind in (GPT2LMHeadModel, LlamaForCausalLM, BertForMaskedLM, TutBertForMaskedLM):
+            plain = torch.empty(pair.output.shape).normal_(0.0, 0.02, generator=torch.Generator().manual_seed(1))
+            assert torch.equal(pair.output, plain)
+            assert random.get_state().ne(torch.Generator().manual_seed(1).get_state()).any()
+
+
+def test_fresh_init_of_a_model_that_its_config_does_not_make() -> None:
+    class Named(GPT2LMHeadModel):
+        def __init__(self, config: GPT2Config, _name: str) -> None:
+            super().__init__(config)
+
+    model = Named(copy.deepcopy(MODELS["gpt2"][1]), "mine")
+    pair = tut.tie(model)
+    with pytest.raises(TutError, match="^untie: init='fresh' builds a Named of its config, which says: .*_name"):
+        tut.untie(model, init="fresh")
+    assert pair.tied
 
 
 def test_weight_decay_sees_a_tied_weight_once() -> None:

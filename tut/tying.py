@@ -17,6 +17,7 @@ each matrix has of the other's gradient, and some rows may be untied where other
 fact about updates, being tied holds wherever the Parameters are: reduced in buckets, sharded, moved, copied, saved.
 """
 
+import copy
 from collections.abc import Sequence
 
 import torch
@@ -26,7 +27,7 @@ from torch.optim import Optimizer
 from transformers import PreTrainedModel
 
 from tut.embeddings import unwrapped
-from tut.errors import TutError
+from tut.errors import TutError, one_line
 from tut.optimizer_state import hand_over, updates
 from tut.pair import TiedPair
 from tut.sharded import fill, reshard
@@ -77,8 +78,8 @@ def untie(
         model: as passed to `tie`.
         optimizer: the one that updates the matrices, or several; none if there is none yet. An output embedding that
             none of them knows joins the input embedding's parameter group.
-        init: `copy`, `zero`, or `fresh` for new random values in the output embedding (normal, with the standard
-            deviation `initializer_range` of the model's config, or 0.02 where it has none). Of rows that are untied.
+        init: `copy`, `zero`, or `fresh` for new random values in the output embedding, as the model's own code begins
+            one that is not tied. Of rows that are untied.
         optimizer_state: `copy`, or `zero` to let the output embedding's state start as new.
         generator: source of the fresh values, on the CPU; None is torch's own. Several processes need one, with one
             seed.
@@ -94,7 +95,8 @@ def untie(
     Raises:
         TutError: the model is not tied, or no optimizer updates its input embedding, or another kind of optimizer
             updates its output embedding, so that it cannot take over the state. Or, with a coupling or a pull, no one
-            optimizer updates both; or an argument is not what it may be.
+            optimizer updates both; or, with fresh values, the model's class makes none of its config alone; or an
+            argument is not what it may be.
     """
     network = unwrapped(model)
     pair = pair_of(network)
@@ -181,5 +183,34 @@ def _initial(model: PreTrainedModel, shape: torch.Size, init: str, generator: Ge
         return torch.zeros(shape)
     if generator is None and dist.is_initialized() and dist.get_world_size() > 1:
         raise TutError("untie: init='fresh' in several processes needs a generator, seeded alike in all of them")
-    std = getattr(model.config.get_text_config(), "initializer_range", None) or 0.02
-    return torch.empty(shape).normal_(0.0, std, generator=generator)
+    return _as_an_untied_model_begins(model, shape, generator or torch.default_generator)
+
+
+def _as_an_untied_model_begins(model: PreTrainedModel, shape: torch.Size, generator: Generator) -> Tensor:
+    """Return the values that the model's own code gives an output embedding that is not tied.
+
+    Only that knows them: some have another spread for their head, or cut off its tails. So one is built like the model,
+    untied, of which nothing but the output embedding has any memory.
+    """
+    config = copy.deepcopy(model.config)
+    for part in (config, config.get_text_config()):
+        part.tie_word_embeddings = False
+    try:
+        with torch.device("meta"):
+            network = type(model)(config)
+    except Exception as error:  # whatever it raises: its class may take more than a config
+        raise TutError(
+            f"untie: init='fresh' builds a {type(model).__name__} of its config, which says: {one_line(error)}"
+        ) from error
+    head = network.get_output_embeddings()
+    weight = head.weight = nn.Parameter(torch.empty(shape, device="cpu"))
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.set_state(generator.get_state())
+        head.reset_parameters()  # for architectures that leave it at this
+        torch.default_generator.set_state(generator.get_state())
+        for module in network.modules():
+            vars(module).pop("_is_hf_initialized", None)
+        network.initialize_weights()
+        drawn = torch.default_generator.get_state()
+    generator.set_state(drawn)
+    return weight.detach()

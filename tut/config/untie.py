@@ -78,8 +78,8 @@ class UntieConfig:
     """Pull on E - U: at each step both matrices move towards each other by their learning rates times this times E - U,
     which is the gradient of half its squared norm, apart from the optimizer's moments, as AdamW's decay is."""
     init: str = change("copy", choices=("copy", "fresh", "zero"))
-    """The untied rows of the output embedding at the untie point: a `copy` of the shared ones, `fresh` random ones, or
-    `zero`."""
+    """The untied rows of the output embedding at the untie point: a `copy` of the shared ones; `fresh` random ones, as
+    the architecture's own code begins a matrix that is not tied; or `zero`."""
     optimizer_state: str = change("copy", choices=("copy", "zero"))
     """The output embedding's optimizer state at the untie point: a `copy` of the shared one, or `zero`."""
     input_lr_multiplier: float = change(1.0)
