@@ -401,15 +401,6 @@ def test_untying_keeps_an_output_embedding_that_was_loaded() -> None:
     assert torch.equal(logits(model), logits(untied))
 
 
-def test_tying_what_is_tied_changes_nothing() -> None:
-    model = build("bert")
-    pair = tut.tie(model, explicit_join=True)
-    gradients(model, 0)
-    assert tut.tie(model) is pair
-    pair.weigh(2.0, 1.0)  # refused where gradients are joined at once
-    assert torch.equal(pair.input, pair.output)
-
-
 def test_untied_in_mid_training_it_takes_the_optimizer_or_is_told_that_another_comes() -> None:
     model = build("bert")
     pair = tut.tie(model)

@@ -108,11 +108,15 @@ def run(what: Config | DictConfig | str | Sequence[str] = (), folder: Path | str
         command = _command([*overrides, as_override("hydra.run.dir", str(where))])
     with _log_shown():
         check(config, None, set())
-        from tut.training.inputs import forget_inputs  # here: what it loads may warn of what a notebook lacks
+        # here: what these load may warn of what a notebook lacks
+        from tut.model.numerics import settings_restored
+        from tut.model.quiet import quiet
+        from tut.training.inputs import forget_inputs
         from tut.training.run import run as train
 
         forget_inputs()  # of an earlier call
-        train(config, where, command=command)
+        with settings_restored(), quiet():
+            train(config, where, command=command)
     return Run(where)
 
 

@@ -32,7 +32,7 @@ class TiedPair(Embeddings):
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__(model)
-        self._explicit_join = False
+        self.explicit_join = False  # by whoever trains, as `tie` was told
         self._coupling = 0.0
         self._spread: Tensor | None = None  # the rows that are untied, as E is laid out
         self._spread_from: Tensor | None = None
@@ -48,9 +48,9 @@ class TiedPair(Embeddings):
 
     def tie(self, explicit_join: bool) -> None:
         """Begin to have one update. U's own values are lost."""
-        self._explicit_join = explicit_join or (self.tied and self._explicit_join)
         self.tied = True
         self.rows = None
+        self.explicit_join = explicit_join
         self.keep_apart()
         self.follow()
         self.tell_config()
@@ -138,7 +138,7 @@ class TiedPair(Embeddings):
         Raises:
             TutError: they are joined as soon as they are there.
         """
-        if not self._explicit_join:
+        if not self.explicit_join:
             raise TutError(
                 "the gradients of both roles have been joined already; call tut.tie(model, explicit_join=True)"
             )
@@ -231,7 +231,7 @@ class TiedPair(Embeddings):
         self.waits = True
         self.check_loaded(self.rows)
         self.was_loaded = False
-        if not self._explicit_join and self._watch not in self.model.get_input_embeddings()._forward_hooks.values():
+        if not self.explicit_join and self._watch not in self.model.get_input_embeddings()._forward_hooks.values():
             raise TutError("the input embedding has been replaced since tut.tie; call tut.tie(model) again")
 
     def check_loaded(self, rows: Tensor | None) -> None:
@@ -260,7 +260,7 @@ class TiedPair(Embeddings):
     def _watch(self, _embedding: nn.Module, _inputs: Any, output: Any) -> None:
         """Called after each forward pass of the input embedding, through which a backward pass comes last."""
         output = output[0] if isinstance(output, tuple) else output  # with scales, if it is quantised
-        if self._explicit_join or not (self.has_tied_rows and output.requires_grad):
+        if self.explicit_join or not (self.has_tied_rows and output.requires_grad):
             return
         wrapper = DistributedDataParallel._active_ddp_module
         if wrapper is not None and not any(known is self.output for known in wrapper._module_parameters):

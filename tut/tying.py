@@ -40,13 +40,12 @@ def tie(model: nn.Module, explicit_join: bool = False) -> TiedPair:
 
     Call it before DistributedDataParallel or an optimizer gets the model, and before or after `fully_shard`. Works
     whether or not the model was tied before; if it was not, or `untie` has parted it since, the output embedding's own
-    values are lost. On a model that it has tied, calling it again changes nothing.
+    values are lost. On a model that it has tied, calling it again changes nothing but how gradients are joined.
 
     Args:
         model: a language model of transformers.
         explicit_join: leave the gradients of both roles apart after a backward pass, to be read, until `pair.join()` is
-            called, or an optimizer steps. Whoever clips gradients then has to call it first. It stays so while the
-            model is tied.
+            called, or an optimizer steps. Whoever clips gradients then has to call it first.
 
     Raises:
         TutError: the model has no output embedding, or the two matrices cannot be one.

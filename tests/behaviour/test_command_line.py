@@ -456,7 +456,7 @@ def test_help_is_ours_and_loads_nothing_heavy(tmp_path: Path) -> None:
     ]
     for option in (
         ["blog", "Does untying help, and when?"],  # the comments of a named sweep begin with its command
-        ["mini", "The demo's: `bert` at 2 layers x 128, which trains on a laptop in a minute."],
+        ["mini", "The demo's: `bert` at 2 layers x 128, which trains on a laptop in two minutes."],
         ["tiny", "Electra."],
         ["mine"],
         ["gpt", "GPT-2's architecture, 6 layers x 512."],  # before it stands what Hydra reads

@@ -1,5 +1,6 @@
 """Runs and sweeps from Python: in a notebook, and in somebody else's app of Hydra."""
 
+import os
 import re
 import subprocess
 import sys
@@ -8,7 +9,9 @@ from pathlib import Path
 import nbclient
 import nbformat
 import pytest
+import torch
 from conftest import SMALL, TEXT
+from transformers.utils import logging as transformers_logging
 
 import tut
 from tut.errors import TutError
@@ -108,6 +111,41 @@ def test_a_remark_is_not_taken_for_why_a_sweep_has_ended(
     monkeypatch.setattr(sys, "executable", str(python))
     with pytest.raises(TutError, match=said):
         tut.sweep("seed=0", folder="there")
+
+
+def test_a_run_leaves_the_process_that_calls_it_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def settings() -> list[object]:
+        return [
+            os.environ.get("CUBLAS_WORKSPACE_CONFIG"),
+            torch.are_deterministic_algorithms_enabled(),
+            torch.is_deterministic_algorithms_warn_only_enabled(),
+            torch.utils.deterministic.fill_uninitialized_memory,
+            torch.backends.cudnn.benchmark,
+            torch.get_float32_matmul_precision(),
+            torch.random.get_rng_state().tolist(),
+            transformers_logging.get_verbosity(),
+            transformers_logging.is_progress_bar_enabled(),
+        ]
+
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    usual, filled = torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory
+    try:
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.utils.deterministic.fill_uninitialized_memory = True
+        torch.backends.cudnn.benchmark = True
+        torch.set_float32_matmul_precision("medium")
+        transformers_logging.set_verbosity_info()
+        transformers_logging.enable_progress_bar()
+        before = settings()
+        tut.run([*SMALL, "trainer.max_steps=2", "tracker=none"], folder=tmp_path)
+        assert settings() == before
+    finally:
+        torch.use_deterministic_algorithms(usual)
+        torch.utils.deterministic.fill_uninitialized_memory = filled
+        torch.backends.cudnn.benchmark = False
+        torch.set_float32_matmul_precision("highest")
+        transformers_logging.set_verbosity_error()
+        transformers_logging.disable_progress_bar()
 
 
 def test_in_an_app_of_somebody_else(tmp_path: Path) -> None:

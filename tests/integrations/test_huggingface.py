@@ -79,6 +79,13 @@ def test_it_unties_at_the_epoch_and_not_before(tmp_path: Path) -> None:
     assert torch.equal(logits(loaded), logits(run.model))
 
 
+def test_gradients_stay_apart_if_that_was_asked_for(tmp_path: Path) -> None:
+    model = llama()
+    pair = tut.tie(model, explicit_join=True)
+    trainer(tmp_path, UntieCallback(epoch=3), model=model, max_steps=1).train()
+    assert pair.explicit_join
+
+
 @pytest.mark.parametrize("length", [{"max_steps": 20}, {"num_train_epochs": 3.5}], ids=str)
 def test_a_partial_last_epoch_does_not_move_the_untie_point(length: dict, tmp_path: Path) -> None:
     tied_until = []

@@ -131,7 +131,7 @@ class Untying:
                 "began to fall; give the untie point as a step"
             )
         if here < self._at or not were_two:
-            tie(model)
+            tie(model, pair.explicit_join)
         elif pair.tied:
             untie(model, rows=self._rows, pull=how.pull)
         else:

@@ -21,6 +21,7 @@ from tut.config import DataConfig, ModelConfig
 from tut.errors import TutError, as_typed, key_to_blame
 from tut.model.configuration import HEADS, Tokens, as_if_new, merged, network_config, quoted
 from tut.model.miniature import few_layers, small_sizes
+from tut.model.numerics import settings_restored
 from tut.model.quiet import quiet
 from tut.model.trial import Unfit, longest_row, new_network, try_out, try_precision, try_shapes
 from tut.system.files import digest, file_digest, home
@@ -155,8 +156,8 @@ def _failure_in(asked: Asked, precision: str) -> str | None:
 
 @contextmanager
 def _aside() -> Iterator[None]:
-    """Leave torch's random numbers as they were, and nothing on the screen."""
-    with torch.random.fork_rng(devices=[]), quiet():
+    """Leave torch as it was, its random numbers included, and nothing on the screen."""
+    with settings_restored(), quiet():
         yield
 
 

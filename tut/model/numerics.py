@@ -1,7 +1,8 @@
 """How a network computes: number format, kernels, attention."""
 
 import os
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -32,6 +33,27 @@ def make_deterministic(deterministic: bool) -> None:
     # Otherwise every new tensor is written twice, to show up kernels that read what they did not write.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = not deterministic
+
+
+@contextmanager
+def settings_restored() -> Iterator[None]:
+    """Leave this process, after a block that chooses kernels and draws at random, as it was before."""
+    unset = [name for name in USUAL_KERNEL_SETTINGS if name not in os.environ]
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warns_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    fills = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    benchmark, precision = torch.backends.cudnn.benchmark, torch.get_float32_matmul_precision()
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    try:
+        with torch.random.fork_rng(devices=devices):
+            yield
+    finally:
+        for name in unset:
+            os.environ.pop(name, None)
+        torch.use_deterministic_algorithms(deterministic, warn_only=warns_only)
+        torch.utils.deterministic.fill_uninitialized_memory = fills  # type: ignore[attr-defined]
+        torch.backends.cudnn.benchmark = benchmark
+        torch.set_float32_matmul_precision(precision)
 
 
 def to_device(network: PreTrainedModel, device: torch.device, precision: str) -> PreTrainedModel:
