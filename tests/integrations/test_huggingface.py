@@ -82,7 +82,7 @@ def test_it_unties_at_the_epoch_and_not_before(tmp_path: Path) -> None:
 def test_gradients_stay_apart_if_that_was_asked_for(tmp_path: Path) -> None:
     model = llama()
     pair = tut.tie(model, explicit_join=True)
-    trainer(tmp_path, UntieCallback(epoch=3), model=model, max_steps=1).train()
+    trainer(tmp_path, UntieCallback(step=2), model=model, max_steps=3).train()
     assert pair.explicit_join
 
 
