@@ -1,7 +1,7 @@
 """What is typed and counts in no run is told, and nothing else."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
@@ -91,6 +91,7 @@ def config_of(typed: list[str]) -> Config:
     return Config.from_hydra(OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.from_dotlist(typed)))
 
 
+@settings(max_examples=20)  # each composes a config for every word
 @given(
     st.lists(
         st.sampled_from(
@@ -118,6 +119,7 @@ def config_of(typed: list[str]) -> Config:
                 "seed=1",
             ]
         ),
+        max_size=6,
         unique=True,
     )
 )
