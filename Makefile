@@ -10,7 +10,7 @@ help: ## this list
 demo: $(INSTALLED) ## install, then the main job: four arms on the embedded corpus, and their table (about eight minutes)
 	$(VENV)/bin/python -m tut.train +sweeps=demo
 
-test: $(INSTALLED) ## install, then the whole test suite (about thirteen minutes on two cores)
+test: $(INSTALLED) ## install, then the whole test suite (about a quarter of an hour on two cores)
 	$(VENV)/bin/python -m pytest
 
 test-fast: $(INSTALLED) ## what of it starts no process and is quick (under a minute and a half on two cores)
