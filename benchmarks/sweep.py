@@ -53,9 +53,9 @@ def stages_of(folder: Path) -> dict[Stage, float]:
     stages: dict[str, Stage] = {}
     seconds: dict[Stage, float] = {}
     for task in sweep.tasks():
-        assert task.checkpoint is not None
+        assert task.lineage is not None
         parent = None if task.parent is None else stages[task.parent]
-        stages[task.name] = Stage(Path(task.checkpoint).parent.name, task.start, task.end, parent, (), None)
+        stages[task.name] = Stage(task.lineage, task.start, task.end, parent, (), None)
         seconds[stages[task.name]] = float(sweep.outcome(task.name)["seconds"])
     return seconds
 

@@ -110,12 +110,9 @@ def _missing(sweep: Path) -> dict[str, list[str]]:
         lineages[task["label"]].add(_lineage(task))
     missing: dict[str, list[str]] = {}
     for task in tasks:
-        if not task["ends_run"]:
-            continue
-        state, own = _record_of(sweep, task), lineages[task["label"]]
-        if not state.exists():
+        if _is_missing(sweep, task):
             missing.setdefault(_fate(sweep, task, by_name), []).append(task["label"])
-        elif None not in own and _read(state).get("lineage") not in {*own, None}:
+        elif task["ends_run"] and _is_of_another(_record_of(sweep, task), lineages[task["label"]]):
             missing.setdefault(_IS_LOST, []).append(task["label"])
     return missing
 
@@ -123,6 +120,11 @@ def _missing(sweep: Path) -> dict[str, list[str]]:
 def _is_missing(sweep: Path, task: dict[str, Any]) -> bool:
     """Return whether a stage ends a run that has no record."""
     return bool(task["ends_run"]) and not _record_of(sweep, task).exists()
+
+
+def _is_of_another(record: Path, own: set[str | None]) -> bool:
+    """Return whether a record says that it is of none of some lineages; where one is not known, nothing is sure."""
+    return None not in own and _read(record).get("lineage") not in {*own, None}
 
 
 def _record_of(sweep: Path, task: dict[str, Any]) -> Path:

@@ -6,9 +6,8 @@ from typing import Any
 
 from tut.errors import TutError
 from tut.tracking.record import Record
-from tut.training.identity import difference, result
 from tut.training.inputs import Inputs
-from tut.training.run import finished_loss
+from tut.training.run import difference_to, finished_loss
 from tut.training.trigger import Rule
 
 
@@ -24,10 +23,7 @@ def checked_loss(inputs: Inputs, record: Record) -> float | None:
     state = record.state
     if loss is not None or "result" not in state:  # a run that had not begun to train has nothing to lose
         return loss
-    there, here = state["result"], result(_as_recorded(inputs, state))
-    if inputs.config.trainer.precision == "auto":  # as of a finished one
-        here["trainer.precision"] = there.get("trainer.precision")
-    if changed := difference(there, here):
+    if changed := difference_to(state, _as_recorded(inputs, state)):
         how = "has diverged" if state.get("diverged") else "is not finished"
         raise TutError(
             f"{record.folder}: holds a run that {how}, with another config or text ({changed}); "

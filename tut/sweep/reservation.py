@@ -41,7 +41,7 @@ def release_if_over(folder: SweepFolder) -> None:
 
 
 def _lineages(tasks: Iterable[Task]) -> set[str]:
-    return {Path(task.checkpoint).parent.name for task in tasks if task.checkpoint is not None}
+    return {task.lineage for task in tasks if task.lineage is not None}
 
 
 def _is_to_come(folder: SweepFolder, task: Task, by_name: dict[str, Task]) -> bool:

@@ -67,6 +67,11 @@ class Task:
         """Tell it from all others in words: two trunks may have equal labels."""
         return f"{self.label}, {self.change}" if self.change else self.label
 
+    @property
+    def lineage(self) -> str | None:
+        """The lineage whose end it trains; None for an open stage."""
+        return None if self.checkpoint is None else Path(self.checkpoint).parent.name
+
 
 @dataclass(frozen=True, kw_only=True)
 class Work(Task):

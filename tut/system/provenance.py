@@ -20,7 +20,7 @@ SWEEPS_DIR = CODE / "sweeps"
 """The folder of named sweeps, likewise."""
 REVISION_FILE = "git_revision"
 """In a copy of the package: the commit that the copy was made from."""
-_ROOMS_THAT_DECIDE = (
+_DECIDE_NUMBERS = (
     "data",
     "model",
     "training",
@@ -72,7 +72,7 @@ def versions() -> dict[str, str]:
 
 def modules_that_decide(package: Path = CODE) -> Iterator[Path]:
     """Yield the files of TUT's own code that decide which numbers a run computes."""
-    for name in _ROOMS_THAT_DECIDE:
+    for name in _DECIDE_NUMBERS:
         path = package / name
         yield from path.rglob("*.py") if path.is_dir() else [path]
 

@@ -198,26 +198,24 @@ def _cut(key: str, text: str) -> str:
 
 def _open_online_or_not(mode: str, config: Config, record: Record, run_id: str) -> Any:
     """Open a run; offline where the server, which has accepted the login, does not take it."""
+    earlier = list(record.folder.glob("wandb/offline-run-*"))
+    run = _open_online(config, record, run_id) if mode == "online" else None
+    for folder in earlier:  # `wandb sync` would upload these too
+        shutil.rmtree(folder)
+    return _open("offline", config, record, run_id) if run is None else run
+
+
+def _open_online(config: Config, record: Record, run_id: str) -> Any | None:
+    """Open a run on the server; None, with a warning, if it does not take it."""
     import wandb
 
-    earlier = list(record.folder.glob("wandb/offline-run-*"))  # `wandb sync` would upload these too
-    if mode == "online":
-        try:
-            run = _open(mode, config, record, run_id)
-        except Exception as error:  # whatever the client raises: no such entity, no right to it, no answer in time
-            _warn_not_online(one_line(error))
-            if wandb.run is None:  # a run of the caller's own would be ended, too
-                wandb.teardown()  # the client's service holds the run's id as one in use
-        else:
-            _delete(earlier)
-            return run
-    _delete(earlier)
-    return _open("offline", config, record, run_id)
-
-
-def _delete(folders: list[Path]) -> None:
-    for folder in folders:
-        shutil.rmtree(folder)
+    try:
+        return _open("online", config, record, run_id)
+    except Exception as error:  # whatever the client raises: no such entity, no right to it, no answer in time
+        _warn_not_online(one_line(error))
+        if wandb.run is None:  # a run of the caller's own would be ended, too
+            wandb.teardown()  # the client's service holds the run's id as one in use
+        return None
 
 
 def _warn_not_online(reason: object) -> None:

@@ -297,8 +297,10 @@ class RecordedRun(Replica):
         """Load the checkpoint to go on from, and return it; None for a new start."""
         up_to = None if self.assignment is None else self.until
         found = resume.own_newest(self.checkpoints, self.inputs, up_to)
-        if found is None:  # there may have been some, and all of them damaged
-            found = self._named = self._named or self._named_checkpoint()
+        if found is None:
+            if self._named is None:  # there were some, and all of them damaged
+                self._named = self._named_checkpoint()
+            found = self._named
         if found is None and self.assignment is not None and self.assignment.fork is not None:
             found = resume.fork(self.assignment.fork, self.inputs)
         if found is None:

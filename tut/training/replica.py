@@ -53,9 +53,8 @@ class Replica:
             unties_now = inputs.timeline.untie_step == 0 and bool(self.untied_rows.any())
             pair = tie_as_it_comes(network, keeps_its_own=unties_now and config.untie.init == "copy")
         self.model = PredictsAt(network)
-        join_bias_aliases(
-            network
-        )  # so that what optimizers have, and in which order, is the same however a model comes
+        # What optimizers have, and in which order, is so the same however a model comes.
+        join_bias_aliases(network)
         optimizers = build_optimizers(config.optimizer, network, pair)
         pair.tell_config()
         self.state = State(network, pair, optimizers, Window.on(inputs.device))

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from tut.config import Config
 from tut.console import command_line
@@ -111,11 +112,7 @@ def finished_loss(inputs: Inputs, record: Record) -> float | None:
     if not starts_over and (damage := record.damage()):
         raise TutError(damage)
     inputs = inputs.as_recorded(record)
-    there = state["result"]
-    here = result(inputs)
-    if inputs.config.trainer.precision == "auto":  # whatever it chose where the run was trained
-        here["trainer.precision"] = there.get("trainer.precision")
-    if changed := difference(there, here):
+    if changed := difference_to(state, inputs):
         taken, asked = state.get("course"), course(inputs, inputs.timeline.total_steps)
         if taken not in (None, asked):
             changed = f"its course was {taken}, and this run's is {asked}"
@@ -123,6 +120,14 @@ def finished_loss(inputs: Inputs, record: Record) -> float | None:
             f"{record.folder}: holds a finished run with another config or text ({changed}); use another folder"
         )
     return None if starts_over else float(state["validation"]["loss"])
+
+
+def difference_to(state: dict[str, Any], inputs: Inputs) -> str | None:
+    """Say how a run differs from the one whose state.json this is, in what decides its result; None if in nothing."""
+    there, here = state["result"], result(inputs)
+    if inputs.config.trainer.precision == "auto":  # whatever it chose where the run was trained
+        here["trainer.precision"] = there.get("trainer.precision")
+    return difference(there, here)
 
 
 def _prepare(config: Config, record: Record, recorded: RecordedRun) -> Path | None:

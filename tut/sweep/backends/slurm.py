@@ -38,7 +38,6 @@ _SECONDS_BETWEEN_LOOKS = 2.0
 _SECONDS_WITHOUT_ANSWER = 30.0
 _OVER = (Status.FAILED, Status.STOPPED, Status.SKIPPED)
 _DECIDES_NO_NUMBER = {
-    "account",
     "begin",
     "comment",
     "deadline",
@@ -52,9 +51,7 @@ _DECIDES_NO_NUMBER = {
     "open_mode",
     "output",
     "priority",
-    "qos",
     "requeue",
-    "time",
     "wckey",
 }
 """Parameters of sbatch that choose neither a node nor what a job finds there. Any other one may."""
