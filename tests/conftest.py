@@ -100,8 +100,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are processors, for one of them mostly waits for SLURM."""
-    return (os.cpu_count() or 1) + 1
+    """Two more than there are processors, for one mostly waits for SLURM, and others for what they have started."""
+    return (os.cpu_count() or 1) + 2
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
