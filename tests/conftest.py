@@ -27,6 +27,7 @@ from hydra.types import RunMode
 from hypothesis import HealthCheck, settings
 from suite import SHARED
 
+from tut import console
 from tut.cli.configs import register_schema
 from tut.cli.hydra_versions import VERSION_BASE
 from tut.cli.shorthands import normalise
@@ -88,7 +89,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_runtest_teardown() -> None:
-    """Forget the work that a test has given up: a command that a later one calls would end this process for it."""
+    """Forget what a test's command was called with, and work given up, for which a later one would end this process."""
+    console._typed.clear()
     background._given_up.clear()
     background._begun.clear()
 
