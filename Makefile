@@ -35,7 +35,11 @@ cov: $(INSTALLED) ## the test suite, and which lines it does not reach
 bench: $(INSTALLED) ## what TUT costs on this machine, as benchmarks/measured.md (half an hour at most)
 	$(VENV)/bin/python -m benchmarks
 
+# The pip that comes with a Python may be years old, and take three times as long to see what goes with what. It would
+# compile on one processor only; what fails to compile are templates.
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .[dev]
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt pip
+	$(VENV)/bin/pip install --quiet --no-compile --constraint constraints.txt --editable .[dev]
+	$(VENV)/bin/python -m compileall -qq -j 0 $(VENV)/lib || true
 	touch $@

@@ -36,6 +36,7 @@ from tut.sweep.composition import Composer
 from tut.system import background
 from tut.system.garbage import heavy_imports
 from tut.system.provenance import CONF_DIR, git_revision, hardware
+from tut.tracking.wandb import load_client
 
 TEXT = SHARED / "topics.txt"
 os.environ["TUT_SLURM_PORT"] = str(28900 + 4 * (os.getuid() % 250))
@@ -102,8 +103,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Two more than there are processors, for one mostly waits for SLURM, and others for what they have started."""
-    return (os.cpu_count() or 1) + 2
+    """One more than there are processors, for one mostly waits for SLURM. A worker costs what it imports."""
+    return (os.cpu_count() or 1) + 1
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -151,8 +152,10 @@ def _prepare_to_fork() -> None:
     """
     from tut.training.run import run
 
+    load_client()  # as the server of a sweep's stages does
+    drawing = ("matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg")
     with heavy_imports(), pytest.MonkeyPatch.context() as patch:
-        for module in ("matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg", "pandas", "scipy.stats"):
+        for module in (*drawing, "pandas", "scipy.stats", "tut.sweep.worker"):
             importlib.import_module(module)
         patch.setenv("TUT_HOME", str(SHARED / "home"))
         run(make_config(*SMALL, "trainer.max_steps=1", "tracker=none"), SHARED / f"first-run-{os.getpid()}")

@@ -110,7 +110,7 @@ def prepare(page: str, folder: Path) -> Path:
         GPT2LMHeadModel(small).save_pretrained(folder / "my_model")
     if page == "train":
         (folder / "tokens").mkdir()
-        np.random.default_rng(0).integers(1, 500, 100_000).astype("<u2").tofile(folder / "tokens/all.bin")
+        np.random.default_rng(0).integers(1, 500, 20_000).astype("<u2").tofile(folder / "tokens/all.bin")
     if page == "fair":
         for number, (width, rate) in enumerate(((208, 1), (128, 1), (128, 2))):
             rates = {"optimizer.lr": rate / 1000, "optimizer.output_lr_multiplier": rate}

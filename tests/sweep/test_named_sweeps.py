@@ -1,5 +1,6 @@
 """The sweeps in sweeps/, and the program that looks at any sweep from another shell."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,7 @@ def test_status_from_another_shell(tmp_path: Path) -> None:
     process = start(*long, home=home, folder=tmp_path / "long")
     while "tokens/s" not in (shown := command("tut.sweep", "status", str(tmp_path / "long"), cwd=tmp_path).stdout):
         assert process.poll() is None, shown
+        time.sleep(0.2)
     assert "running at step " in shown
     assert "2 waiting" in shown
     kill_everything(process)
@@ -82,6 +84,7 @@ def test_status_from_another_shell(tmp_path: Path) -> None:
     process = start(*long, home=home, folder=tmp_path / "long")
     while "running" not in (shown := command("tut.sweep", "status", str(tmp_path / "long"), cwd=tmp_path).stdout):
         assert process.poll() is None, shown
+        time.sleep(0.2)
     process.terminate()
     process.communicate()
     shown = command("tut.sweep", "status", str(tmp_path / "long"), cwd=tmp_path).stdout
