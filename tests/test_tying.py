@@ -256,6 +256,49 @@ def test_fresh_init_of_a_model_that_its_config_does_not_make() -> None:
     assert pair.tied
 
 
+class Rows(torch.nn.Module):
+    """An output layer of somebody's own."""
+
+    def __init__(self, weight: torch.Tensor) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(weight)
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        return hidden @ self.weight.T
+
+
+class WithRows(GPT2LMHeadModel):
+    """Has such a head, which only its own code can begin."""
+
+    begins = True
+
+    def __init__(self, config: GPT2Config) -> None:
+        super().__init__(config)
+        self.lm_head = Rows(self.lm_head.weight.detach().clone())
+        self.post_init()
+
+    def _init_weights(self, module: torch.nn.Module) -> None:
+        super()._init_weights(module)
+        if self.begins and isinstance(module, Rows):
+            torch.nn.init.constant_(module.weight, 0.5)
+
+
+class WithRowsAsTheyAre(WithRows):
+    begins = False
+
+
+def test_fresh_init_of_a_head_that_is_no_layer_of_torch() -> None:
+    model = WithRows(copy.deepcopy(MODELS["gpt2"][1]))
+    pair = tut.tie(model)
+    tut.untie(model, init="fresh")
+    assert torch.equal(pair.output, torch.full_like(pair.output, 0.5))
+    model = WithRowsAsTheyAre(copy.deepcopy(MODELS["gpt2"][1]))
+    pair = tut.tie(model)
+    with pytest.raises(TutError, match="'fresh': WithRowsAsTheyAre gives its output embedding no values of its own; c"):
+        tut.untie(model, init="fresh")
+    assert pair.tied
+
+
 def test_weight_decay_sees_a_tied_weight_once() -> None:
     model = build("llama")
     pair = tut.tie(model)

@@ -97,7 +97,7 @@ def untie(
         TutError: the model is not tied; or an optimizer has trained it, and none is given whose state could be copied;
             or none updates its input embedding, or another kind updates its output embedding, which cannot take over
             the state; or, with a coupling or a pull, no one updates both; or, with fresh values, the model's class
-            makes none of its config alone; or an argument is not what it may be.
+            makes none of its config alone, or gives none to its output embedding; or an argument is not what it may be.
     """
     network = unwrapped(model)
     pair = pair_of(network)
@@ -209,10 +209,11 @@ def _as_an_untied_model_begins(model: PreTrainedModel, shape: torch.Size, genera
             f"untie: init='fresh' builds a {type(model).__name__} of its config, which says: {one_line(error)}"
         ) from error
     head = network.get_output_embeddings()
-    head.weight = nn.Parameter(torch.empty(shape, device="cpu"))
+    head.weight = nn.Parameter(torch.full(shape, torch.nan, device="cpu"))
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.set_state(generator.get_state())
-        head.reset_parameters()  # for architectures that leave it at this
+        if hasattr(head, "reset_parameters"):  # for architectures that leave it at this
+            head.reset_parameters()
         torch.default_generator.set_state(generator.get_state())
         for module in network.modules():
             vars(module).pop("_is_hf_initialized", None)
@@ -220,4 +221,9 @@ def _as_an_untied_model_begins(model: PreTrainedModel, shape: torch.Size, genera
         drawn = torch.default_generator.get_state()
     generator.set_state(drawn)
     values: Tensor = head.weight.detach()
+    if values.isnan().any():
+        raise TutError(
+            f"untie: init='fresh': {type(model).__name__} gives its output embedding no values of its own; choose from "
+            "copy, zero"
+        )
     return values
