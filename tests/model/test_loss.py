@@ -82,11 +82,11 @@ def test_in_bf16_its_gradients_are_as_near_to_the_truth_as_those_of_the_plain_lo
 
 @pytest.mark.slow
 @pytest.mark.parametrize("words", [SMALL, (*SMALL_GPT, "model.config.resid_pdrop=0")])
-def test_100_steps_agree_with_the_plain_path(words: tuple[str, ...], tmp_path: Path) -> None:
-    config = make_config(*words, "trainer.max_steps=100", "trainer.log_every_steps=1", "tracker=none")
+def test_300_steps_agree_with_the_plain_path(words: tuple[str, ...], tmp_path: Path) -> None:
+    config = make_config(*words, "trainer.max_steps=300", "trainer.log_every_steps=1", "tracker=none")
     run(config, tmp_path / "run")
     fast = [row["loss"] for row in rows(tmp_path / "run", "train")]
-    assert fast == pytest.approx(plain_losses(config, 100), abs=1e-4)
+    assert fast == pytest.approx(plain_losses(config, 300), abs=1e-4)
 
 
 def test_memory_does_not_grow_with_the_predictions(monkeypatch) -> None:

@@ -109,35 +109,50 @@ def step_of(stage: Path) -> int:
     return int(last_row(stage).get("step", 0))
 
 
+def straight_runs(trained: Run) -> list[Path]:
+    """Train the two runs of LONG by themselves: while jobs wait in the queue there is time for it."""
+    words = [word for word in LONG if not word.startswith("untie")]
+    return [trained(*words, point) for point in ("untie.step=null", "untie.step=3000")]
+
+
+def assert_went_on(folder: Path, trunk: Path, trained: Run) -> None:
+    for number, alone in enumerate(straight_runs(trained)):
+        assert_same_run(alone, folder / str(number))
+    resumed = Record(trunk, "stage.json").state["resumed_from"]
+    assert resumed is None or int(resumed[-8:]) > 0
+
+
 def test_a_queued_sweep(trained: Run, tmp_path: Path) -> None:
     """The command returns; jobs start in order, as arrays; edited code does not reach them; a rerun adds what lacks."""
     home, folder, code = tmp_path / "home", tmp_path / "sweep", tmp_path / "code"
     root = Path(__file__).parents[3]
     for part in ("tut", "conf", "hydra_plugins"):
         shutil.copytree(root / part, code / part)
-    words = (*TINY, "untie.step=null,0,8", *ON_SLURM)
+    words = (*TINY, "untie.step=null,0,8,16", *ON_SLURM)
     hold = take_all_nodes(600)
     said = sweep(*words, home=home, folder=folder, PYTHONPATH=str(code))
     assert f"to watch: python -m tut.sweep status {folder}" in said
     jobs = {task.label: str(task.job) for task in tasks(folder).values()}
-    assert len(jobs) == 4
+    assert len(jobs) == 6
     arrays = {label: job.partition("_")[0] for label, job in jobs.items()}
-    assert arrays["untie.step=0"] == arrays["trunk of 2 runs"]
-    assert arrays["untie.step=8"] == arrays["untie.step=null"]
-    assert len(set(arrays.values())) == 2
-    assert f"afterok:{jobs['trunk of 2 runs']}" in slurm("scontrol", "show", "job", jobs["untie.step=8"])
+    assert arrays["untie.step=0"] == arrays["trunk of 3 runs"]
+    assert arrays["untie.step=8"] == arrays["trunk of 2 runs"]
+    assert arrays["untie.step=16"] == arrays["untie.step=null"]
+    assert len(set(arrays.values())) == 3
+    assert f"afterok:{jobs['trunk of 3 runs']}" in slurm("scontrol", "show", "job", jobs["untie.step=8"])
     (code / "tut/training/run.py").write_text("raise SystemExit('edited')")
-    assert "4 waiting" in status(folder, home)
+    assert "6 waiting" in status(folder, home)
     slurm("scancel", hold)
     wait_until(lambda: not slurm("squeue", "-h"))
-    assert "4 finished" in status(folder, home)
+    assert "6 finished" in status(folder, home)
     words = [word for word in TINY if not word.startswith("untie")]
-    for number, point in enumerate(("null", 0, 8)):
+    for number, point in enumerate(("null", 0, 8, 16)):
         assert_same_run(trained(*words, f"untie.step={point}"), folder / str(number))
-    assert steps_trained(folder) == 24 + 24 + 16
+    assert steps_trained(folder) == 24 + 24 + 16 + 8
 
-    said = sweep(*TINY, "untie.step=8,20", *ON_SLURM, WAIT, home=home, folder=tmp_path / "b")
-    assert steps_trained(tmp_path / "b") == 12 + 4
+    said = sweep(*TINY, "untie.step=16,20", *ON_SLURM, WAIT, home=home, folder=tmp_path / "b")
+    assert steps_trained(tmp_path / "b") == 4 + 4
+    assert "5 finished" not in said
     assert_same_run(trained(*words, "untie.step=20"), tmp_path / "b/1")
 
 
@@ -205,7 +220,7 @@ def test_out_of_time_preempted_and_its_node_lost_in_mid_stage(trained: Run, tmp_
     node = slurm("squeue", "-h", "-o", "%N", f"--jobs={job}")
     os.kill(int((CLUSTER / "pid" / node).read_text()), signal.SIGKILL)
     slurm("scontrol", "update", f"nodename={node}", "state=down", "reason=killed")  # as it finds out alone in a while
-    alone = trained(*(word for word in LONG if not word.startswith("untie")), "untie.step=null")  # meanwhile
+    straight_runs(trained)
     assert "is queued again" not in what_it_said(process)
     assert "REQUEUED" in state_of(job) or "PREEMPTED" in state_of(job)
     went_on = [int(step) for step in re.findall(r"goes on from .*step-(\d+)", log.read_text())]
@@ -213,8 +228,7 @@ def test_out_of_time_preempted_and_its_node_lost_in_mid_stage(trained: Run, tmp_
     assert went_on[0] >= stopped[0] > 200
     assert went_on[1] >= stopped[1] > stopped[0]
     assert went_on[2] > went_on[1]
-    assert Record(trunk, "stage.json").state["resumed_from"] is not None
-    assert_same_run(alone, folder / "0")
+    assert_went_on(folder, trunk, trained)
 
 
 def test_two_sweeps_at_once_one_from_inside_a_job(trained: Run, tmp_path: Path) -> None:
