@@ -5,6 +5,7 @@ import os
 # Before torch is loaded: two runs are compared bit for bit, so both must add in the same order.
 os.environ.update(OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1", WANDB_MODE="disabled", TOKENIZERS_PARALLELISM="false")
 
+import gc
 import importlib
 import json
 import multiprocessing
@@ -124,6 +125,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=lambda item: next((place for place, name in enumerate(long) if name in item.nodeid), len(long)))
 
 
+def pytest_collection_finish() -> None:
+    """Leave what has been imported out of the garbage collector's rounds, which then come to the tests' own models."""
+    _freeze()
+
+
+def _freeze() -> None:
+    gc.collect()
+    gc.freeze()
+
+
 @cache
 def _composer() -> Composer:
     with initialize_config_dir(str(CONF_DIR), **VERSION_BASE):
@@ -159,6 +170,7 @@ def _prepare_to_fork() -> None:
             importlib.import_module(module)
         patch.setenv("TUT_HOME", str(SHARED / "home"))
         run(make_config(*SMALL, "trainer.max_steps=1", "tracker=none"), SHARED / f"first-run-{os.getpid()}")
+    _freeze()
 
 
 class Forked:

@@ -3,6 +3,7 @@
 What a start from nothing does is for those who start Python themselves.
 """
 
+import gc
 import logging
 import multiprocessing.util
 import os
@@ -27,6 +28,7 @@ def as_main(arguments: tuple[str, ...], cwd: Path, environment: dict[str, str], 
         environment: what it has beside this process's own.
         streams: the open files for its output and its errors.
     """
+    gc.freeze()
     os.setsid()
     for number, stream in enumerate(streams, start=1):
         os.dup2(stream, number)
@@ -52,6 +54,7 @@ def _forked_instead(_path: bytes, arguments: list[str], passed: list[int]) -> in
     pid = os.fork()
     if pid:
         return pid
+    gc.freeze()  # what is garbage here may have files, which are closed below, and would close those with their numbers
     kept = [2, *sorted(passed), os.sysconf("SC_OPEN_MAX")]
     for low, high in pairwise(kept):
         os.closerange(low + 1, high)

@@ -56,12 +56,11 @@ class TiedPair(Embeddings):
         self.tell_config()
         self._watch_embedding()
 
-    def is_moved_by(self, optimizer: Optimizer) -> bool:
-        """Return whether an optimizer updates either matrix."""
+    def is_among(self, parameters: set[int]) -> bool:
+        """Return whether either matrix is among Parameters, of which the ids are given."""
         # Asked of all pairs there are, among them those of models that have lost a head since.
         embeddings = (self.model.get_input_embeddings(), self.model.get_output_embeddings())
-        weights = [getattr(embedding, "weight", None) for embedding in embeddings]
-        return any(updates(optimizer, weight) for weight in weights if weight is not None)
+        return any(id(getattr(embedding, "weight", None)) in parameters for embedding in embeddings)
 
     def untie(self, rows: Tensor | None, coupling: float, pull: float) -> None:
         """Begin to have two updates, each matrix from the values that it has; see the function `untie`."""
@@ -278,7 +277,7 @@ def _before_any_step(
 ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
     own, *given = arguments
     closure = given[0] if given else options.get("closure")
-    pairs = [pair for pair in _pairs if pair.is_moved_by(optimizer)]
+    pairs = _moved_by(optimizer)
     for pair in pairs:
         pair.before_step(optimizer, has_gradients=closure is None)
     if closure is None or not pairs:
@@ -299,9 +298,14 @@ def _before_any_step(
 
 
 def _after_any_step(optimizer: Optimizer, _arguments: Any, _options: Any) -> None:
-    for pair in list(_pairs):
-        if pair.is_moved_by(optimizer):
-            pair.after_step(optimizer)
+    for pair in _moved_by(optimizer):
+        pair.after_step(optimizer)
+
+
+def _moved_by(optimizer: Optimizer) -> list[TiedPair]:
+    """Return the pairs of which an optimizer updates a matrix."""
+    moved = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    return [pair for pair in _pairs if pair.is_among(moved)]
 
 
 register_optimizer_step_pre_hook(_before_any_step)

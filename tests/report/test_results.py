@@ -91,6 +91,13 @@ def test_results_compare_themselves_as_the_command_does(asked: dict[str, Any], t
     assert table.astype({"arm": "str"}).to_csv(index=False) == formatted(report, "csv")
 
 
+def test_tables_are_compared_as_they_are_now(tmp_path: Path) -> None:
+    results = tut.report.load(plant_sweep(tmp_path / "sweep", {"epoch=3": -0.02}, range(6)))
+    assert not results.compare()["remarks"].str.contains("test accuracy says the opposite").any()
+    results.runs.loc[results.runs["arm"] == "epoch=3", "test_acc"] -= 0.1
+    assert results.compare()["remarks"].str.contains("test accuracy says the opposite").any()
+
+
 def test_what_is_held_against_a_claim_travels_with_it(tmp_path: Path) -> None:
     sweep = plant_sweep(tmp_path / "sweep", {"epoch=3": -0.02}, range(6))
     for seed in (6, 7):

@@ -185,8 +185,8 @@ def _largest(column: "pd.Series[Any]") -> int | None:
 
 def values_of(results: Results, arm: Arm, column: str) -> dict[int, float]:
     """Return what each finished seed of an arm has in a column of `Results.runs`, unless that is missing."""
-    own = _finished(results, arm).set_index("seed")[column]
-    return {int(str(seed)): float(value) for seed, value in own.dropna().items()}
+    own = results.finished_of(arm.setting, arm.name)
+    return {int(seed): float(value) for seed, value in zip(own["seed"], own[column], strict=True) if not pd.isna(value)}
 
 
 def step_of(results: Results, arms: Sequence[Arm], endpoint: Endpoint) -> float | None:
@@ -201,9 +201,10 @@ def step_of(results: Results, arms: Sequence[Arm], endpoint: Endpoint) -> float 
         return None
     step = 0.0
     for arm in arms:
-        done = _finished(results, arm)
-        scored = done[done[endpoint.column].notna()]
-        for value, predictions in zip(scored[endpoint.column], scored[f"{endpoint.split}_predictions"], strict=True):
+        done = results.finished_of(arm.setting, arm.name)
+        for value, predictions in zip(done[endpoint.column], done[f"{endpoint.split}_predictions"], strict=True):
+            if pd.isna(value):
+                continue
             if endpoint.metric != "acc" and not _is_whole(value * predictions):
                 return None
             step = max(step, 1 / predictions if predictions > 0 else math.inf)
@@ -217,11 +218,6 @@ def _is_whole(number: float) -> bool:
 
 def tokens_of(results: Results, arm: Arm, seed: int, split: Split) -> TokenScores | None:
     """Return how an arm's run of one seed did on every predicted token of a split."""
-    runs = _finished(results, arm)
-    own = runs[runs["seed"] == seed]
-    return results.tokens(str(own.iloc[0]["folder"]), split) if len(own) else None
-
-
-def _finished(results: Results, arm: Arm) -> pd.DataFrame:
-    runs = results.finished
-    return runs[(runs["setting"] == arm.setting) & (runs["arm"] == arm.name)]
+    runs = results.finished_of(arm.setting, arm.name)
+    folders = runs["folder"][runs["seed"] == seed]
+    return results.tokens(str(folders.iloc[0]), split) if len(folders) else None

@@ -111,8 +111,7 @@ def remarks_on_ending(results: Results, comparisons: Sequence[Comparison]) -> di
 
 def _rows_of(results: Results, arm: Arm) -> pd.DataFrame:
     """Return the metric rows of an arm's finished runs."""
-    done = results.finished
-    folders = done[(done["setting"] == arm.setting) & (done["arm"] == arm.name)]["folder"]
+    folders = results.finished_of(arm.setting, arm.name)["folder"]
     return results.rows[results.rows["folder"].isin(folders)]
 
 

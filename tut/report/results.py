@@ -3,8 +3,8 @@
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
 from html import escape
 from pathlib import Path
 from textwrap import shorten
@@ -61,6 +61,16 @@ class Results:
         """The runs that have come to their end."""
         return self.runs[self.runs["status"] == Status.FINISHED]
 
+    def finished_of(self, setting: str, arm: str) -> pd.DataFrame:
+        """Return those of one arm."""
+        return self._finished_by_arm.get((setting, arm), self.finished.iloc[:0])
+
+    @cached_property
+    def _finished_by_arm(self) -> dict[tuple[str, str], pd.DataFrame]:
+        # Kept, for it is asked for some twenty times a comparison, and to choose lines of so wide a table takes long.
+        grouped = self.finished.groupby(["setting", "arm"], sort=False, observed=True)
+        return {(str(setting), str(arm)): runs for (setting, arm), runs in grouped}
+
     def compare(
         self,
         baseline: str = NEVER,
@@ -91,7 +101,8 @@ class Results:
         """
         from tut.report.arms_table import comparison_table  # here: it is made of what is in this module
 
-        return comparison_table(self, baseline, metric, margin, split, select)
+        as_they_are_now = replace(self)  # whose owner may have dropped runs from them since the last time
+        return comparison_table(as_they_are_now, baseline, metric, margin, split, select)
 
     def __repr__(self) -> str:
         """Return what there is, in a few lines, where the tables would fill a screen."""

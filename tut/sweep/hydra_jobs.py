@@ -15,6 +15,7 @@ from typing import Any
 import cloudpickle
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus, filter_overrides, run_job, setup_globals
 from hydra.types import HydraContext
@@ -90,7 +91,10 @@ def run_packed(packed: bytes, train: Callable[[], float | None]) -> JobReturn:
     Raises:
         BaseException: what `train` has raised.
     """
+    # Before the job is read: to look for plugins makes their classes anew, and what has been read would have others.
+    plugins = Plugins.instance()
     state, context, composed = cloudpickle.loads(packed)
+    state["instances"][Plugins] = plugins
     setup_globals()
     Singleton.set_state(state)
     here = os.getcwd()
