@@ -128,6 +128,7 @@ def test_all_ways_to_the_loss_have_its_gradient() -> None:
     assert all(float(off) < 1e-2 for *_, off in rows)
 
 
+@pytest.mark.slow
 def test_a_plain_loop_trains_the_same_network_on_as_much() -> None:
     ((ms, ours, theirs, *_),) = cells(loop.measure(CPU, GPT, {"TUT": ()}, backend="eager", **BRIEF))
     assert all(float(figure.replace(",", "")) > 0 for figure in (ms, ours, theirs))

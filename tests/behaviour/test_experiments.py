@@ -38,6 +38,7 @@ def in_small(name: str, folder: Path) -> Config:
     return make_config(f"experiment={name}", *words, *SHORT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(path.stem for path in CONF_DIR.glob("experiment/*.yaml")))
 def test_each_trains(name: str, tmp_path: Path) -> None:
     config = in_small(name, tmp_path)

@@ -172,6 +172,7 @@ def test_in_an_app_of_somebody_else(tmp_path: Path) -> None:
     assert "hidden_size: 512" in shown.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["edit", "folder"])
 def test_a_run_reads_its_text_anew(change: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a notebook, between two runs of the same words, a file is edited, or another folder is the current one."""

@@ -91,6 +91,7 @@ def config_of(typed: list[str]) -> Config:
     return Config.from_hydra(OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.from_dotlist(typed)))
 
 
+@pytest.mark.slow
 @settings(max_examples=20)  # each composes a config for every word
 @given(
     st.lists(

@@ -143,6 +143,7 @@ def test_a_masked_model_reads_it_and_is_told_that_no_floor_is_known() -> None:
     assert "floor: unknown with objective=mlm" in in_words(inputs, {})
 
 
+@pytest.mark.slow
 def test_a_model_that_can_reaches_the_floor(tmp_path: Path) -> None:
     words = ("trainer.max_steps=150", "trainer.batch_size=16", "optimizer.lr=0.01", "optimizer.schedule=linear")
     run(make_config(*TINY_GPT, *words, "untie=start", "tracker=none"), tmp_path / "run")

@@ -146,6 +146,7 @@ def test_a_run_on_shards(tmp_path: Path) -> None:
     assert scored.returncode == 0, scored.stderr
 
 
+@pytest.mark.slow
 def test_without_a_header_no_token_is_of_more_than_two_bytes(tmp_path: Path) -> None:
     WORDS.astype("<u4").tofile(tmp_path / "a.bin")
     as_llm_c(tmp_path / "b.bin", WORDS, 20240801)

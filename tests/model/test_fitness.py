@@ -52,6 +52,7 @@ def test_other_kinds_of_models_are_trained_untied_saved_and_read_back(
     assert outcome(architecture, objective, TEXT, tmp_path / "run") == ("works", "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("objective", "architecture", "values", "said"),
     [
@@ -111,6 +112,7 @@ def test_what_shows_in_a_forward_pass_is_refused_before_it(
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.slow
 def test_a_large_vocabulary_or_a_large_model_hides_nothing() -> None:
     def refused(objective: str, model: ModelConfig, **data: Any) -> str:
         with pytest.raises(TutError) as refusal:

@@ -28,6 +28,7 @@ def tokenizers() -> dict[str, PreTrainedTokenizerFast]:
     return {name: load_tokenizer(config.data, ObjectiveConfig(name=name), source) for name in ("mlm", "clm")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("objective", "name"), [(key, name) for key, names in ARCHITECTURES.items() for name in names])
 def test_logits_at_positions_are_those_of_the_whole(objective: str, name: str, tokenizers) -> None:
     sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 64}

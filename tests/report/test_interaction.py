@@ -146,6 +146,7 @@ def test_what_seeds_that_are_equal_can_show(tmp_path: Path) -> None:
     assert not any(" depends on " in note for note in of_accuracy)  # the same few predictions are no certainty
 
 
+@pytest.mark.slow
 def test_a_test_of_slopes_claims_no_more_than_the_look_at_their_points(tmp_path: Path) -> None:
     def more(folder: Path, seeds: range, noise: float, plan: int | None = None) -> None:
         for doublings, rate in enumerate((0.1, 0.2)):

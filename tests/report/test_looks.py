@@ -119,6 +119,7 @@ def test_the_same_seeds_are_the_same_look(tmp_path: Path, monkeypatch: pytest.Mo
     assert len(recorded(tmp_path)) == 1
 
 
+@pytest.mark.slow
 def test_looks_at_parts_of_a_plan_claim_nothing_and_cost_nothing(tmp_path: Path) -> None:
     more_seeds(tmp_path, range(6), -0.02, PLAN)
     said = look(tmp_path).sentences[0]
@@ -181,6 +182,7 @@ def kind_of(*folders: Path, **asked: Any) -> tuple[str, tuple[int, ...]]:
     return own.kind, own.earlier
 
 
+@pytest.mark.slow
 def test_a_look_is_known_again_whatever_is_asked_and_however_arms_are_called_by_then(tmp_path: Path) -> None:
     rate = "optimizer.lr"
     more_seeds(tmp_path, range(4), -0.004, {rate: 0.001})
@@ -229,6 +231,7 @@ def test_arms_that_were_looked_at_in_other_reports_are_counted(tmp_path: Path) -
     assert looked_at_others("epoch=6") == [of_two]
 
 
+@pytest.mark.slow
 def test_other_seeds_are_another_look_and_those_that_were_seen_none(tmp_path: Path) -> None:
     more_seeds(tmp_path, range(4), -0.004)
     look(tmp_path)
@@ -238,6 +241,7 @@ def test_other_seeds_are_another_look_and_those_that_were_seen_none(tmp_path: Pa
     assert kind_of(*(run.parent for run in tmp_path.glob("*[012]/state.json"))) == ("first", ())
 
 
+@pytest.mark.slow
 def test_a_plan_that_is_dropped_or_made_after_looking_is_none(tmp_path: Path) -> None:
     dropped, made = tmp_path / "dropped", tmp_path / "made"
     for seeds in (range(4), range(4, 6)):

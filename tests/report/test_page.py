@@ -159,6 +159,7 @@ def two_texts(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_settings_that_do_not_share_their_buckets_of_frequency(two_texts: Path) -> None:
     report = report_on([two_texts])
     frequency = by_frequency(report.results, report.comparisons)

@@ -53,6 +53,7 @@ def test_one_look_costs_nothing() -> None:
     assert chance_of_any(0.03, (6,)) == pytest.approx(0.03, rel=0.005)
 
 
+@pytest.mark.slow
 @settings(max_examples=8)
 @given(looks, st.sampled_from([1e-9, 1e-4, 0.003, 0.04, 0.3]))
 def test_more_looks_cost_more_and_never_more_than_each_by_itself(at: tuple[int, ...], p: float) -> None:

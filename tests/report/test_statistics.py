@@ -435,6 +435,7 @@ def test_null_sweeps_are_rejected_by_sign_flips_no_more_often_than_nominal() -> 
     assert_rate(rejected, SWEEPS, 1 / 32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seeds", "least", "most"), [(5, 0.78, 0.90), (10, 0.86, 0.94)])
 def test_bca_covers_less_than_it_claims_with_few_seeds(seeds: int, least: float, most: float) -> None:
     """Measured, not wished for: a 95% interval holds the mean of normal differences in about 84%, and 90%.
@@ -461,6 +462,7 @@ def test_the_minimum_detectable_effect_is_detected_with_the_power_it_claims(seed
     assert_rate(sum(t_test(sweep)[0] < alpha for sweep in sweeps), SWEEPS, POWER)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", [3, 5])
 def test_only_two_levels_cover_where_seeds_and_documents_are_both_noisy(seeds: int) -> None:
     """Of the variance of the mean, seeds make four parts, documents one, and seeds on documents a quarter."""

@@ -219,6 +219,7 @@ def test_one_variance_from_rounding_alone_is_none() -> None:
         assert dunnett_p(np.stack([of_seeds, of_seeds + 0.1 * scale, of_seeds + 0.3 * scale])) is None
 
 
+@pytest.mark.slow
 def test_one_variance_for_all_arms_finds_what_few_seeds_of_each_cannot() -> None:
     random = np.random.default_rng(2)
     own = pooled = false = 0
@@ -262,6 +263,7 @@ def test_the_power_of_equivalence_is_that_of_simulated_sweeps(margin: float, sd:
 # Whole procedures
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "situation",
     [

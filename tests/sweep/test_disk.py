@@ -42,6 +42,7 @@ def own_size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and path.stat().st_nlink == 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("keep", "of_all", "runs"),
     [

@@ -141,6 +141,7 @@ def test_what_the_client_would_refuse_is_refused_before(
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["", "dryrun", "nonsense"])
 def test_a_run_without_w_and_b_is_not_stopped_by_its_variables(
     mode: str, variables: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

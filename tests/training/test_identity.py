@@ -208,6 +208,7 @@ def test_a_key_without_a_mark_is_found() -> None:
         marks_of(Section)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", FLIPS)
 def test_mark_hash_weights_and_rows_agree(key: str, base: Course, tmp_path: Path) -> None:
     """Equal names mean equal weights and rows; a key that decides nothing changes no name, and so on for each mark."""
@@ -363,6 +364,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", CHANGES)
 def test_a_run_that_goes_on_elsewhere_says_so(what: str, tmp_path: Path, monkeypatch, caplog) -> None:
     tokenizer = tokenizer_folder(tmp_path / "tokenizer")

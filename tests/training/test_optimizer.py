@@ -116,6 +116,7 @@ def test_every_optimizer_of_torch_trains_tied_as_shared_and_unties_or_is_refused
         assert torch.isfinite(parted.output).all()
 
 
+@pytest.mark.slow
 def test_of_the_optimizers_to_choose_from_none_is_always_refused() -> None:
     for typed, near in (("NAdm", "NAdam"), ("ADAGRAD", "Adagrad"), ("muonn", "muon")):
         with pytest.raises(TutError, match=f"^optimizer.name={typed}: .*; did you mean '{near}'[?]$") as refused:

@@ -74,6 +74,7 @@ class Network(nn.Module):
         return hidden @ (self.reads.weight if self.tied else self.scores).T
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arm", ARMS)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_twenty_steps_are_the_same(name: str, arm: str, tmp_path: Path) -> None:

@@ -217,6 +217,7 @@ def test_rerunning_a_finished_run_does_nothing(finished_run: Path, caplog) -> No
         run(make_config(*words, "optimizer.lr=2e-3"), finished_run)
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_named_and_the_one_before_used(tmp_path: Path, caplog) -> None:
     words = (*SHORT, "trainer.checkpoint_every_steps=3", "trainer.keep_checkpoints=9")
     run(make_config(*words), tmp_path / "straight")

@@ -12,19 +12,22 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-import torch
-from torch.distributed import Store  # type: ignore[attr-defined]
+from tut.system.garbage import heavy_imports
 
-from tut.config import Config
-from tut.distributed import collectives, rendezvous
-from tut.errors import TutError
-from tut.splits import Split
-from tut.system.device import choose_device
-from tut.system.signals import Stopped, StopRequest, stop_request
-from tut.tracking.record import Row
-from tut.training import checkpoint
-from tut.training.identity import difference, expectation
-from tut.training.replica import Replica
+with heavy_imports():  # this process begins with them
+    import torch
+    from torch.distributed import Store  # type: ignore[attr-defined]
+
+    from tut.config import Config
+    from tut.distributed import collectives, rendezvous
+    from tut.errors import TutError
+    from tut.splits import Split
+    from tut.system.device import choose_device
+    from tut.system.signals import Stopped, StopRequest, stop_request
+    from tut.tracking.record import Row
+    from tut.training import checkpoint
+    from tut.training.identity import difference, expectation
+    from tut.training.replica import Replica
 
 
 def follow() -> NoReturn:

@@ -188,6 +188,7 @@ def test_a_stage_for_two_devices_waits_for_no_more_than_what_runs() -> None:
     assert machine.started[:4] == ["trunk", "short 0", "short 10", "pair"]
 
 
+@pytest.mark.slow
 def test_the_store_is_looked_into_for_what_may_have_come_to_it_alone() -> None:
     """Not again and again for each of a thousand stages that wait for one, nor for those that are long done."""
     trunks = [stage(f"trunk{number}", 1, 9) for number in range(3)]

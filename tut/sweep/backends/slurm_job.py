@@ -8,16 +8,19 @@ import time
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from submitit.helpers import TorchDistributedEnvironment
+from tut.system.garbage import heavy_imports
 
-from tut.errors import TutError
-from tut.sweep.backends.slurm_queue import ask
-from tut.sweep.folder import SweepFolder
-from tut.sweep.reservation import release_if_over
-from tut.sweep.work import Work
-from tut.sweep.worker import begin, exit_code, perform
-from tut.system.signals import NotStarted, Stopped, stop_request
-from tut.training.follower import follow
+with heavy_imports():  # a job begins with them
+    from submitit.helpers import TorchDistributedEnvironment
+
+    from tut.errors import TutError
+    from tut.sweep.backends.slurm_queue import ask
+    from tut.sweep.folder import SweepFolder
+    from tut.sweep.reservation import release_if_over
+    from tut.sweep.work import Work
+    from tut.sweep.worker import begin, exit_code, perform
+    from tut.system.signals import NotStarted, Stopped, stop_request
+    from tut.training.follower import follow
 
 WARNING = "USR2"
 """The signal that SLURM is asked to send before a job's time is up."""
