@@ -63,7 +63,8 @@ class Results:
 
     def finished_of(self, setting: str, arm: str) -> pd.DataFrame:
         """Return those of one arm."""
-        return self._finished_by_arm.get((setting, arm), self.finished.iloc[:0])
+        runs = self._finished_by_arm.get((setting, arm))
+        return self.runs.iloc[:0] if runs is None else runs
 
     @cached_property
     def _finished_by_arm(self) -> dict[tuple[str, str], pd.DataFrame]:
