@@ -8,7 +8,6 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import lightning
 import numpy as np
 import pytest
 import torch
@@ -147,6 +146,8 @@ def test_commands(page: str, tmp_path: Path) -> None:
 
 def test_code_for_other_loops(tmp_path: Path) -> None:
     """As it stands there, with what is named there."""
+    import lightning  # takes over a second
+
     by_hand, huggingface, of_lightning = blocks("loop", "python")
     arguments = transformers.TrainingArguments(tmp_path, num_train_epochs=4, use_cpu=True, report_to=[])
     row = {"input_ids": torch.arange(8), "labels": torch.arange(8)}

@@ -22,6 +22,8 @@ from tut.report.__main__ import main
 from tut.report.export import formatted, write_report
 from tut.report.summary import report_on
 
+pytestmark = pytest.mark.slow  # pages and figures are drawn
+
 DIAGNOSIS = ("diagnosis-alignment", "diagnosis-norms", "diagnosis-spectrum")
 FIGURES = ("curves", "difference", "effect", "gradients", "parting", "frequency", *DIAGNOSIS)
 
@@ -188,7 +190,6 @@ def test_formats(sweep: Path, tmp_path: Path) -> None:
     assert done.stdout == formatted(report, "markdown")
 
 
-@pytest.mark.slow
 def test_what_is_held_against_arms_stands_beneath_a_table_too(tmp_path: Path) -> None:
     """In Markdown as a list; in LaTeX escaped beneath the table, and for whoever writes the paper as comments."""
     plant_sweep(tmp_path / "a_b", {"epoch=3 min_count=9": -0.02}, range(6))

@@ -17,6 +17,8 @@ from tut.report.over_training import curves, difference
 from tut.report.summary import Report, report_on
 from tut.tracking.record import Record
 
+pytestmark = pytest.mark.slow  # pages and figures are drawn
+
 SCHEDULES = {
     "epoch=2 pull=0.1": 0.02,
     "epoch=2 min_count=5000": 0.001,

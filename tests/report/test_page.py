@@ -28,6 +28,8 @@ from tut.report.summary import Report, report_on
 from tut.splits import Split
 from tut.tracking.token_scores import load_token_scores
 
+pytestmark = pytest.mark.slow  # pages and figures are drawn
+
 EFFECTS = {"epoch=0": 0.02, "epoch=1": 0.05, "epoch=2": 0.0, "epoch=3": -0.02, "epoch=4": -0.04}
 ROOT = Path(tut.__file__).parent.parent
 
@@ -135,7 +137,6 @@ def test_files_have_no_lines_of_single_seeds(report: Report, html: str) -> None:
     assert 'dot seed-2">' in (folder / "effect.svg").read_text()
 
 
-@pytest.mark.slow
 def test_forty_runs_of_eighteen_arms_make_a_small_page(tmp_path: Path) -> None:
     """Each arm looks like itself alone, also where there are more than colours."""
     plant_sweep(tmp_path, {f"epoch={epoch}": 0.01 * epoch for epoch in range(19)}, range(2), rows=30)
@@ -159,7 +160,6 @@ def two_texts(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.slow
 def test_settings_that_do_not_share_their_buckets_of_frequency(two_texts: Path) -> None:
     report = report_on([two_texts])
     frequency = by_frequency(report.results, report.comparisons)

@@ -1,13 +1,17 @@
 """The sweeps in sweeps/, and the program that looks at any sweep from another shell."""
 
+import copy
+import os
 import time
 from pathlib import Path
 
 import pytest
 from conftest import SMALL, command
+from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 from small_sweeps import TINY, kill_everything, start, sweep
 
+from tut.cli import configs
 from tut.system.provenance import SWEEPS_DIR
 
 EXPECTED = {
@@ -40,6 +44,18 @@ def test_all_arms_of_a_sweep_are_run() -> None:
         sweep = OmegaConf.load(path)
         run = "".join(sweep.hydra.sweeper.params.get("untie", "").split()).split(",")
         assert {f"{path.stem}/{arm}" for arm in sweep.get("arms", {})} == {arm for arm in run if "/" in arm}
+
+
+def test_one_that_is_edited_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = ConfigStore.instance()
+    monkeypatch.setattr(store, "repo", copy.deepcopy(store.repo))
+    monkeypatch.setattr(configs, "SWEEPS_DIR", tmp_path)
+    file = tmp_path / "mine.yaml"
+    for steps in (4, 5):
+        file.write_text(f"trainer: {{max_steps: {steps}}}")
+        os.utime(file, ns=(steps, steps))
+        configs.register_schema()
+        assert store.load("sweeps/mine.yaml").node.trainer.max_steps == steps
 
 
 @pytest.mark.parametrize("name", EXPECTED)
