@@ -22,7 +22,7 @@ from suite import CLUSTER
 
 from tut.sweep.folder import SweepFolder, last_row
 from tut.sweep.work import Task
-from tut.tracking.record import Record
+from tut.tracking.record import Record, Status
 
 ON_SLURM = ("hydra/launcher=slurm", "hydra.launcher.cpus=1", "hydra.launcher.mem=2GB", "hydra.launcher.time=10")
 WAIT = "hydra.launcher.wait=true"
@@ -94,7 +94,13 @@ def trunk_at_work(folder: Path) -> tuple[str, Path]:
     """Wait until the first stage is in the middle of its steps; return its job and the folder of its rows."""
     wait_until(lambda: (folder / "sweep.json").exists() and all(task.job for task in tasks(folder).values()))
     trunk = trunk_of(folder)
-    wait_until(lambda: step_of(Path(trunk.record)) > 200)
+
+    def is_at_work() -> bool:
+        outcome = SweepFolder(folder).outcome(trunk.name)
+        assert outcome["status"] != Status.FAILED, outcome
+        return step_of(Path(trunk.record)) > 200
+
+    wait_until(is_at_work)
     assert trunk.job
     return trunk.job, Path(trunk.record)
 

@@ -320,3 +320,10 @@ def test_a_job_that_may_not_be_queued_again_says_so(
     assert ended.value.code == EXIT_TRY_AGAIN
     assert asked == [("scontrol", "show", "job", "12")]
     assert "may not be queued again" in capsys.readouterr().out
+
+
+def test_the_processes_of_a_job_meet_at_a_port_that_is_given_to_no_outgoing_connection() -> None:
+    ports = [slurm_job.port_of(job) for job in range(47_887_251, 47_887_251 + 18_000)]
+    assert len({*ports}) == len(ports)
+    assert min(ports) >= 1024
+    assert max(ports) < 32_768

@@ -41,6 +41,7 @@ PYTHON = shlex.join([sys.executable, "-c", _BLOCK])
 def train_in_job(work: Work) -> Any:
     """Do a stage's work inside its SLURM job: what submitit calls there, once in each of the job's tasks."""
     if int(os.environ["SLURM_NTASKS"]) > 1:
+        os.environ.setdefault("MASTER_PORT", str(port_of(int(os.environ["SLURM_JOB_ID"]))))
         distributed = TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
         if distributed.rank > 0:
             follow()  # with warnings still held back: rank 0 gets the same ones, and stops them all
@@ -61,6 +62,15 @@ def train_in_job(work: Work) -> Any:
             sys.exit(exit_code(error))
         finally:
             signal.pthread_sigmask(signal.SIG_BLOCK, WARNINGS)  # too late: the rest is submitit's
+
+
+def port_of(job: int) -> int:
+    """Return the port at which the processes of a job meet, the same in all of them.
+
+    It is none of those from 32768 on, which Linux gives to outgoing connections: submitit's own choice may be one that
+    some program on the node has just been given, and the job would fail.
+    """
+    return 10_000 + job % 18_000
 
 
 def _queue_again(stop: Stopped) -> NoReturn:
