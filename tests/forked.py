@@ -28,7 +28,7 @@ def as_main(arguments: tuple[str, ...], cwd: Path, environment: dict[str, str], 
         environment: what it has beside this process's own.
         streams: the open files for its output and its errors.
     """
-    gc.freeze()
+    gc.freeze()  # garbage of the process that this one was forked from is not for this one to clear away
     os.setsid()
     for number, stream in enumerate(streams, start=1):
         os.dup2(stream, number)

@@ -85,7 +85,10 @@ def train(words: list[str], folder: Path) -> None:
     extra += [*SHORT_MADE_UP, "trainer.max_steps=20"] if "data=alignment" in words else []
     if any(word.startswith(("+sweeps=", "seed=range")) for word in words):
         extra = ["hydra.launcher.dry_run=true", "seed=0"]  # hours of training; the other seeds are more of the same
-        extra += SHORT_MADE_UP if "+sweeps=alignment" in words else [] if own_text else SMALL_TEXT[:2]
+        if "+sweeps=alignment" in words:
+            extra += SHORT_MADE_UP
+        elif not own_text:
+            extra += SMALL_TEXT[:2]
     elif {"seed=0,1", "seed=0,1,2"} & {*words}:
         extra = [*extra, "seed=0"]
     done = command("tut.train", *words, *([] if "--help" in words else extra), cwd=folder)
